@@ -1,1 +1,16 @@
-//! Maildir.
+//! Maildir: names, flags, folders and listings. Reads only; a live server may rename every file at
+//! any moment, so nothing here treats a path as an identity: a message is its base name.
+
+mod discover;
+mod error;
+mod listing;
+mod name;
+mod open;
+mod tree;
+
+pub use discover::{Discovery, MailboxDir, find_mailboxes};
+pub use error::{Error, Result};
+pub use listing::{DirPrint, Entry, FileKind, FolderPrint, Lister, Listing, Subdir};
+pub use name::{base_name, flags, is_unique_name};
+pub use open::{MAX_SYMLINK_BYTES, OpenMessage, Opened, open_message};
+pub use tree::{Attributes, Folder, KeptFile, KeptKind, Tree, read_tree};

@@ -1,0 +1,158 @@
+//! Finding the mailboxes of a store by walking it, and naming them by their paths. Folders inside
+//! a mailbox are not looked at here; a home directory that has a `Maildir` is not searched beyond it.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use crate::tree::is_maildir;
+use crate::{Error, Result};
+
+/// A mailbox as found in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailboxDir {
+    /// `user@domain` where the path says so, else the path itself. May not be UTF-8.
+    pub name: Vec<u8>,
+    /// Path inside the store; empty when the store is itself a mailbox.
+    pub path: PathBuf,
+}
+
+/// What a walk over a store found.
+#[derive(Debug, Default)]
+pub struct Discovery {
+    /// Mailboxes, by path.
+    pub mailboxes: Vec<MailboxDir>,
+    /// Directories that could not be read: a mailbox may be behind each.
+    pub unreadable: Vec<Error>,
+    /// Links to directories, which are not followed.
+    pub links: Vec<PathBuf>,
+}
+
+/// Walks `store`. Fails only if the store itself cannot be listed.
+pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
+    std::fs::read_dir(store).map_err(|e| Error::new("list", store, e))?;
+    let mut found = Discovery::default();
+    let mut home: Option<PathBuf> = None;
+    let mut walk = WalkDir::new(store).max_depth(MAX_DEPTH).sort_by_file_name().into_iter();
+    while let Some(entry) = walk.next() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(e) => {
+                let path = e.path().unwrap_or(store).to_owned();
+                let source = e.into_io_error().unwrap_or_else(|| std::io::Error::other("loop"));
+                let error = Error { action: "list", path, source };
+                if !error.is_vanished() {
+                    found.unreadable.push(error);
+                }
+                continue;
+            }
+        };
+        let path = entry.path();
+        let inside = path.strip_prefix(store).expect("walkdir yields paths below its root");
+        if entry.path_is_symlink() && entry.depth() > 0 {
+            if path.is_dir() {
+                found.links.push(inside.to_owned());
+            }
+            continue;
+        }
+        if !entry.file_type().is_dir() {
+            continue;
+        }
+        let in_home = home.as_ref().is_some_and(|home| path.parent() == Some(home));
+        if in_home && entry.file_name() != HOME_MAILDIR {
+            walk.skip_current_dir();
+        } else if is_mailbox(path) {
+            found.mailboxes.push(MailboxDir { name: name(store, inside), path: inside.to_owned() });
+            walk.skip_current_dir();
+        } else if is_maildir(&path.join(HOME_MAILDIR)) {
+            home = Some(path.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// A directory with `new` and `cur`, or (nested layout with an INBOX below) one that Dovecot
+/// marked as the root of a mailbox.
+fn is_mailbox(path: &Path) -> bool {
+    is_maildir(path) || MARKERS.iter().any(|marker| path.join(marker).is_file())
+}
+
+/// `user@domain` for `domain/user[/Maildir]`, the user for `user/Maildir`, else the path.
+fn name(store: &Path, inside: &Path) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = inside.iter().map(OsStrExt::as_bytes).collect();
+    if parts.len() > 1 && matches!(parts.last(), Some(&b"Maildir" | &b"mail" | &b"maildir")) {
+        parts.pop();
+    }
+    match parts.as_slice() {
+        [] => store.file_name().map_or_else(|| b"mailbox".to_vec(), |name| name.as_bytes().into()),
+        [.., domain, user] if looks_like_domain(domain) && !user.contains(&b'@') => {
+            [user, b"@".as_slice(), domain].concat()
+        }
+        // `example.org/user@example.org`, as some installations name the folder.
+        [domain, user] if looks_like_domain(domain) => user.to_vec(),
+        parts => parts.join(b"/".as_slice()),
+    }
+}
+
+fn looks_like_domain(part: &[u8]) -> bool {
+    part.contains(&b'.') && !part.starts_with(b".") && !part.ends_with(b".")
+}
+
+const HOME_MAILDIR: &str = "Maildir";
+
+const MARKERS: [&str; 3] = ["dovecot-uidvalidity", "dovecot.list.index", "dovecot.list.index.log"];
+
+/// Mailboxes lie a few levels down (`vmail/d/o/domain/u/user/Maildir`); deeper is something else.
+const MAX_DEPTH: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn mailboxes_are_found_in_every_usual_layout_and_named() {
+        let table = [
+            ("example.org/alice/Maildir", "alice@example.org"),
+            ("example.org/bob", "bob@example.org"),
+            ("e/example.org/carol/mail", "carol@example.org"),
+            ("example.org/dan@example.org/Maildir", "dan@example.org"),
+            ("erin/Maildir", "erin"),
+            ("frank", "frank"),
+            ("team/grace", "team/grace"),
+        ];
+        for (path, name) in table {
+            let store = tempfile::tempdir().unwrap();
+            for dir in ["cur", "new", "tmp", ".Sent/cur", ".Sent/new"] {
+                fs::create_dir_all(store.path().join(path).join(dir)).unwrap();
+            }
+            let found = find_mailboxes(store.path()).unwrap();
+            let expected = MailboxDir { name: name.into(), path: path.into() };
+            assert_eq!(found.mailboxes, [expected]);
+            assert!(found.unreadable.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_home_is_not_searched_beyond_its_maildir_and_links_are_not_followed() {
+        let store = tempfile::tempdir().unwrap();
+        for dir in ["erin/Maildir/cur", "erin/Maildir/new", "erin/old/cur", "erin/old/new"] {
+            fs::create_dir_all(store.path().join(dir)).unwrap();
+        }
+        std::os::unix::fs::symlink("erin", store.path().join("alias")).unwrap();
+        let found = find_mailboxes(store.path()).unwrap();
+        assert_eq!(found.mailboxes.len(), 1);
+        assert_eq!(found.links, [PathBuf::from("alias")]);
+    }
+
+    #[test]
+    fn a_store_that_is_a_mailbox_has_the_name_of_its_folder() {
+        let store = tempfile::tempdir().unwrap();
+        let store = store.path().join("alice");
+        fs::create_dir_all(store.join("cur")).unwrap();
+        fs::create_dir_all(store.join("new")).unwrap();
+        let found = find_mailboxes(&store).unwrap();
+        assert_eq!(found.mailboxes, [MailboxDir { name: b"alice".into(), path: "".into() }]);
+    }
+}
