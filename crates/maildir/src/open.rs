@@ -18,10 +18,6 @@ pub const MAX_SYMLINK_BYTES: usize = 4096;
 pub struct OpenMessage {
     /// Positioned at its start.
     pub file: File,
-    /// The subdirectory in which it was found.
-    pub subdir: Subdir,
-    /// The name under which it was found, when that is not the one asked for.
-    pub renamed_to: Option<Vec<u8>>,
     /// Inode number.
     pub ino: u64,
     /// Size in bytes.
@@ -66,11 +62,7 @@ pub fn open_message(
         };
         match open_as(folder, entry.subdir, listing.name(entry))? {
             Opened::Gone => {}
-            Opened::Message(mut message) => {
-                message.renamed_to = Some(listing.name(entry).to_vec());
-                return Ok(Opened::Message(message));
-            }
-            Opened::NotAFile(kind) => return Ok(Opened::NotAFile(kind)),
+            opened => return Ok(opened),
         }
     }
     let path = folder.join(subdir.name()).join(os(name));
@@ -79,10 +71,14 @@ pub fn open_message(
 }
 
 fn open_as(folder: &Path, subdir: Subdir, name: &[u8]) -> Result<Opened> {
-    let path = folder.join(subdir.name()).join(os(name));
-    let failed = |e: rustix::io::Errno| Error::new("open", &path, e);
+    open_file(&folder.join(subdir.name()).join(os(name)))
+}
+
+/// Opens a regular file, here and now: no link is followed and no FIFO waited for.
+pub fn open_file(path: &Path) -> Result<Opened> {
+    let failed = |e: rustix::io::Errno| Error::new("open", path, e);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(CWD, &path, flags, Mode::empty()) {
+    let file = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
         Ok(file) => file,
         Err(rustix::io::Errno::NOENT) => return Ok(Opened::Gone),
         Err(rustix::io::Errno::LOOP) => return Ok(Opened::NotAFile("a symbolic link")),
@@ -95,8 +91,6 @@ fn open_as(folder: &Path, subdir: Subdir, name: &[u8]) -> Result<Opened> {
     }
     Ok(Opened::Message(OpenMessage {
         file: File::from(file),
-        subdir,
-        renamed_to: None,
         ino: stat.st_ino,
         size_bytes: stat.st_size.unsigned_abs(),
         mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub mod error;
+pub mod local;
 pub mod location;
 pub mod memory;
 
@@ -45,6 +46,12 @@ pub trait Store: Send + Sync {
 
     /// What was asked of the store so far: for S3 every HTTP request, retries included.
     fn requests(&self) -> Requests;
+
+    /// Whether a power cut before [`Store::sync`] may leave an object with other bytes than were
+    /// put, so that one found after an interrupted run must be hashed before it is relied on.
+    fn can_tear(&self) -> bool {
+        false
+    }
 
     /// The location as people write it: `s3://bucket/prefix` or a path. Never holds a secret.
     fn display(&self) -> String;

@@ -1,0 +1,97 @@
+//! Makes mailboxes durable in groups and in order: packs and keys first, then the catalogs that
+//! name them, then the host's state that builds on those. A kill between any two leaves a
+//! repository that an older manifest describes exactly.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::Receiver;
+
+use super::context::Context;
+use super::ledger::Ledger;
+use super::mailbox::{Outcome, Work};
+use crate::error::Result;
+use crate::layout::{catalog_name, mailbox_prefix};
+use crate::manifest::{CatalogRef, Totals};
+use crate::progress::Progress;
+
+/// All outcomes together.
+#[derive(Default)]
+pub(crate) struct Committed {
+    pub(crate) catalogs: BTreeMap<String, CatalogRef>,
+    pub(crate) totals: Totals,
+    pub(crate) work: Work,
+    pub(crate) changed: u64,
+    pub(crate) ledger: Ledger,
+}
+
+/// Commits what arrives until the last sender is gone, or one mailbox fails.
+pub(crate) fn run(context: &Context<'_>, outcomes: &Receiver<Result<Outcome>>) -> Result<Committed> {
+    let mut committed = Committed::default();
+    let mut group = Vec::new();
+    for outcome in outcomes {
+        let outcome = outcome?;
+        if outcome.body.is_some() {
+            group.push(outcome);
+        } else {
+            committed.add(context, outcome);
+        }
+        if group.len() >= GROUP_MAX {
+            commit(context, &mut group, &mut committed)?;
+        }
+    }
+    commit(context, &mut group, &mut committed)?;
+    Ok(committed)
+}
+
+fn commit(
+    context: &Context<'_>,
+    group: &mut Vec<Outcome>,
+    committed: &mut Committed,
+) -> Result<()> {
+    context.progress.check()?;
+    let store = context.repository.store();
+    for outcome in &mut *group {
+        for ticket in outcome.tickets.drain(..) {
+            ticket.wait()?;
+        }
+    }
+    store.sync()?;
+    let mut tickets = Vec::new();
+    for outcome in &mut *group {
+        let (Some(body), Some(catalog)) = (outcome.body.take(), &outcome.catalog) else { continue };
+        let key = format!("{}{}", mailbox_prefix(&outcome.id), catalog_name(&catalog.catalog));
+        let progress = context.progress;
+        let bytes = body.size_bytes;
+        tickets.push(context.uploads.submit(bytes, move || {
+            store.put(&key, body)?;
+            Progress::add(&progress.stored_bytes, bytes);
+            Ok(())
+        }));
+    }
+    for ticket in tickets {
+        ticket.wait()?;
+    }
+    store.sync()?;
+    for outcome in group.drain(..) {
+        context.state.commit_mailbox(&outcome.id)?;
+        committed.changed += 1;
+        committed.add(context, outcome);
+    }
+    Ok(())
+}
+
+impl Committed {
+    fn add(&mut self, context: &Context<'_>, outcome: Outcome) {
+        Progress::add(&context.progress.units_done, 1);
+        if let Some(catalog) = outcome.catalog {
+            self.totals.mailboxes += 1;
+            self.totals.messages += outcome.messages;
+            self.totals.bytes += outcome.bytes;
+            self.catalogs.insert(outcome.id, catalog);
+        }
+        self.work.add(&outcome.work);
+        self.ledger.merge(outcome.ledger);
+    }
+}
+
+/// How many mailboxes become durable together.
+const GROUP_MAX: usize = 256;

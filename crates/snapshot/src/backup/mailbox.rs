@@ -1,0 +1,491 @@
+//! One mailbox: list what changed, read what is new, pack it, and write the next state and the
+//! catalog that leads to it. Nothing here touches the mailbox; nothing is durable before the
+//! committer made it so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use maildir::{Folder, FolderPrint, KeptFile, KeptKind, Lister, Listing, Tree};
+
+use super::Trust;
+use super::context::Context;
+use super::diff::{Decision, decide};
+use super::fold;
+use super::ledger::{Incident, Ledger};
+use super::lines::Lines;
+use super::packer::Packer;
+use super::read::{Content, Reader, Source};
+use super::uploads::Ticket;
+use crate::catalog::{self, CatalogHead, Need};
+use crate::error::{Error, Result};
+use crate::layout::{catalog_name, index_name, pack_name, timed_id};
+use crate::manifest::CatalogRef;
+use crate::object::ObjectRef;
+use crate::progress::Progress;
+use crate::state::{
+    ChainLink, FileState, FolderState, KnownMailbox, MailboxState, MessageState, attributes_tuple,
+};
+use crate::store::Body;
+
+/// A mailbox of this run.
+pub(crate) struct Job {
+    /// Path inside the store.
+    pub(crate) path: PathBuf,
+    /// Its id and recipient.
+    pub(crate) known: KnownMailbox,
+}
+
+/// What became of a mailbox.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// Its id.
+    pub(crate) id: String,
+    /// The catalog that describes it; `None` if it has none yet and could not be read.
+    pub(crate) catalog: Option<CatalogRef>,
+    /// The catalog's bytes, if it is new.
+    pub(crate) body: Option<Body>,
+    /// Uploads that must succeed first.
+    pub(crate) tickets: Vec<Ticket>,
+    /// Counts of what it holds.
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    /// What this run did.
+    pub(crate) work: Work,
+    pub(crate) ledger: Ledger,
+}
+
+/// What was done for one mailbox, or all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Work {
+    pub(crate) folders: u64,
+    pub(crate) folders_listed: u64,
+    pub(crate) messages_new: u64,
+    pub(crate) messages_gone: u64,
+    pub(crate) messages_read: u64,
+    pub(crate) bytes_read: u64,
+}
+
+/// Backs one mailbox up.
+pub(crate) fn backup(context: &Context<'_>, job: &Job, lister: &mut Lister) -> Result<Outcome> {
+    let known = context.state.mailbox(&job.known.id);
+    let is_known = known.is_some();
+    let mut run = Run::new(context, job, known.unwrap_or_default(), lister);
+    let root = context.root.join(&job.path);
+    let tree = match maildir::read_tree(&root) {
+        Ok(tree) => tree,
+        Err(e) => return Ok(run.carry_over(&e)),
+    };
+    let seal = context.repository.mailbox_seal(job.known.recipient.as_deref())?;
+    run.scan(&tree, &seal)?;
+    if is_known && run.next == run.old && !run.has_changed() {
+        return Ok(run.unchanged());
+    }
+    if context.options.dry_run {
+        return Ok(run.outcome);
+    }
+    run.write_catalog(&seal)
+}
+
+/// The state of work on one mailbox.
+struct Run<'run, 'env> {
+    context: &'run Context<'env>,
+    job: &'run Job,
+    reader: Reader<'run>,
+    old: MailboxState,
+    next: MailboxState,
+    outcome: Outcome,
+}
+
+impl<'run, 'env> Run<'run, 'env> {
+    fn new(
+        context: &'run Context<'env>,
+        job: &'run Job,
+        old: MailboxState,
+        lister: &'run mut Lister,
+    ) -> Self {
+        let next = MailboxState {
+            catalog: None,
+            parents: Vec::new(),
+            packs: old.packs.clone(),
+            next_pack: old.next_pack,
+            folders: BTreeMap::new(),
+            files: BTreeMap::new(),
+        };
+        let outcome = Outcome { id: job.known.id.clone(), ..Outcome::default() };
+        Self { context, job, reader: Reader::new(lister), old, next, outcome }
+    }
+
+    /// The mailbox cannot be read: what an earlier snapshot had is kept.
+    fn carry_over(mut self, error: &maildir::Error) -> Outcome {
+        let reason = Some(error.source.to_string());
+        self.note(Incident::Unreadable, &PathBuf::new(), b"", reason);
+        let mut outcome = self.unchanged();
+        if let Some(catalog) = &mut outcome.catalog {
+            catalog.carried = true;
+        }
+        outcome
+    }
+
+    fn unchanged(mut self) -> Outcome {
+        self.outcome.catalog = self.old.catalog.as_ref().map(catalog_ref);
+        self.outcome.messages = self.old.folders.values().map(|f| f.messages).sum();
+        self.outcome.bytes = self.old.folders.values().map(|f| f.bytes).sum();
+        self.outcome
+    }
+
+    fn has_changed(&self) -> bool {
+        // The links of the chain are filled in when a catalog is written.
+        self.next.folders != self.old.folders
+            || self.next.files != self.old.files
+            || self.next.packs != self.old.packs
+    }
+
+    fn scan(&mut self, tree: &Tree, seal: &crate::crypt::Seal) -> Result<()> {
+        let context = self.context;
+        let old = std::mem::take(&mut self.old);
+        let fold = if context.options.dry_run { Vec::new() } else { fold::choose(&old) };
+        let mut packer = Packer::new(context, &self.job.known.id, seal, &old, &fold);
+        for folder in &tree.folders {
+            context.progress.check()?;
+            self.outcome.work.folders += 1;
+            let path = folder.path.as_os_str().as_bytes();
+            let known = old.folders.get(path);
+            let next = match self.folder(folder, known, &mut packer) {
+                Ok(next) => next,
+                Err(FolderError::Run(e)) => return Err(e),
+                Err(FolderError::Folder(e)) if e.is_vanished() => continue,
+                Err(FolderError::Folder(e)) => {
+                    let reason = Some(e.source.to_string());
+                    self.note(Incident::Unreadable, &folder.path, b"", reason);
+                    let Some(known) = known else { continue };
+                    FolderState { print: None, ..known.clone() }
+                }
+            };
+            self.next.folders.insert(path.to_vec(), next);
+        }
+        self.keep_unreadable(tree, &old);
+        // The uidlist is read after the listings: lines for messages that are not there do no harm.
+        for file in &tree.files {
+            context.progress.check()?;
+            let known = old.files.get(file.path.as_os_str().as_bytes());
+            self.file(file, known, &mut packer)?;
+        }
+        if !fold.is_empty() {
+            let root = context.root.join(&self.job.path);
+            fold::store_again(&root, &mut self.next, &fold, &mut packer, &mut self.reader)?;
+        }
+        let packed = packer.finish()?;
+        self.next.next_pack = packed.next_pack;
+        self.next.packs.extend(packed.packs);
+        self.outcome.tickets = packed.tickets;
+        let used: BTreeSet<u32> = self
+            .next
+            .folders
+            .values()
+            .flat_map(|folder| folder.packs.iter().copied())
+            .chain(self.next.files.values().filter(|f| f.target.is_none()).map(|f| f.pack))
+            .collect();
+        self.next.packs.retain(|number, _| used.contains(number));
+        self.old = old;
+        Ok(())
+    }
+
+    /// What lies below directories that cannot be read is kept as it was known.
+    fn keep_unreadable(&mut self, tree: &Tree, old: &MailboxState) {
+        let root = self.context.root.join(&self.job.path);
+        for (path, kind) in &tree.skipped {
+            self.note(Incident::NotAMessage, path, b"", Some((*kind).to_owned()));
+        }
+        for error in &tree.unreadable {
+            let inside = error.path.strip_prefix(&root).unwrap_or(&error.path);
+            let reason = Some(error.source.to_string());
+            self.note(Incident::Unreadable, inside, b"", reason);
+            let is_below = |path: &&Vec<u8>| {
+                Path::new(std::ffi::OsStr::from_bytes(path)).starts_with(inside)
+            };
+            for (path, folder) in old.folders.iter().filter(|(path, _)| is_below(path)) {
+                let kept = FolderState { print: None, ..folder.clone() };
+                self.next.folders.entry(path.clone()).or_insert(kept);
+            }
+            for (path, file) in old.files.iter().filter(|(path, _)| is_below(path)) {
+                self.next.files.entry(path.clone()).or_insert_with(|| file.clone());
+            }
+        }
+    }
+
+    fn folder(
+        &mut self,
+        folder: &Folder,
+        known: Option<&FolderState>,
+        packer: &mut Packer<'_, 'env>,
+    ) -> std::result::Result<FolderState, FolderError> {
+        let path = self.context.root.join(&self.job.path).join(&folder.path);
+        let mut next = FolderState {
+            attributes: attributes_tuple(folder.attributes),
+            is_maildir: folder.is_maildir,
+            ..FolderState::default()
+        };
+        if !folder.is_maildir {
+            next.set_messages(&[]);
+            return Ok(next);
+        }
+        let trust = self.context.options.trust;
+        if let Some(known) = known.filter(|known| trust == Trust::BaseName && known.is_maildir) {
+            let print = known.folder_print();
+            if print.is_some() && FolderPrint::read(&path).ok() == print {
+                return Ok(FolderState { attributes: next.attributes, ..known.clone() });
+            }
+        }
+        let listing = self.reader.list(&path).map_err(FolderError::Folder)?;
+        self.outcome.work.folders_listed += 1;
+        if listing.is_unstable {
+            self.note(Incident::UnstableFolder, &folder.path, b"", None);
+        }
+        let known_messages = known.and_then(FolderState::messages).unwrap_or_default();
+        let decisions = decide(&known_messages, &listing, trust);
+        let mut messages =
+            self.messages(folder, &path, &listing, &decisions, packer).map_err(FolderError::Run)?;
+        drop_doubles(&mut messages);
+        let doubled = messages.iter().filter(|message| message.is_duplicate);
+        for message in doubled.copied().collect::<Vec<_>>() {
+            self.note(Incident::DuplicateName, &folder.path, message.name, None);
+        }
+        let kept = decisions
+            .iter()
+            .filter(|d| matches!(d, Decision::Keep(_) | Decision::Compare(_)))
+            .count();
+        let gone = known_messages.len().saturating_sub(kept) as u64;
+        self.outcome.work.messages_gone += gone;
+        next.set_print(listing.is_settled.then_some(listing.print));
+        next.set_messages(&messages);
+        Ok(next)
+    }
+
+    fn messages<'b>(
+        &mut self,
+        folder: &Folder,
+        path: &Path,
+        listing: &'b Listing,
+        decisions: &[Decision<'b>],
+        packer: &mut Packer<'_, 'env>,
+    ) -> Result<Vec<MessageState<'b>>> {
+        let mut messages = Vec::with_capacity(decisions.len());
+        for (entry, decision) in listing.entries().iter().zip(decisions) {
+            let name = listing.name(entry);
+            match *decision {
+                Decision::Keep(message) => {
+                    messages.push(message);
+                    continue;
+                }
+                Decision::SeenTwice => continue,
+                Decision::NotAMessage(kind) => {
+                    self.note(Incident::NotAMessage, &folder.path, name, Some(kind.to_owned()));
+                    continue;
+                }
+                Decision::Compare(known) => {
+                    if let Some(same) = self.reader.compare(path, &known) {
+                        messages.push(same);
+                        continue;
+                    }
+                }
+                Decision::Read => {}
+            }
+            self.context.progress.check()?;
+            self.outcome.work.messages_new += 1;
+            if self.context.options.dry_run {
+                continue;
+            }
+            let source = Source { folder: path, subdir: entry.subdir, name };
+            match self.reader.read(&source, packer)? {
+                Content::Stored(stored) => {
+                    self.outcome.work.messages_read += 1;
+                    self.outcome.work.bytes_read += stored.size;
+                    Progress::add(&self.context.progress.messages, 1);
+                    Progress::add(&self.context.progress.bytes, stored.size);
+                    messages.push(stored.message(entry.subdir, name));
+                }
+                Content::Gone => {
+                    self.note(Incident::ExpungedDuringRun, &folder.path, name, None);
+                }
+                Content::NotAFile(kind) => {
+                    self.note(Incident::NotAMessage, &folder.path, name, Some(kind.to_owned()));
+                }
+                Content::Unreadable(reason) => {
+                    self.note(Incident::Unreadable, &folder.path, name, Some(reason));
+                }
+            }
+        }
+        Ok(messages)
+    }
+
+    fn file(
+        &mut self,
+        file: &KeptFile,
+        known: Option<&FileState>,
+        packer: &mut Packer<'_, 'env>,
+    ) -> Result<()> {
+        let mut next = FileState {
+            attributes: attributes_tuple(file.attributes),
+            ino: file.ino,
+            mtime_ns: file.mtime_ns,
+            ctime_ns: file.ctime_ns,
+            target: None,
+            size: 0,
+            pack: 0,
+            member: 0,
+            sum: [0; 32],
+        };
+        let key = file.path.as_os_str().as_bytes().to_vec();
+        let size = match &file.kind {
+            KeptKind::Symlink { target } => {
+                next.target = Some(target.clone());
+                self.next.files.insert(key, next);
+                return Ok(());
+            }
+            KeptKind::File { size_bytes } => *size_bytes,
+        };
+        let is_same = |known: &&FileState| {
+            (known.ino, known.mtime_ns, known.ctime_ns, known.size)
+                == (file.ino, file.mtime_ns, file.ctime_ns, size)
+                && self.context.options.trust != Trust::Nothing
+                && known.target.is_none()
+        };
+        if let Some(known) = known.filter(is_same) {
+            let attributes = next.attributes;
+            self.next.files.insert(key, FileState { attributes, ..known.clone() });
+            return Ok(());
+        }
+        if self.context.options.dry_run {
+            return Ok(());
+        }
+        let path = self.context.root.join(&self.job.path).join(&file.path);
+        match self.reader.read_file(&path, packer)? {
+            Content::Stored(stored) => {
+                (next.pack, next.member) = stored.place;
+                (next.sum, next.size, next.mtime_ns) = (stored.sum, stored.size, stored.mtime_ns);
+                self.next.files.insert(key, next);
+            }
+            // Locks and half-written files come and go beside the ones that matter.
+            Content::Gone | Content::NotAFile(_) => {}
+            Content::Unreadable(reason) => {
+                self.note(Incident::Unreadable, &file.path, b"", Some(reason));
+                if let Some(known) = known {
+                    self.next.files.insert(key, known.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_catalog(mut self, seal: &crate::crypt::Seal) -> Result<Outcome> {
+        let encrypted = self.context.repository.is_encrypted();
+        let mut lines = Lines::default();
+        lines.mailbox(&self.job.path, &self.next);
+        let chain = self.old.catalog.clone().filter(|_| !self.context.options.rebase);
+        let mut parents: Vec<ChainLink> = Vec::new();
+        if let Some(newest) = chain {
+            parents.clone_from(&self.old.parents);
+            parents.push(newest);
+            lines.changes(&self.old, &self.next);
+            let deltas: u64 = parents[1..].iter().map(|link| link.reference.size).sum();
+            if parents.len() >= CHAIN_MAX || deltas > parents[0].reference.size / 2 {
+                parents.clear();
+            }
+        }
+        if parents.is_empty() {
+            lines.bytes.clear();
+            lines.mailbox(&self.job.path, &self.next);
+            lines.full(&self.next);
+        }
+        let need = |object, reference: &ObjectRef| Need {
+            object,
+            reference: reference.clone(),
+            pack: None,
+            raw: None,
+        };
+        let mut needs = Vec::new();
+        for (number, pack) in &self.next.packs {
+            let (number, raw) = (Some(*number), Some(pack.raw));
+            let object = pack_name(&pack.id, encrypted);
+            needs.push(Need { pack: number, raw, ..need(object, &pack.pack) });
+            needs.push(need(index_name(&pack.id, encrypted), &pack.index));
+        }
+        needs.extend(parents.iter().map(|link| need(catalog_name(&link.id), &link.reference)));
+        let head = CatalogHead {
+            catalog: catalog::VERSION,
+            mailbox: self.job.known.id.clone(),
+            parent: parents.last().map(|link| link.id.clone()),
+            needs,
+        };
+        let level = self.context.level().max(CATALOG_LEVEL);
+        let body = catalog::encode(&head, &lines.bytes, level, seal)
+            .map_err(|e| Error::io("write the catalog of", &self.job.path, e))?;
+        let link = ChainLink { id: timed_id(self.context.options.time), reference: ObjectRef::of(&body) };
+        self.outcome.catalog = Some(catalog_ref(&link));
+        self.outcome.body = Some(body);
+        self.outcome.messages = self.next.folders.values().map(|f| f.messages).sum();
+        self.outcome.bytes = self.next.folders.values().map(|f| f.bytes).sum();
+        self.next.catalog = Some(link);
+        self.next.parents = parents;
+        self.context.state.prepare_mailbox(&self.job.known.id, &self.next)?;
+        Ok(self.outcome)
+    }
+
+    fn note(&mut self, incident: Incident, folder: &Path, name: &[u8], reason: Option<String>) {
+        let mut path = self.job.path.join(folder);
+        if !name.is_empty() {
+            path.push(std::ffi::OsStr::from_bytes(name));
+        }
+        self.outcome.ledger.note(incident, path.to_string_lossy().into_owned(), reason);
+    }
+}
+
+/// A folder that cannot be read is the ledger's; everything else ends the run.
+enum FolderError {
+    Folder(maildir::Error),
+    Run(Error),
+}
+
+/// Of several messages with one base name and one content one is kept; those with other contents
+/// are marked.
+fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
+    for message in &mut *messages {
+        message.is_duplicate = false;
+    }
+    if !messages.windows(2).any(|pair| pair[0].base() == pair[1].base()) {
+        return;
+    }
+    let mut kept: Vec<MessageState<'_>> = Vec::with_capacity(messages.len());
+    for mut message in messages.drain(..) {
+        let base = message.base();
+        let mut same_base = kept.iter().rev().take_while(|k| k.base() == base).peekable();
+        let is_duplicate = same_base.peek().is_some();
+        let is_kept_already = same_base.any(|k| k.sum == message.sum);
+        message.is_duplicate = is_duplicate;
+        if !is_kept_already {
+            kept.push(message);
+        }
+    }
+    *messages = kept;
+}
+
+fn catalog_ref(link: &ChainLink) -> CatalogRef {
+    CatalogRef { catalog: link.id.clone(), reference: link.reference.clone(), carried: false }
+}
+
+/// A restore reads at most this many catalogs of a mailbox.
+const CHAIN_MAX: usize = 16;
+
+const CATALOG_LEVEL: i32 = 6;
+
+impl Work {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.folders += other.folders;
+        self.folders_listed += other.folders_listed;
+        self.messages_new += other.messages_new;
+        self.messages_gone += other.messages_gone;
+        self.messages_read += other.messages_read;
+        self.bytes_read += other.bytes_read;
+    }
+}

@@ -1,0 +1,404 @@
+//! Backup: walks a store, brings every mailbox's change into the repository and writes a manifest
+//! last. Mailboxes are worked on by as many threads as there are processors; uploads and commits
+//! go on beside them.
+
+mod commit;
+mod context;
+mod diff;
+mod fold;
+mod ledger;
+mod lines;
+mod mailbox;
+mod packer;
+mod read;
+mod rebuild;
+mod uploads;
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use jiff::Timestamp;
+use maildir::{Discovery, Lister, MailboxDir};
+use serde::Serialize;
+use wildmatch::WildMatch;
+
+use self::commit::Committed;
+use self::context::Context;
+use self::mailbox::{Job, Outcome};
+use self::uploads::Uploads;
+pub use self::diff::Trust;
+pub(crate) use self::rebuild::INDEX_BYTES;
+pub use self::ledger::{Incident, Ledger, LedgerEntry, NAMED_MAX};
+use crate::crypt::Unseal;
+use crate::error::{Error, Result};
+use crate::layout::{snapshot_key, timed_id};
+use crate::manifest::{self, CatalogRef, LedgerCounts, Manifest, Totals};
+use crate::progress::Progress;
+use crate::repository::Repository;
+use crate::state::{KnownMailbox, Mailboxes, State, mailbox_path_key};
+use crate::store::Requests;
+
+/// How to back up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Names, with `*` and `?`, of the mailboxes to look at; all when empty. The others are taken
+    /// over from the last snapshot.
+    pub mailboxes: Vec<String>,
+    /// How much of what is known is believed.
+    pub trust: Trust,
+    /// Write full catalogs, and store again what the repository has lost.
+    pub rebase: bool,
+    /// Only find out what would be done.
+    pub dry_run: bool,
+    /// When the run began: the snapshot's time.
+    pub time: Timestamp,
+    /// The host's name, for the manifest.
+    pub host: String,
+    /// Threads that read, hash and compress.
+    pub threads: usize,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The new snapshot's id; `None` for a dry run.
+    pub snapshot: Option<String>,
+    /// What the snapshot holds.
+    pub totals: Totals,
+    /// Mailboxes by what happened to them.
+    pub mailboxes: MailboxCounts,
+    /// Messages and folders by what happened to them.
+    pub messages: MessageCounts,
+    /// Bytes put into the repository.
+    pub stored_bytes: u64,
+    /// What the repository was asked.
+    pub requests: RequestCounts,
+    /// Counts of the ledger.
+    pub ledger: LedgerCounts,
+    /// The ledger's lines.
+    pub incidents: Vec<LedgerEntry>,
+    /// Whether something that may be mail is not in the snapshot.
+    pub is_incomplete: bool,
+    /// Things a person should know that are no incidents.
+    pub notices: Vec<String>,
+}
+
+/// Mailboxes of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct MailboxCounts {
+    /// Found in the store.
+    pub found: u64,
+    /// First seen by this run.
+    pub new: u64,
+    /// Given a new catalog.
+    pub changed: u64,
+    /// In the last snapshot, and not in the store any more.
+    pub gone: u64,
+    /// Taken over without looking, because they were not selected or could not be read.
+    pub carried: u64,
+}
+
+/// Messages of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct MessageCounts {
+    /// Not known before under their base names.
+    pub new: u64,
+    /// Known, and not there any more.
+    pub gone: u64,
+    /// Read.
+    pub read: u64,
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Folders looked at.
+    pub folders: u64,
+    /// Folders whose directories changed, so that they were listed.
+    pub folders_listed: u64,
+}
+
+/// Requests by kind, and their sum.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct RequestCounts {
+    /// By kind.
+    #[serde(flatten)]
+    pub by_kind: Requests,
+    /// All together.
+    pub total: u64,
+}
+
+impl From<Requests> for RequestCounts {
+    fn from(by_kind: Requests) -> Self {
+        Self { by_kind, total: by_kind.total() }
+    }
+}
+
+/// Backs up the store at `root`. `identity` is needed only if the state was lost.
+pub fn run(
+    repository: &Repository,
+    state: &State,
+    root: &Path,
+    identity: Option<&Unseal>,
+    options: &Options,
+    progress: &Progress,
+) -> Result<Report> {
+    let found = maildir::find_mailboxes(root).map_err(|e| Error::io(e.action, &e.path, e.source))?;
+    if found.mailboxes.is_empty() {
+        return Err(Error::NoMailbox { path: root.to_owned() });
+    }
+    let mut notices = Vec::new();
+    let mut known = match state.mailboxes() {
+        Some(known) => known,
+        None => rebuild::run(repository, state, root, identity, options, &mut notices)?,
+    };
+    let before = known.len();
+    let (jobs, unselected) = select(&found, options);
+    if jobs.is_empty() {
+        let globs = options.mailboxes.join(", ");
+        return Err(Error::Selection(format!("no mailbox is called {globs}")));
+    }
+    let jobs = introduce(repository, state, jobs, &mut known, options)?;
+    Progress::add(&progress.units, jobs.len() as u64);
+    let new = known.len().saturating_sub(before) as u64;
+    let mut done = work(repository, state, root, &jobs, options, progress)?;
+    note_store(root, &found, &mut done.ledger, &mut notices);
+    let carried = carry(state, &known, &unselected, &found, root, &mut done);
+    let gone = forget_gone(state, &mut known, &found, root, options)?;
+
+    let time = options.time;
+    let id = timed_id(time);
+    let counts = MailboxCounts {
+        found: found.mailboxes.len() as u64,
+        new,
+        changed: done.changed,
+        gone,
+        carried,
+    };
+    if !options.dry_run {
+        let manifest = Manifest {
+            snapshot: manifest::VERSION,
+            id: id.clone(),
+            time,
+            host: options.host.clone(),
+            store: root.to_string_lossy().into_owned(),
+            tool: concat!("mailrig ", env!("CARGO_PKG_VERSION")).into(),
+            mailboxes: done.catalogs,
+            totals: done.totals,
+            ledger: done.ledger.counts,
+        };
+        let key = snapshot_key(&id);
+        let body =
+            manifest.encode().map_err(|e| Error::io("encode the manifest of", root, e))?;
+        progress.check()?;
+        Progress::add(&progress.stored_bytes, body.size_bytes);
+        repository.store().put(&key, body)?;
+        repository.store().sync()?;
+    }
+    Ok(Report {
+        snapshot: (!options.dry_run).then_some(id),
+        totals: done.totals,
+        mailboxes: counts,
+        messages: MessageCounts {
+            new: done.work.messages_new,
+            gone: done.work.messages_gone,
+            read: done.work.messages_read,
+            read_bytes: done.work.bytes_read,
+            folders: done.work.folders,
+            folders_listed: done.work.folders_listed,
+        },
+        stored_bytes: progress.stored_bytes.load(Ordering::Relaxed),
+        requests: repository.store().requests().into(),
+        ledger: done.ledger.counts,
+        is_incomplete: done.ledger.counts.is_incomplete(),
+        incidents: done.ledger.entries,
+        notices,
+    })
+}
+
+fn select<'f>(
+    found: &'f Discovery,
+    options: &Options,
+) -> (Vec<&'f MailboxDir>, Vec<&'f MailboxDir>) {
+    let globs: Vec<WildMatch> = options.mailboxes.iter().map(|glob| WildMatch::new(glob)).collect();
+    found.mailboxes.iter().partition(|mailbox| {
+        let name = String::from_utf8_lossy(&mailbox.name);
+        globs.is_empty() || globs.iter().any(|glob| glob.matches(&name))
+    })
+}
+
+/// Gives every mailbox that is seen for the first time an id and a key. Both are durable, here and
+/// in the repository, before anything is sealed to them.
+fn introduce(
+    repository: &Repository,
+    state: &State,
+    mailboxes: Vec<&MailboxDir>,
+    known: &mut Mailboxes,
+    options: &Options,
+) -> Result<Vec<Job>> {
+    let new: Vec<&MailboxDir> = mailboxes
+        .iter()
+        .copied()
+        .filter(|mailbox| !known.contains_key(&mailbox_path_key(&mailbox.path)))
+        .collect();
+    let add = |mailbox: &MailboxDir| -> Result<(String, KnownMailbox)> {
+        let added = if options.dry_run {
+            KnownMailbox { id: crate::layout::random_hex(16), recipient: None }
+        } else {
+            let added = repository.add_mailbox(&mailbox.name)?;
+            KnownMailbox { id: added.id, recipient: added.recipient }
+        };
+        Ok((mailbox_path_key(&mailbox.path), added))
+    };
+    let chunk = new.len().div_ceil(KEY_THREADS).max(1);
+    thread::scope(|scope| {
+        let threads: Vec<_> = new
+            .chunks(chunk)
+            .map(|part| {
+                let add = &add;
+                scope.spawn(move || part.iter().map(|mailbox| add(mailbox)).collect())
+            })
+            .collect();
+        for thread in threads {
+            let added: Result<Vec<_>> = thread.join().expect("adding a mailbox does not panic");
+            known.extend(added?);
+        }
+        Ok::<(), Error>(())
+    })?;
+    if !new.is_empty() && !options.dry_run {
+        repository.store().sync()?;
+        state.set_mailboxes(known)?;
+    }
+    let job = |mailbox: &MailboxDir| {
+        let known = known.get(&mailbox_path_key(&mailbox.path))?.clone();
+        Some(Job { path: mailbox.path.clone(), known })
+    };
+    Ok(mailboxes.into_iter().filter_map(job).collect())
+}
+
+fn work(
+    repository: &Repository,
+    state: &State,
+    root: &Path,
+    jobs: &[Job],
+    options: &Options,
+    progress: &Progress,
+) -> Result<Committed> {
+    let context = Context {
+        repository,
+        state,
+        options,
+        progress,
+        uploads: Arc::new(Uploads::new()),
+        root,
+        packed_bytes: AtomicU64::new(0),
+    };
+    let next = AtomicUsize::new(0);
+    let (sender, outcomes) = sync_channel(options.threads * 4);
+    thread::scope(|scope| {
+        context.uploads.start(scope, UPLOAD_THREADS);
+        for _ in 0..options.threads {
+            let (context, next, sender) = (&context, &next, sender.clone());
+            scope.spawn(move || worker(context, jobs, next, &sender));
+        }
+        drop(sender);
+        let done = commit::run(&context, &outcomes);
+        // After a failure the workers stop at their next message, or find nobody to report to.
+        if done.is_err() {
+            progress.stop();
+        }
+        drop(outcomes);
+        context.uploads.close();
+        done
+    })
+}
+
+fn worker(
+    context: &Context<'_>,
+    jobs: &[Job],
+    next: &AtomicUsize,
+    sender: &SyncSender<Result<Outcome>>,
+) {
+    let mut lister = Lister::default();
+    while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let outcome =
+            context.progress.check().and_then(|()| mailbox::backup(context, job, &mut lister));
+        let has_failed = outcome.is_err();
+        if sender.send(outcome).is_err() || has_failed {
+            return;
+        }
+    }
+}
+
+/// What the walk over the store itself could not read or did not follow.
+fn note_store(root: &Path, found: &Discovery, ledger: &mut Ledger, notices: &mut Vec<String>) {
+    for error in &found.unreadable {
+        let path = error.path.strip_prefix(root).unwrap_or(&error.path);
+        let path = path.to_string_lossy().into_owned();
+        ledger.note(Incident::Unreadable, path, Some(error.source.to_string()));
+    }
+    for link in &found.links {
+        notices.push(format!("{} is a link and was not followed", link.display()));
+    }
+}
+
+/// Takes the mailboxes that were not selected over from the last run.
+fn carry(
+    state: &State,
+    known: &Mailboxes,
+    unselected: &[&MailboxDir],
+    found: &Discovery,
+    root: &Path,
+    done: &mut Committed,
+) -> u64 {
+    let unreadable = known.iter().filter(|(path, _)| is_unreadable(path, found, root));
+    let unselected = unselected.iter().filter_map(|mailbox| {
+        known.get_key_value(&mailbox_path_key(&mailbox.path))
+    });
+    for (_, mailbox) in unselected.chain(unreadable) {
+        let Some(state) = state.mailbox(&mailbox.id) else { continue };
+        let Some(link) = state.catalog else { continue };
+        let carried = CatalogRef { catalog: link.id, reference: link.reference, carried: true };
+        if done.catalogs.insert(mailbox.id.clone(), carried).is_none() {
+            done.totals.mailboxes += 1;
+            done.totals.messages += state.folders.values().map(|f| f.messages).sum::<u64>();
+            done.totals.bytes += state.folders.values().map(|f| f.bytes).sum::<u64>();
+        }
+    }
+    done.catalogs.values().filter(|catalog| catalog.carried).count() as u64
+}
+
+/// Whether a known mailbox lies in a part of the store that could not be read.
+fn is_unreadable(path: &str, found: &Discovery, root: &Path) -> bool {
+    let Some(path) = crate::layout::decode_name(path) else { return false };
+    let path = root.join(std::ffi::OsStr::from_bytes(&path));
+    found.unreadable.iter().any(|error| path.starts_with(&error.path))
+}
+
+/// Forgets mailboxes that are no longer in the store, and counts them.
+fn forget_gone(
+    state: &State,
+    known: &mut Mailboxes,
+    found: &Discovery,
+    root: &Path,
+    options: &Options,
+) -> Result<u64> {
+    let present: BTreeSet<String> =
+        found.mailboxes.iter().map(|mailbox| mailbox_path_key(&mailbox.path)).collect();
+    let before = known.len();
+    let forgotten: Vec<KnownMailbox> = known
+        .extract_if(.., |path, _| !present.contains(path) && !is_unreadable(path, found, root))
+        .map(|(_, mailbox)| mailbox)
+        .collect();
+    let gone = before - known.len();
+    if gone > 0 && !options.dry_run {
+        state.set_mailboxes(known)?;
+        forgotten.iter().for_each(|mailbox| state.forget_mailbox(&mailbox.id));
+    }
+    Ok(gone as u64)
+}
+
+const UPLOAD_THREADS: usize = 8;
+const KEY_THREADS: usize = 8;

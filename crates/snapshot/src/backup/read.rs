@@ -1,0 +1,196 @@
+//! Reads messages and kept files for the packer: small ones into memory in one go, large ones twice
+//! (to hash, then to pack), so that memory does not depend on what people mail each other.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::Path;
+
+use maildir::{Attributes, Lister, Listing, OpenMessage, Opened, Subdir};
+use sha2::{Digest, Sha256};
+
+use super::packer::{Packer, Place};
+use crate::error::Result;
+use crate::hash::{Sum, sha256};
+use crate::headers::{HeaderReader, Headers};
+use crate::state::MessageState;
+
+/// A message as it was listed.
+pub(crate) struct Source<'b> {
+    pub(crate) folder: &'b Path,
+    pub(crate) subdir: Subdir,
+    pub(crate) name: &'b [u8],
+}
+
+/// What became of something that was to be read.
+pub(crate) enum Content {
+    Stored(Stored),
+    Gone,
+    NotAFile(&'static str),
+    Unreadable(String),
+}
+
+/// A content that has its place in the repository, and the file it came from.
+pub(crate) struct Stored {
+    pub(crate) place: Place,
+    pub(crate) sum: Sum,
+    pub(crate) size: u64,
+    pub(crate) mtime_ns: i64,
+    ino: u64,
+    attributes: Attributes,
+}
+
+impl Stored {
+    /// The message under the name and in the place in which it was listed.
+    pub(crate) fn message<'b>(&self, subdir: Subdir, name: &'b [u8]) -> MessageState<'b> {
+        MessageState {
+            name,
+            is_new: subdir == Subdir::New,
+            is_duplicate: false,
+            ino: self.ino,
+            size: self.size,
+            mtime_ns: self.mtime_ns,
+            mode: self.attributes.mode,
+            uid: self.attributes.uid,
+            gid: self.attributes.gid,
+            pack: self.place.0,
+            member: self.place.1,
+            sum: self.sum,
+        }
+    }
+}
+
+/// Buffers that are kept from one message to the next.
+pub(crate) struct Reader<'run> {
+    lister: &'run mut Lister,
+    headers: HeaderReader,
+    buffer: Vec<u8>,
+}
+
+impl<'run> Reader<'run> {
+    pub(crate) fn new(lister: &'run mut Lister) -> Self {
+        Self { lister, headers: HeaderReader::default(), buffer: Vec::new() }
+    }
+
+    pub(crate) fn list(&mut self, folder: &Path) -> maildir::Result<Listing> {
+        self.lister.list(folder)
+    }
+
+    /// The known message with what stat says now, if it still is the same file.
+    pub(crate) fn compare<'b>(
+        &mut self,
+        folder: &Path,
+        known: &MessageState<'b>,
+    ) -> Option<MessageState<'b>> {
+        let opened = maildir::open_message(folder, known.subdir(), known.name, self.lister).ok()?;
+        let Opened::Message(OpenMessage { ino, size_bytes, mtime_ns, attributes, .. }) = opened
+        else {
+            return None;
+        };
+        let is_same = (size_bytes, mtime_ns) == (known.size, known.mtime_ns);
+        let Attributes { mode, uid, gid } = attributes;
+        is_same.then_some(MessageState { ino, mode, uid, gid, ..*known })
+    }
+
+    /// Reads and places a message.
+    pub(crate) fn read(
+        &mut self,
+        source: &Source<'_>,
+        packer: &mut Packer<'_, '_>,
+    ) -> Result<Content> {
+        let opened =
+            maildir::open_message(source.folder, source.subdir, source.name, self.lister);
+        match opened {
+            Ok(Opened::Message(message)) => self.store(message, packer, true),
+            Ok(Opened::Gone) => Ok(Content::Gone),
+            Ok(Opened::NotAFile(kind)) => Ok(Content::NotAFile(kind)),
+            Err(e) => Ok(Content::Unreadable(e.source.to_string())),
+        }
+    }
+
+    /// Reads and places a kept file.
+    pub(crate) fn read_file(
+        &mut self,
+        path: &Path,
+        packer: &mut Packer<'_, '_>,
+    ) -> Result<Content> {
+        match maildir::open_file(path) {
+            Ok(Opened::Message(file)) => self.store(file, packer, false),
+            Ok(Opened::Gone) => Ok(Content::Gone),
+            Ok(Opened::NotAFile(kind)) => Ok(Content::NotAFile(kind)),
+            Err(e) => Ok(Content::Unreadable(e.source.to_string())),
+        }
+    }
+
+    fn store(
+        &mut self,
+        mut open: OpenMessage,
+        packer: &mut Packer<'_, '_>,
+        is_mail: bool,
+    ) -> Result<Content> {
+        let stored = |place, sum, size| {
+            let OpenMessage { ino, mtime_ns, attributes, .. } = open;
+            Ok(Content::Stored(Stored { place, sum, size, mtime_ns, ino, attributes }))
+        };
+        if open.size_bytes <= IN_MEMORY_BYTES {
+            if let Err(e) = read_whole(&mut open.file, open.size_bytes, &mut self.buffer) {
+                return Ok(Content::Unreadable(e.to_string()));
+            }
+            let (bytes, headers) = (&self.buffer, &self.headers);
+            let sum = sha256(bytes);
+            let headers = || if is_mail { headers.read(bytes) } else { Headers::default() };
+            let place = packer.place(bytes, sum, headers)?;
+            return stored(place, sum, bytes.len() as u64);
+        }
+        let (sum, head) = match hash_file(&mut open.file, open.size_bytes) {
+            Ok(hashed) => hashed,
+            Err(e) => return Ok(Content::Unreadable(e.to_string())),
+        };
+        let headers = if is_mail { self.headers.read(&head) } else { Headers::default() };
+        let size = open.size_bytes;
+        match packer.place_from(&mut open.file, size, sum, headers)? {
+            Ok(place) => stored(place, sum, size),
+            Err(e) => Ok(Content::Unreadable(e.to_string())),
+        }
+    }
+}
+
+fn read_whole(file: &mut File, size_bytes: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+    buffer.clear();
+    buffer.resize(size_bytes as usize, 0);
+    file.read_exact(buffer)?;
+    if file.read(&mut [0])? != 0 {
+        return Err(changed());
+    }
+    Ok(())
+}
+
+/// Hashes a file, leaves it at its start, and gives its first part for the header fields.
+fn hash_file(file: &mut File, size_bytes: u64) -> io::Result<(Sum, Vec<u8>)> {
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; 1 << 20];
+    let mut head = Vec::new();
+    let mut total = 0;
+    loop {
+        let got = file.read(&mut chunk)?;
+        if got == 0 {
+            break;
+        }
+        if head.is_empty() {
+            head.extend_from_slice(&chunk[..got]);
+        }
+        hasher.update(&chunk[..got]);
+        total += got as u64;
+    }
+    if total != size_bytes {
+        return Err(changed());
+    }
+    file.rewind()?;
+    Ok((hasher.finalize().into(), head))
+}
+
+fn changed() -> io::Error {
+    io::Error::other("it changed while it was read")
+}
+
+/// Larger contents are read twice instead of being held.
+const IN_MEMORY_BYTES: u64 = 4 << 20;

@@ -1,0 +1,232 @@
+//! Rebuilds a lost state from the repository: the newest snapshot's catalogs tell what was stored,
+//! the pack indexes tell the hashes. Needs an identity; without one everything is read again.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::Options;
+use crate::catalog::{self, CatalogHead, Contents, Line, Owner, parse_time};
+use crate::crypt::Unseal;
+use crate::error::{Error, Result};
+use crate::hash::{Sum, parse_sum};
+use crate::index::Index;
+use crate::layout::{decode_name, index_name, mailbox_prefix, pack_name};
+use crate::manifest::{self, CatalogRef, Manifest};
+use crate::repository::{OpenMailbox, Repository};
+use crate::state::{
+    ChainLink, FileState, FolderState, KnownMailbox, MailboxState, Mailboxes, MessageState,
+    PackState, State,
+};
+
+/// The mailboxes of the newest snapshot of this store, their states written to `state`.
+pub(crate) fn run(
+    repository: &Repository,
+    state: &State,
+    root: &Path,
+    identity: Option<&Unseal>,
+    options: &Options,
+    notices: &mut Vec<String>,
+) -> Result<Mailboxes> {
+    let mut mailboxes = Mailboxes::new();
+    let Some(manifest) = newest_of(repository, root, options)? else { return Ok(mailboxes) };
+    let plain = Unseal::Plain;
+    let identity = match identity {
+        _ if !repository.is_encrypted() => &plain,
+        Some(identity) => identity,
+        None => {
+            notices.push(
+                "this host's state is lost and no identity was given: every message is read and \
+                 stored again (give --identity once to avoid that)"
+                    .into(),
+            );
+            return Ok(mailboxes);
+        }
+    };
+    for (id, catalog) in &manifest.mailboxes {
+        match rebuild(repository, id, catalog, identity) {
+            Ok((path, recipient, rebuilt)) => {
+                if !options.dry_run {
+                    state.prepare_mailbox(id, &rebuilt)?;
+                    state.commit_mailbox(id)?;
+                }
+                mailboxes.insert(path, KnownMailbox { id: id.clone(), recipient });
+            }
+            // Whatever cannot be read is stored again.
+            Err(e) if e.is_local_to_object() && !matches!(e, Error::WrongIdentity { .. }) => {
+                notices.push(format!("a mailbox is stored again, because {e}"));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    notices.push(format!(
+        "this host's state was lost and has been rebuilt from snapshot {}",
+        manifest.id
+    ));
+    Ok(mailboxes)
+}
+
+fn newest_of(
+    repository: &Repository,
+    root: &Path,
+    options: &Options,
+) -> Result<Option<Manifest>> {
+    for id in manifest::ids(repository.store())?.iter().rev() {
+        match Manifest::read(repository.store(), id) {
+            Ok(manifest)
+                if manifest.host == options.host && manifest.store == root.to_string_lossy() =>
+            {
+                return Ok(Some(manifest));
+            }
+            Ok(_) => {}
+            Err(e) if e.is_local_to_object() => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(None)
+}
+
+fn rebuild(
+    repository: &Repository,
+    id: &str,
+    catalog: &CatalogRef,
+    identity: &Unseal,
+) -> Result<(String, Option<String>, MailboxState)> {
+    let mailbox = repository.open_mailbox(id, identity)?;
+    let store = repository.store();
+    let (head, contents) =
+        catalog::read(store, id, &catalog.catalog, &catalog.reference, &mailbox.unseal)?;
+    let (packs, sums) = read_packs(repository, &mailbox, &head)?;
+    let link = ChainLink { id: catalog.catalog.clone(), reference: catalog.reference.clone() };
+    let mut state = MailboxState {
+        next_pack: packs.keys().last().map_or(0, |number| number + 1),
+        catalog: Some(link),
+        parents: parents(&head),
+        packs,
+        ..MailboxState::default()
+    };
+    let damaged = || Error::damaged(&catalog.catalog, "has an entry that is not as it should be");
+    for (path, folder) in &contents.folders {
+        let mut messages = Vec::with_capacity(folder.messages.len());
+        let names: Option<Vec<_>> =
+            folder.messages.values().map(|message| decode_name(&message.name)).collect();
+        let names = names.ok_or_else(damaged)?;
+        for ((key, entry), name) in folder.messages.iter().zip(&names) {
+            let (is_new, name) = match name.split_at_checked(4) {
+                Some((b"new/", name)) => (true, name),
+                Some((b"cur/", name)) => (false, name),
+                _ => return Err(damaged()),
+            };
+            let place = (entry.content.pack, entry.content.member);
+            messages.push(MessageState {
+                name,
+                is_new,
+                is_duplicate: *key != catalog::message_key(&entry.name),
+                ino: 0,
+                size: entry.content.size,
+                mtime_ns: parse_time(&entry.content.mtime).ok_or_else(damaged)?,
+                mode: entry.owner.mode_bits(),
+                uid: entry.owner.uid,
+                gid: entry.owner.gid,
+                pack: place.0,
+                member: place.1,
+                sum: *sums.get(&place).ok_or_else(damaged)?,
+            });
+        }
+        messages.sort_by(|a, b| a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)));
+        let mut folder_state = FolderState {
+            attributes: tuple(&folder.owner),
+            is_maildir: folder.maildir,
+            ..FolderState::default()
+        };
+        folder_state.set_messages(&messages);
+        let path = decode_name(path).ok_or_else(damaged)?.into_owned();
+        state.folders.insert(path, folder_state);
+    }
+    state.files = files(&contents, &sums).ok_or_else(damaged)?;
+    Ok((contents.path, mailbox.recipient, state))
+}
+
+type Places = HashMap<(u32, u32), Sum>;
+
+fn read_packs(
+    repository: &Repository,
+    mailbox: &OpenMailbox,
+    head: &CatalogHead,
+) -> Result<(std::collections::BTreeMap<u32, PackState>, Places)> {
+    let mut packs = std::collections::BTreeMap::new();
+    let mut sums = Places::new();
+    let encrypted = repository.is_encrypted();
+    for need in &head.needs {
+        let (Some(number), Some(raw)) = (need.pack, need.raw) else { continue };
+        let id = need.object.trim_start_matches("packs/").split('.').next().unwrap_or_default();
+        let name = index_name(id, encrypted);
+        let object = format!("{}{name}", mailbox_prefix(&mailbox.id));
+        let index = head
+            .needs
+            .iter()
+            .find(|need| need.object == name)
+            .filter(|_| need.object == pack_name(id, encrypted))
+            .ok_or_else(|| Error::damaged(&object, "is not named by the catalog"))?;
+        let sealed = index.reference.read(repository.store(), &object, INDEX_BYTES)?;
+        let decoded = Index::decode(&object, &sealed, &mailbox.unseal)?;
+        for (member, line) in (0..).zip(&decoded.members) {
+            let sum = parse_sum(&line.sha256)
+                .ok_or_else(|| Error::damaged(&object, "has a hash that is none"))?;
+            sums.insert((number, member), sum);
+        }
+        let (pack, index) = (need.reference.clone(), index.reference.clone());
+        packs.insert(number, PackState { id: id.to_owned(), pack, index, raw });
+    }
+    Ok((packs, sums))
+}
+
+fn parents(head: &CatalogHead) -> Vec<ChainLink> {
+    let link = |need: &catalog::Need| {
+        let id = need.object.strip_prefix("catalogs/")?.to_owned();
+        Some(ChainLink { id, reference: need.reference.clone() })
+    };
+    head.needs.iter().filter_map(link).collect()
+}
+
+fn files(
+    contents: &Contents,
+    sums: &Places,
+) -> Option<std::collections::BTreeMap<Vec<u8>, FileState>> {
+    let mut files = std::collections::BTreeMap::new();
+    for (path, line) in &contents.files {
+        let mut file = FileState {
+            attributes: (0, 0, 0),
+            ino: 0,
+            mtime_ns: 0,
+            ctime_ns: 0,
+            target: None,
+            size: 0,
+            pack: 0,
+            member: 0,
+            sum: [0; 32],
+        };
+        match line {
+            Line::File { owner, content, .. } => {
+                file.attributes = tuple(owner);
+                file.mtime_ns = parse_time(&content.mtime)?;
+                file.size = content.size;
+                (file.pack, file.member) = (content.pack, content.member);
+                file.sum = *sums.get(&(content.pack, content.member))?;
+            }
+            Line::Link { owner, target, .. } => {
+                file.attributes = tuple(owner);
+                file.target = Some(decode_name(target)?.into_owned());
+            }
+            _ => return None,
+        }
+        files.insert(decode_name(path)?.into_owned(), file);
+    }
+    Some(files)
+}
+
+fn tuple(owner: &Owner) -> (u32, u32, u32) {
+    (owner.mode_bits(), owner.uid, owner.gid)
+}
+
+/// The largest pack index that is read.
+pub(crate) const INDEX_BYTES: u64 = 1 << 30;

@@ -1,0 +1,385 @@
+//! Catalogs: what a mailbox held at one time. The first line is plain JSON and names every object
+//! that is needed, so that retention needs no key; the rest is sealed JSON lines: all entries, or
+//! the change since the parent catalog. Entries are applied in order, the last one wins.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::crypt::{Seal, Unseal};
+use crate::error::{Error, Result};
+use crate::index::{json_lines, parse};
+use crate::layout::{is_object_name, mailbox_prefix};
+use crate::object::ObjectRef;
+use crate::store::{Body, Store};
+
+/// First line of a catalog, readable without a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogHead {
+    /// Format version.
+    pub catalog: u32,
+    /// The mailbox's id.
+    pub mailbox: String,
+    /// The catalog that this one changes; `None` for a full one.
+    pub parent: Option<String>,
+    /// Everything that is needed to read the mailbox at this time, this catalog itself left out.
+    pub needs: Vec<Need>,
+}
+
+/// An object that a catalog needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// Name below the mailbox's prefix.
+    pub object: String,
+    /// Size and hash.
+    #[serde(flatten)]
+    pub reference: ObjectRef,
+    /// For a pack: the number by which entries call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<u32>,
+    /// For a pack: the length of its tar in bytes, which a reader must not exceed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<u64>,
+}
+
+/// One sealed line. Names and paths are percent-encoded, see [`crate::layout::encode_name`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Line {
+    /// First sealed line.
+    Mailbox {
+        /// Path inside the store.
+        path: String,
+        /// Number of messages, all folders.
+        messages: u64,
+        /// Bytes of messages, all folders.
+        bytes: u64,
+    },
+    /// A folder.
+    Folder {
+        /// Path inside the mailbox; empty for the mailbox itself.
+        path: String,
+        /// Whether it has `new` and `cur`.
+        maildir: bool,
+        /// Owner and mode.
+        #[serde(flatten)]
+        owner: Owner,
+    },
+    /// A kept file.
+    File {
+        /// Path inside the mailbox.
+        path: String,
+        /// Owner and mode.
+        #[serde(flatten)]
+        owner: Owner,
+        /// Time and content.
+        #[serde(flatten)]
+        content: Content,
+    },
+    /// A symbolic link.
+    Link {
+        /// Path inside the mailbox.
+        path: String,
+        /// Where it points.
+        target: String,
+        /// Owner and mode.
+        #[serde(flatten)]
+        owner: Owner,
+    },
+    /// A message.
+    Message {
+        /// Its folder.
+        folder: String,
+        /// `new/` or `cur/`, and the file name with its flags.
+        name: String,
+        /// Its key, where that is not the base name: see [`message_key`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        /// Owner and mode.
+        #[serde(flatten)]
+        owner: Owner,
+        /// Time and content.
+        #[serde(flatten)]
+        content: Content,
+    },
+    /// A folder (with all in it), file or link that is no longer there.
+    Gone {
+        /// Path inside the mailbox.
+        path: String,
+    },
+    /// A message that is no longer there.
+    Expunged {
+        /// Its folder.
+        folder: String,
+        /// Its key: see [`message_key`].
+        message: String,
+    },
+}
+
+/// Mode and owner as numbers; the mode in octal, as `chmod` takes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Octal mode, such as `0600`.
+    pub mode: String,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl Owner {
+    /// From a stat's attributes.
+    pub fn of(attributes: maildir::Attributes) -> Self {
+        let maildir::Attributes { mode, uid, gid } = attributes;
+        Self { mode: format!("{mode:04o}"), uid, gid }
+    }
+
+    /// The mode's permission bits; 0600 if it does not read as octal.
+    pub fn mode_bits(&self) -> u32 {
+        u32::from_str_radix(&self.mode, 8).unwrap_or(0o600) & 0o7777
+    }
+}
+
+/// Time and content of a message or file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// Modification time, seconds since 1970 with up to nine decimals, as `touch -d @` takes it.
+    pub mtime: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Pack number, see [`Need::pack`].
+    pub pack: u32,
+    /// Member number in the pack.
+    pub member: u32,
+}
+
+/// Writes nanoseconds as `seconds[.fraction]`.
+pub fn format_time(time_ns: i64) -> String {
+    let (seconds, fraction) = (time_ns.div_euclid(SECOND_NS), time_ns.rem_euclid(SECOND_NS));
+    match (seconds, fraction) {
+        (seconds, 0) => seconds.to_string(),
+        // A negative time with a fraction counts up from the second below, as `date` does.
+        (seconds, fraction) if seconds < 0 => {
+            format!("-{}.{:09}", -(seconds + 1), SECOND_NS - fraction)
+        }
+        (seconds, fraction) => format!("{seconds}.{fraction:09}"),
+    }
+}
+
+/// Reads what [`format_time`] wrote; `None` for anything else.
+pub fn parse_time(text: &str) -> Option<i64> {
+    let (text, sign) = text.strip_prefix('-').map_or((text, 1), |text| (text, -1));
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    if fraction.is_empty() || fraction.len() > 9 {
+        return None;
+    }
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok());
+    let seconds: i64 = digits(seconds)??;
+    let fraction: i64 = digits(fraction)??;
+    let scale = 10_i64.pow(9 - text.split_once('.').map_or(1, |(_, f)| f.len()) as u32);
+    seconds.checked_mul(SECOND_NS)?.checked_add(fraction * scale)?.checked_mul(sign)
+}
+
+/// What identifies a message inside its folder: the base name of `new/…` or `cur/…`. Where two
+/// messages of a folder have one base name and other contents, the second one's line carries
+/// another key.
+pub fn message_key(name: &str) -> &str {
+    let file_name = name.split_once('/').map_or(name, |(_, file_name)| file_name);
+    match file_name.find(':') {
+        Some(0) | None => file_name,
+        Some(end) => &file_name[..end],
+    }
+}
+
+/// A catalog chain as one: the state of a mailbox.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Path inside the store.
+    pub path: String,
+    /// Number of messages.
+    pub messages: u64,
+    /// Bytes of messages.
+    pub bytes: u64,
+    /// Folders by path, parents before children.
+    pub folders: BTreeMap<String, FolderContents>,
+    /// Kept files and links by path.
+    pub files: BTreeMap<String, Line>,
+}
+
+/// A folder and its messages.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FolderContents {
+    /// Whether it has `new` and `cur`.
+    pub maildir: bool,
+    /// Owner and mode.
+    pub owner: Owner,
+    /// Messages by key.
+    pub messages: BTreeMap<String, MessageEntry>,
+}
+
+/// A message as a catalog has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageEntry {
+    /// `new/` or `cur/`, and the file name with its flags.
+    pub name: String,
+    /// Owner and mode.
+    pub owner: Owner,
+    /// Time and content.
+    pub content: Content,
+}
+
+impl Contents {
+    fn apply(&mut self, object: &str, line: Line) -> Result<()> {
+        match line {
+            Line::Mailbox { path, messages, bytes } => {
+                (self.path, self.messages, self.bytes) = (path, messages, bytes);
+            }
+            Line::Folder { path, maildir, owner } => {
+                let messages = self.folders.remove(&path).map_or_else(BTreeMap::new, |f| f.messages);
+                self.folders.insert(path, FolderContents { maildir, owner, messages });
+            }
+            Line::File { ref path, .. } | Line::Link { ref path, .. } => {
+                self.files.insert(path.clone(), line);
+            }
+            Line::Gone { path } => {
+                self.files.remove(&path);
+                self.folders.remove(&path);
+            }
+            Line::Message { folder, name, key, owner, content } => {
+                let key = key.unwrap_or_else(|| message_key(&name).to_owned());
+                let message = MessageEntry { name, owner, content };
+                self.folder(object, &folder)?.messages.insert(key, message);
+            }
+            Line::Expunged { folder, message } => {
+                self.folder(object, &folder)?.messages.remove(&message);
+            }
+        }
+        Ok(())
+    }
+
+    fn folder(&mut self, object: &str, path: &str) -> Result<&mut FolderContents> {
+        self.folders
+            .get_mut(path)
+            .ok_or_else(|| Error::damaged(object, format!("has messages in no folder `{path}`")))
+    }
+}
+
+/// Serialises a catalog.
+pub fn encode(head: &CatalogHead, lines: &[u8], level: i32, seal: &Seal) -> std::io::Result<Body> {
+    let mut bytes = serde_json::to_vec(head)?;
+    bytes.push(b'\n');
+    bytes.extend_from_slice(&seal.seal(&zstd::bulk::compress(lines, level)?));
+    Ok(Body::from_bytes(bytes))
+}
+
+/// Splits a catalog into its head, checked, and what is sealed.
+pub fn decode_head<'b>(
+    object: &str,
+    mailbox: &str,
+    bytes: &'b [u8],
+) -> Result<(CatalogHead, &'b [u8])> {
+    let end = memchr::memchr(b'\n', bytes)
+        .ok_or_else(|| Error::damaged(object, "has no first line"))?;
+    let version: Version = parse(object, &bytes[..end])?;
+    if version.catalog > VERSION {
+        let (found, known) = (version.catalog, VERSION);
+        return Err(Error::TooNew { object: object.to_owned(), found, known });
+    }
+    let head: CatalogHead = parse(object, &bytes[..end])?;
+    if head.mailbox != mailbox {
+        return Err(Error::damaged(object, "belongs to another mailbox"));
+    }
+    if let Some(need) = head.needs.iter().find(|need| !is_object_name(&need.object)) {
+        let reason = format!("needs `{}`, which is no object's name", need.object);
+        return Err(Error::damaged(object, reason));
+    }
+    Ok((head, &bytes[end + 1..]))
+}
+
+/// Reads a catalog and those it builds on; `reference` is the manifest's.
+pub fn read(
+    store: &dyn Store,
+    mailbox: &str,
+    catalog: &str,
+    reference: &ObjectRef,
+    unseal: &Unseal,
+) -> Result<(CatalogHead, Contents)> {
+    let key = |catalog: &str| {
+        format!("{}{}", mailbox_prefix(mailbox), crate::layout::catalog_name(catalog))
+    };
+    let newest = reference.read(store, &key(catalog), CATALOG_BYTES)?;
+    let (newest_head, _) = decode_head(&key(catalog), mailbox, &newest)?;
+    let mut chain = vec![(key(catalog), newest)];
+    let mut parent = newest_head.parent.clone();
+    while let Some(id) = parent {
+        let name = crate::layout::catalog_name(&id);
+        let need = newest_head.needs.iter().find(|need| need.object == name).ok_or_else(|| {
+            Error::damaged(&key(catalog), format!("does not name its parent {id}"))
+        })?;
+        if chain.len() > newest_head.needs.len() {
+            return Err(Error::damaged(&key(catalog), "builds on itself"));
+        }
+        let bytes = need.reference.read(store, &key(&id), CATALOG_BYTES)?;
+        parent = decode_head(&key(&id), mailbox, &bytes)?.0.parent;
+        chain.push((key(&id), bytes));
+    }
+    let mut contents = Contents::default();
+    for (object, bytes) in chain.iter().rev() {
+        let (_, sealed) = decode_head(object, mailbox, bytes)?;
+        let mut lines = json_lines(object, sealed, unseal)?;
+        let mut line = Vec::new();
+        while lines.next_into(&mut line)? {
+            contents.apply(object, parse(object, &line)?)?;
+        }
+    }
+    Ok((newest_head, contents))
+}
+
+#[derive(Deserialize)]
+struct Version {
+    catalog: u32,
+}
+
+/// The version of catalogs that this code writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
+
+/// The largest catalog that is read: a mailbox of some ten million messages.
+const CATALOG_BYTES: u64 = 1 << 30;
+
+const SECOND_NS: i64 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn times_are_written_as_touch_reads_them() {
+        let table = [
+            (0, "0"),
+            (1_500_000_000_000_000_000, "1500000000"),
+            (1_500_000_000_000_000_001, "1500000000.000000001"),
+            (-1, "-0.000000001"),
+            (-1_500_000_000, "-1.500000000"),
+        ];
+        for (time_ns, text) in table {
+            assert_eq!(format_time(time_ns), text);
+            assert_eq!(parse_time(text), Some(time_ns), "{text}");
+        }
+        for text in ["", "x", "1.", "1.0000000001", "--1", "1.-1", "99999999999999999999"] {
+            assert_eq!(parse_time(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn times_survive(time_ns: i64) {
+            prop_assert_eq!(parse_time(&format_time(time_ns)), Some(time_ns));
+        }
+
+        #[test]
+        fn no_head_panics(bytes: Vec<u8>) {
+            let _ = decode_head("x", "y", &bytes);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Why an operation on a repository failed as a whole. What concerns single messages or objects is
+//! data in the reports, not an error.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::crypt::OpenError;
+use crate::store;
+
+/// Result of an operation on a repository.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failed operation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `init` found a repository.
+    #[error("{location} is a repository already")]
+    AlreadyRepository {
+        /// Where.
+        location: String,
+    },
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Cancelled,
+    /// An object is not what it should be.
+    #[error("{object} {reason}")]
+    Damaged {
+        /// The object's key.
+        object: String,
+        /// What is wrong, as the rest of the sentence.
+        reason: String,
+    },
+    /// A local file or directory.
+    #[error("{action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Another run holds the state.
+    #[error("another backup is running with the state in {}", path.display())]
+    Locked {
+        /// The state directory.
+        path: PathBuf,
+    },
+    /// The store directory has no mailbox.
+    #[error("no mailbox found in {}: no folder there has `cur` and `new`", path.display())]
+    NoMailbox {
+        /// The store.
+        path: PathBuf,
+    },
+    /// Reading needs an identity and none was given.
+    #[error("the repository is encrypted and no identity was given")]
+    NoIdentity,
+    /// The location holds no repository.
+    #[error("there is no repository at {location}")]
+    NotARepository {
+        /// Where.
+        location: String,
+    },
+    /// Recipients that are none.
+    #[error("{0}")]
+    Recipient(String),
+    /// No such snapshot, mailbox or folder, or more than one.
+    #[error("{0}")]
+    Selection(String),
+    /// The store of objects failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A place to restore to that is not free.
+    #[error("{} exists and is not empty", path.display())]
+    TargetExists {
+        /// The place.
+        path: PathBuf,
+    },
+    /// The repository was written by a newer mailrig.
+    #[error("{object} has format version {found}; this mailrig reads up to {known}")]
+    TooNew {
+        /// The object's key.
+        object: String,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// The identity fits nothing here.
+    #[error("the identity does not open this repository ({object} is sealed to another)")]
+    WrongIdentity {
+        /// The object that was tried.
+        object: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io { action, path: path.to_owned(), source: source.into() }
+    }
+
+    pub(crate) fn damaged(object: &str, reason: impl ToString) -> Self {
+        Self::Damaged { object: object.to_owned(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn open(object: &str, error: OpenError) -> Self {
+        match error {
+            OpenError::WrongIdentity => Self::WrongIdentity { object: object.to_owned() },
+            OpenError::Damaged(_) => Self::damaged(object, error),
+        }
+    }
+
+    /// Whether this is about one object or mailbox, so that others may still be read.
+    pub fn is_local_to_object(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::WrongIdentity { .. } => true,
+            Self::Store(error) => matches!(
+                error,
+                store::Error::NotFound { .. }
+                    | store::Error::TooLarge { .. }
+                    | store::Error::Truncated { .. }
+                    | store::Error::Io { action: "read", .. }
+            ),
+            _ => false,
+        }
+    }
+
+    /// The next step for a person, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::AlreadyRepository { .. } => "back up into it with `mailrig backup`",
+            Self::Locked { .. } => "wait for it to end; a lock of a dead process frees itself",
+            Self::NoIdentity | Self::WrongIdentity { .. } => {
+                "name the file with the recovery identity: --identity FILE or MAILRIG_IDENTITY"
+            }
+            Self::NoMailbox { .. } => "is the file system mounted, and is this the right folder?",
+            Self::NotARepository { .. } => "make one with `mailrig init`",
+            Self::TargetExists { .. } => "restore into an empty folder",
+            Self::TooNew { .. } => "use a newer mailrig",
+            Self::Damaged { .. } => "`mailrig verify --level stored` shows what else is damaged",
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "free space there and run again"
+            }
+            Self::Store(error) => return error.hint().map(str::to_owned),
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

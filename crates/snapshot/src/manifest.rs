@@ -1,0 +1,173 @@
+//! Snapshot manifests: one run over a store, its mailboxes' catalogs and what the run counted. A
+//! manifest holds ids and numbers, no address; it is written last and read first.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::layout::{SNAPSHOTS, is_id, snapshot_id, snapshot_key};
+use crate::object::ObjectRef;
+use crate::store::{Body, Store};
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Format version.
+    pub snapshot: u32,
+    /// Id, which sorts by time.
+    pub id: String,
+    /// When the run began.
+    pub time: Timestamp,
+    /// The host's name.
+    pub host: String,
+    /// The store's path on that host.
+    pub store: String,
+    /// Name and version of the program.
+    pub tool: String,
+    /// Catalog of each mailbox, by mailbox id.
+    pub mailboxes: BTreeMap<String, CatalogRef>,
+    /// What the snapshot holds.
+    pub totals: Totals,
+    /// What happened during the run.
+    pub ledger: LedgerCounts,
+}
+
+/// A catalog as a manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogRef {
+    /// The catalog's id.
+    pub catalog: String,
+    /// Size and hash.
+    #[serde(flatten)]
+    pub reference: ObjectRef,
+    /// Whether the catalog was taken over from an earlier snapshot without looking at the mailbox:
+    /// it was not selected, or could not be read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub carried: bool,
+}
+
+/// What a snapshot holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Mailboxes.
+    pub mailboxes: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of messages, uncompressed.
+    pub bytes: u64,
+}
+
+/// How many of each kind a run's ledger names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerCounts {
+    /// Listed, then gone when they were to be read: expunged during the run.
+    pub expunged_during_run: u64,
+    /// Could not be read.
+    pub unreadable: u64,
+    /// Neither message nor folder: links, FIFOs, sockets in `new` or `cur`.
+    pub not_messages: u64,
+    /// Folders that never stood still long enough for a whole listing.
+    pub unstable_folders: u64,
+    /// Base names that two messages of a folder share.
+    pub duplicate_names: u64,
+}
+
+impl LedgerCounts {
+    /// Whether something that may be mail is not in the snapshot.
+    pub fn is_incomplete(&self) -> bool {
+        self.unreadable > 0 || self.not_messages > 0 || self.unstable_folders > 0
+    }
+}
+
+impl Manifest {
+    /// Serialises.
+    pub fn encode(&self) -> std::io::Result<Body> {
+        let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+        compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
+        Ok(Body::from_bytes(compressor.compress(&serde_json::to_vec(self)?)?))
+    }
+
+    /// Reads the snapshot `id`.
+    pub fn read(store: &dyn Store, id: &str) -> Result<Self> {
+        let key = snapshot_key(id);
+        Self::decode(&key, &store.get(&key, MANIFEST_BYTES)?)
+    }
+
+    /// Decodes what [`Manifest::encode`] wrote.
+    pub fn decode(key: &str, bytes: &[u8]) -> Result<Self> {
+        let mut json = Vec::new();
+        zstd::Decoder::new(bytes)
+            .and_then(|decoder| decoder.take(MANIFEST_BYTES * 8).read_to_end(&mut json))
+            .map_err(|e| Error::damaged(key, format!("does not decode: {e}")))?;
+        let damaged = |e: serde_json::Error| Error::damaged(key, format!("is no manifest: {e}"));
+        let version: Version = serde_json::from_slice(&json).map_err(damaged)?;
+        if version.snapshot > VERSION {
+            let (found, known) = (version.snapshot, VERSION);
+            return Err(Error::TooNew { object: key.into(), found, known });
+        }
+        let manifest: Self = serde_json::from_slice(&json).map_err(damaged)?;
+        if snapshot_key(&manifest.id) != key {
+            return Err(Error::damaged(key, "is the manifest of another snapshot"));
+        }
+        let ids = manifest.mailboxes.iter().flat_map(|(id, catalog)| [id, &catalog.catalog]);
+        if let Some(id) = ids.into_iter().find(|id| !is_id(id)) {
+            return Err(Error::damaged(key, format!("has `{id}` where an id should be")));
+        }
+        Ok(manifest)
+    }
+}
+
+/// The ids of all snapshots, oldest first.
+pub fn ids(store: &dyn Store) -> Result<Vec<String>> {
+    let mut ids = Vec::new();
+    store.list(SNAPSHOTS, &mut |object| ids.extend(snapshot_id(&object.key).map(str::to_owned)))?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Finds a snapshot by id, unique part of one, or `latest`; `at` limits `latest` to that time.
+pub fn select(store: &dyn Store, wanted: &str, at: Option<Timestamp>) -> Result<Manifest> {
+    let mut ids = ids(store)?;
+    if ids.is_empty() {
+        return Err(Error::Selection("the repository has no snapshot yet".into()));
+    }
+    if wanted != LATEST {
+        // The random part is what people see and type; the whole id works as well.
+        let matches = |id: &&String| {
+            id.starts_with(wanted) || id.split('-').nth(1).is_some_and(|r| r.starts_with(wanted))
+        };
+        let found: Vec<&String> = ids.iter().filter(matches).collect();
+        return match found.as_slice() {
+            [] => Err(Error::Selection(format!("no snapshot begins with `{wanted}`"))),
+            [id] => Manifest::read(store, id),
+            [..] => Err(Error::Selection(format!("several snapshots begin with `{wanted}`"))),
+        };
+    }
+    if let Some(at) = at {
+        let end = at.strftime("%Y%m%dT%H%M%SZ").to_string();
+        ids.retain(|id| id.get(..end.len()).is_some_and(|time| time <= end.as_str()));
+    }
+    match ids.last() {
+        Some(id) => Manifest::read(store, id),
+        None => Err(Error::Selection("no snapshot is as old as that time".into())),
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    snapshot: u32,
+}
+
+/// The word for the newest snapshot.
+pub const LATEST: &str = "latest";
+
+/// The version of manifests that this code writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
+
+/// The largest compressed manifest that is read: some millions of mailboxes.
+const MANIFEST_BYTES: u64 = 256 << 20;
+
+const LEVEL: i32 = 9;

@@ -1,0 +1,214 @@
+//! Decides what of a mailbox is restored and where each part comes from. Pure. Every name in a
+//! catalog is hostile until it was looked at here: no path leaves the mailbox's folder.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use crate::catalog::{CatalogHead, Content, Contents, Line, Owner, parse_time};
+use crate::layout::{decode_name, mailbox_prefix};
+use crate::object::ObjectRef;
+
+/// All that is done for one mailbox.
+#[derive(Debug, Default)]
+pub(crate) struct MailboxPlan {
+    /// Directories, parents before children, with `new`, `cur` and `tmp`.
+    pub(crate) dirs: Vec<Dir>,
+    /// Packs and what is taken from each.
+    pub(crate) packs: Vec<PackPlan>,
+    /// Links; made last, so that nothing is written through one.
+    pub(crate) links: Vec<Link>,
+    /// What cannot be restored, with the reason.
+    pub(crate) refused: Vec<(String, String)>,
+    /// Number of messages.
+    pub(crate) messages: u64,
+    /// Bytes of messages.
+    pub(crate) bytes: u64,
+}
+
+/// A directory to make.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    pub(crate) path: PathBuf,
+    pub(crate) owner: Owner,
+}
+
+/// A link to make.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) path: PathBuf,
+    pub(crate) target: OsString,
+    pub(crate) owner: Owner,
+}
+
+/// A pack, and the files that its members become.
+#[derive(Debug)]
+pub(crate) struct PackPlan {
+    /// The object's key.
+    pub(crate) key: String,
+    pub(crate) reference: ObjectRef,
+    /// Length of its tar, not to be exceeded.
+    pub(crate) raw: u64,
+    /// By member number.
+    pub(crate) members: HashMap<u32, Vec<Target>>,
+}
+
+/// A file to write.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// Its directory inside the mailbox.
+    pub(crate) dir: PathBuf,
+    pub(crate) name: OsString,
+    pub(crate) owner: Owner,
+    pub(crate) mtime_ns: i64,
+    pub(crate) size: u64,
+    pub(crate) is_message: bool,
+}
+
+/// Plans a mailbox, or one folder of it.
+pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>) -> MailboxPlan {
+    let mut plan = MailboxPlan::default();
+    let mut members: BTreeMap<u32, HashMap<u32, Vec<Target>>> = BTreeMap::new();
+    for (encoded, entry) in &contents.folders {
+        let Some(path) = safe_path(encoded) else {
+            plan.refuse(encoded, "its path leaves the mailbox");
+            continue;
+        };
+        if folder.is_some_and(|wanted| wanted != encoded) {
+            continue;
+        }
+        plan.dirs.push(Dir { path: path.clone(), owner: entry.owner.clone() });
+        if entry.maildir {
+            for subdir in ["cur", "new", "tmp"] {
+                plan.dirs.push(Dir { path: path.join(subdir), owner: entry.owner.clone() });
+            }
+        }
+        for message in entry.messages.values() {
+            let Some(target) = message_target(&path, &message.name, &message.owner, &message.content)
+            else {
+                plan.refuse(&message.name, "its name or time is not a message's");
+                continue;
+            };
+            plan.messages += 1;
+            plan.bytes += target.size;
+            let Content { pack, member, .. } = message.content;
+            members.entry(pack).or_default().entry(member).or_default().push(target);
+        }
+    }
+    for (encoded, line) in &contents.files {
+        let path = safe_path(encoded).filter(|path| path.file_name().is_some());
+        let Some(path) = path else {
+            plan.refuse(encoded, "its path leaves the mailbox");
+            continue;
+        };
+        let parent = path.parent().unwrap_or(Path::new(""));
+        if folder.is_some_and(|wanted| safe_path(wanted).as_deref() != Some(parent)) {
+            continue;
+        }
+        match line {
+            Line::File { owner, content, .. } => {
+                let Some(target) = file_target(&path, owner, content) else {
+                    plan.refuse(encoded, "its time is none");
+                    continue;
+                };
+                let Content { pack, member, .. } = *content;
+                members.entry(pack).or_default().entry(member).or_default().push(target);
+            }
+            Line::Link { owner, target, .. } => {
+                let Some(target) = decode_name(target) else { continue };
+                let target = OsString::from_vec(target.into_owned());
+                plan.links.push(Link { path, target, owner: owner.clone() });
+            }
+            _ => {}
+        }
+    }
+    for (number, members) in members {
+        let need = head.needs.iter().find(|need| need.pack == Some(number));
+        match need.and_then(|need| Some((need, need.raw?))) {
+            Some((need, raw)) => plan.packs.push(PackPlan {
+                key: format!("{}{}", mailbox_prefix(&head.mailbox), need.object),
+                reference: need.reference.clone(),
+                raw,
+                members,
+            }),
+            None => plan.refuse(&format!("pack {number}"), "the catalog does not name it"),
+        }
+    }
+    plan
+}
+
+impl MailboxPlan {
+    fn refuse(&mut self, what: &str, reason: &str) {
+        self.refused.push((what.to_owned(), reason.to_owned()));
+    }
+}
+
+fn message_target(folder: &Path, name: &str, owner: &Owner, content: &Content) -> Option<Target> {
+    let (subdir, file_name) = name.split_once('/').filter(|(dir, _)| matches!(*dir, "new" | "cur"))?;
+    let path = safe_path(file_name).filter(|path| path.components().count() == 1)?;
+    Some(Target {
+        dir: folder.join(subdir),
+        name: path.into_os_string(),
+        owner: owner.clone(),
+        mtime_ns: parse_time(&content.mtime)?,
+        size: content.size,
+        is_message: true,
+    })
+}
+
+fn file_target(path: &Path, owner: &Owner, content: &Content) -> Option<Target> {
+    Some(Target {
+        dir: path.parent()?.to_owned(),
+        name: path.file_name()?.to_owned(),
+        owner: owner.clone(),
+        mtime_ns: parse_time(&content.mtime)?,
+        size: content.size,
+        is_message: false,
+    })
+}
+
+/// Decodes a path and lets it pass only if it stays where it is joined: relative, without `..`, `.`,
+/// doubled slashes and NUL.
+pub(crate) fn safe_path(encoded: &str) -> Option<PathBuf> {
+    let bytes = decode_name(encoded)?;
+    if bytes.contains(&0) {
+        return None;
+    }
+    let path = PathBuf::from(OsString::from_vec(bytes.into_owned()));
+    let is_normal = path.components().all(|part| matches!(part, Component::Normal(_)));
+    let rebuilt: PathBuf = path.components().collect();
+    (is_normal && rebuilt.as_os_str().as_bytes() == path.as_os_str().as_bytes()).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn paths_that_leave_their_place_are_refused() {
+        for path in ["/etc/passwd", "..", "a/../b", "./a", "a//b", "a/", "%2e%2e/x", "a%00b", "a/."] {
+            assert_eq!(safe_path(path), None, "{path}");
+        }
+        for path in ["", ".Sent", "a/b", "...", "a%2fb", "..a"] {
+            assert!(safe_path(path).is_some(), "{path}");
+        }
+        let owner = Owner { mode: "0600".into(), uid: 0, gid: 0 };
+        let content = Content { mtime: "1".into(), size: 0, pack: 0, member: 0 };
+        for name in ["cur/a/b", "tmp/a", "cur/..", "cur/", "a", "new/%2e%2e%2fx", "cur/a%00"] {
+            assert!(message_target(Path::new(""), name, &owner, &content).is_none(), "{name}");
+        }
+        assert!(message_target(Path::new(""), "cur/a%0ab:2,S", &owner, &content).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_leaves(text in "[./%a-f0-9]{0,20}") {
+            if let Some(path) = safe_path(&text) {
+                prop_assert!(!path.is_absolute());
+                prop_assert!(path.components().all(|c| matches!(c, Component::Normal(_))));
+            }
+        }
+    }
+}

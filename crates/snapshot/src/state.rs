@@ -1,0 +1,391 @@
+//! What the host remembers of the last run: per mailbox the folders' prints, every message by base
+//! name with its place in the repository, and packs that were uploaded by a run that did not end.
+//! A cache with a checksum: whatever is missing or torn is rebuilt or read again, never trusted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use maildir::{Attributes, DirPrint, FolderPrint, Subdir};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::hash::{hex, sha256};
+use crate::layout::encode_name;
+use crate::object::ObjectRef;
+
+/// The state of one store in one repository, locked against a second run.
+pub struct State {
+    dir: PathBuf,
+    _lock: File,
+}
+
+/// The ids that mailboxes were given, by path inside the store (percent-encoded).
+pub type Mailboxes = BTreeMap<String, KnownMailbox>;
+
+/// A mailbox that has an id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownMailbox {
+    /// Id.
+    pub id: String,
+    /// What its objects are sealed to; `None` without encryption.
+    pub recipient: Option<String>,
+}
+
+/// What is known of a mailbox; the messages of its folders stay encoded until they are needed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailboxState {
+    /// The newest catalog.
+    pub catalog: Option<ChainLink>,
+    /// Catalogs that the newest builds on, oldest (a full one) first.
+    pub parents: Vec<ChainLink>,
+    /// Packs by number.
+    pub packs: BTreeMap<u32, PackState>,
+    /// The next pack's number.
+    pub next_pack: u32,
+    /// Folders by path.
+    pub folders: BTreeMap<Vec<u8>, FolderState>,
+    /// Kept files and links by path.
+    pub files: BTreeMap<Vec<u8>, FileState>,
+}
+
+/// A catalog in a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainLink {
+    /// The catalog's id.
+    pub id: String,
+    /// Size and hash.
+    pub reference: ObjectRef,
+}
+
+/// A pack as catalogs need it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackState {
+    /// The pack's id.
+    pub id: String,
+    /// Size and hash of the pack.
+    pub pack: ObjectRef,
+    /// Size and hash of its index.
+    pub index: ObjectRef,
+    /// Length of its tar in bytes.
+    pub raw: u64,
+}
+
+/// A folder as it was last seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderState {
+    /// Mode, owner, group.
+    pub attributes: (u32, u32, u32),
+    /// Whether it has `new` and `cur`.
+    pub is_maildir: bool,
+    /// Device, inode, mtime, ctime of `new` and `cur`; `None` when they must not be trusted.
+    pub print: Option<[(u64, u64, i64, i64); 2]>,
+    /// Number of messages.
+    pub messages: u64,
+    /// Bytes of messages.
+    pub bytes: u64,
+    /// The packs that hold them.
+    pub packs: Vec<u32>,
+    /// The messages, sorted by base name: a sequence of [`MessageState`].
+    #[serde(with = "serde_bytes")]
+    pub encoded: Vec<u8>,
+}
+
+/// A message as it was last seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageState<'b> {
+    /// File name with flags.
+    #[serde(with = "serde_bytes")]
+    pub name: &'b [u8],
+    /// Whether it was in `new`.
+    pub is_new: bool,
+    /// Whether an earlier message of the folder has the same base name and other content.
+    pub is_duplicate: bool,
+    /// Inode; 0 when unknown.
+    pub ino: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Modification time in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Pack number.
+    pub pack: u32,
+    /// Member number in the pack.
+    pub member: u32,
+    /// SHA-256 of the content.
+    #[serde(with = "serde_bytes")]
+    pub sum: [u8; 32],
+}
+
+/// A kept file or link as it was last seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileState {
+    /// Mode, owner, group.
+    pub attributes: (u32, u32, u32),
+    /// Inode; 0 when unknown.
+    pub ino: u64,
+    /// Modification time in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Change time in nanoseconds since 1970.
+    pub ctime_ns: i64,
+    /// Where a link points; `None` for a file.
+    pub target: Option<Vec<u8>>,
+    /// Size in bytes, of a file.
+    pub size: u64,
+    /// Pack number, of a file.
+    pub pack: u32,
+    /// Member number, of a file.
+    pub member: u32,
+    /// SHA-256 of the content, of a file.
+    pub sum: [u8; 32],
+}
+
+/// A pack that was stored and that no catalog names yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingPack {
+    /// The pack.
+    pub pack: PackState,
+    /// Hash of each member.
+    pub sums: Vec<[u8; 32]>,
+}
+
+impl<'b> MessageState<'b> {
+    /// `new` or `cur`.
+    pub fn subdir(&self) -> Subdir {
+        if self.is_new { Subdir::New } else { Subdir::Cur }
+    }
+
+    /// What identifies it in its folder, unless it is a duplicate.
+    pub fn base(&self) -> &'b [u8] {
+        maildir::base_name(self.name)
+    }
+}
+
+impl FolderState {
+    /// Decodes the messages.
+    pub fn messages(&self) -> Option<Vec<MessageState<'_>>> {
+        postcard::from_bytes(&self.encoded).ok()
+    }
+
+    /// Encodes messages, sorted by base name.
+    pub fn set_messages(&mut self, messages: &[MessageState<'_>]) {
+        self.messages = messages.len() as u64;
+        self.bytes = messages.iter().map(|m| m.size).sum();
+        let packs: BTreeSet<u32> = messages.iter().map(|m| m.pack).collect();
+        self.packs = packs.into_iter().collect();
+        self.encoded.clear();
+        let encoded = std::mem::take(&mut self.encoded);
+        self.encoded =
+            postcard::to_extend(messages, encoded).expect("encoding to memory succeeds");
+    }
+
+    /// The print as a listing gives it.
+    pub fn folder_print(&self) -> Option<FolderPrint> {
+        let dir = |(dev, ino, mtime_ns, ctime_ns)| DirPrint { dev, ino, mtime_ns, ctime_ns };
+        self.print.map(|print| FolderPrint { dirs: print.map(dir) })
+    }
+
+    /// Stores a print, or none.
+    pub fn set_print(&mut self, print: Option<FolderPrint>) {
+        let tuple = |dir: DirPrint| (dir.dev, dir.ino, dir.mtime_ns, dir.ctime_ns);
+        self.print = print.map(|print| print.dirs.map(tuple));
+    }
+}
+
+/// Attributes as the state stores them.
+pub fn attributes_tuple(attributes: Attributes) -> (u32, u32, u32) {
+    (attributes.mode, attributes.uid, attributes.gid)
+}
+
+/// The inverse of [`attributes_tuple`].
+pub fn attributes_of((mode, uid, gid): (u32, u32, u32)) -> Attributes {
+    Attributes { mode, uid, gid }
+}
+
+impl State {
+    /// Opens, and locks, the state of `store` in the repository `repository_id` below `root`.
+    pub fn open(root: &Path, repository_id: &str, store: &Path) -> Result<Self> {
+        use std::os::unix::ffi::OsStrExt;
+        let store_id = &hex(&sha256(store.as_os_str().as_bytes()))[..16];
+        let dir = root.join(repository_id).join(store_id);
+        for dir in [dir.join("mailboxes"), dir.join("pending")] {
+            fs::create_dir_all(&dir).map_err(|e| Error::io("create state folder", &dir, e))?;
+        }
+        let path = dir.join("lock");
+        let lock = File::create(&path).map_err(|e| Error::io("open", &path, e))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { dir, _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { path: dir }),
+            Err(e) => Err(Error::io("lock", &path, e)),
+        }
+    }
+
+    /// Where large packs may be spooled.
+    pub fn spool_dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The known mailboxes; none if the file is missing or torn.
+    pub fn mailboxes(&self) -> Option<Mailboxes> {
+        decode(&fs::read(self.dir.join("mailboxes.list")).ok()?)
+    }
+
+    /// Stores the known mailboxes.
+    pub fn set_mailboxes(&self, mailboxes: &Mailboxes) -> Result<()> {
+        self.replace(&self.dir.join("mailboxes.list"), &encode(mailboxes))
+    }
+
+    /// What is known of a mailbox.
+    pub fn mailbox(&self, id: &str) -> Option<MailboxState> {
+        decode(&fs::read(self.mailbox_path(id)).ok()?)
+    }
+
+    /// Writes a mailbox's next state beside the present one. [`State::commit_mailbox`] makes it
+    /// the present one, when the catalog it names is durable.
+    pub fn prepare_mailbox(&self, id: &str, state: &MailboxState) -> Result<()> {
+        let path = self.mailbox_path(id).with_extension(NEXT);
+        fs::write(&path, encode(state)).map_err(|e| Error::io("write", &path, e))
+    }
+
+    /// See [`State::prepare_mailbox`]. Forgets the mailbox's pending packs.
+    pub fn commit_mailbox(&self, id: &str) -> Result<()> {
+        let path = self.mailbox_path(id);
+        fs::rename(path.with_extension(NEXT), &path)
+            .map_err(|e| Error::io("rename", &path, e))?;
+        match fs::remove_file(self.pending_path(id)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("remove", &self.pending_path(id), e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what is known of a mailbox that is no longer in the store. A file that stays behind
+    /// does no harm.
+    pub fn forget_mailbox(&self, id: &str) {
+        let _ = fs::remove_file(self.mailbox_path(id));
+        let _ = fs::remove_file(self.pending_path(id));
+    }
+
+    /// Notes a pack that is durable in the repository before any catalog names it.
+    pub fn add_pending(&self, id: &str, pack: &PendingPack) -> Result<()> {
+        let path = self.pending_path(id);
+        let record = encode(pack);
+        let length = (record.len() as u64).to_le_bytes();
+        File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(&[&length[..], &record].concat()))
+            .map_err(|e| Error::io("write", &path, e))
+    }
+
+    /// Packs of an earlier run that no catalog names.
+    pub fn pending(&self, id: &str) -> Vec<PendingPack> {
+        let bytes = fs::read(self.pending_path(id)).unwrap_or_default();
+        let mut rest = &bytes[..];
+        let mut packs = Vec::new();
+        while let Some((length, after)) = rest.split_first_chunk() {
+            let Ok(length) = usize::try_from(u64::from_le_bytes(*length)) else { break };
+            let Some((record, after)) = after.split_at_checked(length) else { break };
+            packs.extend(decode(record));
+            rest = after;
+        }
+        packs
+    }
+
+    fn mailbox_path(&self, id: &str) -> PathBuf {
+        self.dir.join("mailboxes").join(id)
+    }
+
+    fn pending_path(&self, id: &str) -> PathBuf {
+        self.dir.join("pending").join(id)
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let next = path.with_extension(NEXT);
+        fs::write(&next, bytes)
+            .and_then(|()| File::open(&next)?.sync_all())
+            .and_then(|()| fs::rename(&next, path))
+            .map_err(|e| Error::io("write", path, e))
+    }
+}
+
+/// The key of a mailbox in [`Mailboxes`].
+pub fn mailbox_path_key(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    encode_name(path.as_os_str().as_bytes()).into_owned()
+}
+
+/// Magic, hash, content: a file torn by a crash is recognised.
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    let start = [MAGIC, &[0; SUM_BYTES]].concat();
+    let mut bytes = postcard::to_extend(value, start).expect("encoding to memory succeeds");
+    let sum = checksum(&bytes[MAGIC.len() + SUM_BYTES..]);
+    bytes[MAGIC.len()..][..SUM_BYTES].copy_from_slice(&sum);
+    bytes
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Option<T> {
+    let (sum, content) = bytes.strip_prefix(MAGIC)?.split_at_checked(SUM_BYTES)?;
+    (sum == checksum(content)).then(|| postcard::from_bytes(content).ok()).flatten()
+}
+
+fn checksum(content: &[u8]) -> [u8; SUM_BYTES] {
+    sha256(content)
+}
+
+const MAGIC: &[u8] = b"mailrig state 1\n";
+const SUM_BYTES: usize = 32;
+const NEXT: &str = "next";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn torn_files_and_pending_records_are_not_trusted() {
+        let root = tempfile::tempdir().unwrap();
+        let state = State::open(root.path(), "r", Path::new("/s")).unwrap();
+        let mailbox = MailboxState { next_pack: 7, ..MailboxState::default() };
+        state.prepare_mailbox("a", &mailbox).unwrap();
+        assert_eq!(state.mailbox("a"), None);
+        state.commit_mailbox("a").unwrap();
+        assert_eq!(state.mailbox("a"), Some(mailbox));
+        let reference = ObjectRef { size: 1, sha256: "x".into() };
+        let pack = PackState {
+            id: "p".into(),
+            pack: reference.clone(),
+            index: reference,
+            raw: 5,
+        };
+        let pending = PendingPack { pack, sums: vec![[1; 32]; 3] };
+        state.add_pending("a", &pending).unwrap();
+        state.add_pending("a", &pending).unwrap();
+        assert_eq!(state.pending("a"), [pending.clone(), pending.clone()]);
+        for (path, expected) in [(state.pending_path("a"), 1), (state.mailbox_path("a"), 0)] {
+            let bytes = fs::read(&path).unwrap();
+            fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+            assert_eq!(state.pending("a").len(), if expected == 1 { 1 } else { 1 });
+        }
+        assert_eq!(state.mailbox("a"), None);
+    }
+
+    #[test]
+    fn a_second_run_is_locked_out_until_the_first_ends() {
+        let root = tempfile::tempdir().unwrap();
+        let first = State::open(root.path(), "r", Path::new("/s")).unwrap();
+        let second = State::open(root.path(), "r", Path::new("/s"));
+        assert!(matches!(second, Err(Error::Locked { .. })));
+        State::open(root.path(), "r", Path::new("/other")).unwrap();
+        drop(first);
+        State::open(root.path(), "r", Path::new("/s")).unwrap();
+    }
+}
