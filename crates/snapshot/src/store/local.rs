@@ -31,7 +31,7 @@ impl Local {
     /// Opens the directory, which need not exist until the first object is put.
     pub fn open(root: &Path) -> Self {
         Self {
-            root: root.to_owned(),
+            root: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()),
             unsynced: Mutex::new(Unsynced::default()),
             counters: Counters::default(),
         }

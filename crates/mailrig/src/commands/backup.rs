@@ -1,0 +1,166 @@
+//! `backup`: one run over a store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use snapshot::backup::{self, Incident, Options, Report, Trust};
+use snapshot::progress::Progress;
+use snapshot::state::State;
+
+use super::threads;
+use crate::cli::{IdentityArgs, S3Args};
+use crate::exit::Exit;
+use crate::repository::{default_state_dir, host_name, identity, open, split_repo};
+use crate::ui::{Ui, count, duration, plural, size};
+
+/// Back up a store of Maildirs
+///
+/// Finds the mailboxes below STORE, reads what is new since the last run, and writes a snapshot.
+/// Flag changes and moves cost a line in a catalog. A run that is killed loses nothing that an
+/// older snapshot has, and the next one does not upload again what is there.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  mailrig backup s3://backups/mail /var/vmail
+  mailrig backup /srv/backup/mail /home --mailbox 'alice*' --dry-run")]
+pub(crate) struct BackupArgs {
+    /// REPO, and the folder with the mailboxes
+    #[arg(value_names = ["REPO", "STORE"], num_args = 1..=2)]
+    positional: Vec<String>,
+    /// Where this host remembers what it has seen [default: /var/lib/mailrig or ~/.local/state/mailrig]
+    #[arg(long, value_name = "DIR", env = "MAILRIG_STATE")]
+    state: Option<PathBuf>,
+    /// Only mailboxes whose names match (`*`, `?`); the others are taken over from the last snapshot
+    #[arg(long = "mailbox", value_name = "GLOB")]
+    mailboxes: Vec<String>,
+    /// List every folder, compare inode, size and time of every message, write full catalogs
+    #[arg(long)]
+    full: bool,
+    /// Read every message again
+    #[arg(long)]
+    rehash: bool,
+    /// Say what would be done, and store nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
+    s3: S3Args,
+}
+
+pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
+    let started = Instant::now();
+    let (location, rest) = split_repo(&args.positional, &["STORE"])?;
+    let root = PathBuf::from(&rest[0]);
+    let root = root.canonicalize().with_context(|| format!("opening the store {}", root.display()))?;
+    let repository = open(&location, &args.s3)?;
+    let state_dir = match args.state {
+        Some(dir) => dir,
+        None => default_state_dir()?,
+    };
+    let state = State::open(&state_dir, &repository.description().id, &root)?;
+    // Only a lost state needs it: one that cannot be read must not stop a backup.
+    let identity = identity(&args.identity, &repository).unwrap_or_else(|error| {
+        ui.warning(format!("{error:#}"));
+        None
+    });
+    let options = Options {
+        mailboxes: args.mailboxes,
+        trust: match (args.rehash, args.full) {
+            (true, _) => Trust::Nothing,
+            (false, true) => Trust::Stat,
+            (false, false) => Trust::BaseName,
+        },
+        rebase: args.full || args.rehash,
+        dry_run: args.dry_run,
+        time: Timestamp::now(),
+        host: host_name(),
+        threads: threads(),
+    };
+    let progress = Arc::new(Progress::default());
+    crate::interrupt::watch(&progress);
+    let display = ui.progress(&progress, "mailboxes");
+    let report = backup::run(&repository, &state, &root, identity.as_ref(), &options, &progress);
+    drop(display);
+    let report = report?;
+    report.notices.iter().for_each(|notice| ui.warning(notice));
+    ui.result("backup", &report, || text(&report, started))?;
+    Ok(if report.is_incomplete { Exit::Incomplete } else { Exit::Done })
+}
+
+fn text(report: &Report, started: Instant) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, value: String| text.push_str(&format!("{label:<10} {value}\n"));
+    if let Some(id) = &report.snapshot {
+        line("snapshot", id.clone());
+    }
+    let (mailboxes, messages) = (&report.mailboxes, &report.messages);
+    line(
+        "mailboxes",
+        format!(
+            "{} ({} new, {} changed, {} gone{})",
+            count(report.totals.mailboxes),
+            count(mailboxes.new),
+            count(mailboxes.changed),
+            count(mailboxes.gone),
+            match mailboxes.carried {
+                0 => String::new(),
+                carried => format!(", {} taken over", count(carried)),
+            }
+        ),
+    );
+    line(
+        "messages",
+        format!(
+            "{} ({} new, {} gone), {}",
+            count(report.totals.messages),
+            count(messages.new),
+            count(messages.gone),
+            size(report.totals.bytes)
+        ),
+    );
+    line(
+        "folders",
+        format!("{} ({} changed)", count(messages.folders), count(messages.folders_listed)),
+    );
+    line(
+        "stored",
+        format!(
+            "{} for {} read, {}",
+            size(report.stored_bytes),
+            size(messages.read_bytes),
+            plural(report.requests.total, "request")
+        ),
+    );
+    ledger(&mut text, report);
+    let verb = if report.snapshot.is_some() { "Backed up" } else { "Would back up" };
+    let ending = if report.is_incomplete { "; the snapshot is incomplete, see above" } else { "" };
+    text.push_str(&format!(
+        "{verb} {} with {} in {}{ending}.\n",
+        plural(report.totals.mailboxes, "mailbox"),
+        plural(report.totals.messages, "message"),
+        duration(started.elapsed())
+    ));
+    text
+}
+
+/// The first lines of the ledger; all of it is in --json.
+fn ledger(text: &mut String, report: &Report) {
+    const SHOWN: usize = 20;
+    for entry in report.incidents.iter().take(SHOWN) {
+        let what = match entry.incident {
+            Incident::DuplicateName => "two messages with this name, both kept",
+            Incident::ExpungedDuringRun => "expunged during the run",
+            Incident::NotAMessage => "not a message, left out",
+            Incident::Unreadable => "unreadable, left out",
+            Incident::UnstableFolder => "changed faster than it could be listed",
+        };
+        let reason = entry.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+        text.push_str(&format!("ledger     {}: {what}{reason}\n", entry.path.escape_debug()));
+    }
+    if let Some(more) = report.incidents.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        text.push_str(&format!("ledger     and {}, see --json\n", plural(more as u64, "more line")));
+    }
+}

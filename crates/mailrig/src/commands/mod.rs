@@ -1,0 +1,35 @@
+//! One file a command: its arguments, whose comments are the help, and what it does with them.
+
+pub(crate) mod backup;
+pub(crate) mod demo;
+pub(crate) mod init;
+pub(crate) mod ls;
+pub(crate) mod restore;
+pub(crate) mod snapshots;
+pub(crate) mod verify;
+
+use std::thread;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+use crate::ui::Ui;
+
+/// Runs the command.
+pub(crate) fn run(cli: Cli, ui: &Ui) -> Result<Exit> {
+    match cli.command {
+        Command::Init(args) => init::run(&args, ui),
+        Command::Backup(args) => backup::run(args, ui),
+        Command::Snapshots(args) => snapshots::run(&args, ui),
+        Command::Ls(args) => ls::run(&args, ui),
+        Command::Restore(args) => restore::run(args, ui),
+        Command::Verify(args) => verify::run(&args, ui),
+        Command::Demo(args) => demo::run(&args, ui),
+    }
+}
+
+/// Threads for work that is bound to processors.
+fn threads() -> usize {
+    thread::available_parallelism().map_or(2, |n| n.get().min(16))
+}

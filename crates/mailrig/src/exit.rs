@@ -1,0 +1,51 @@
+//! Exit codes, the same for every command: scripts and timers rely on them.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Everything was done.
+    Done = 0,
+    /// It failed.
+    Failed = 1,
+    /// The arguments do not make sense; clap uses the same number.
+    Usage = 2,
+    /// Finished, but something that may be mail is missing: the ledger names it.
+    Incomplete = 3,
+    /// Finished, and the verdict is negative: damage was found.
+    Negative = 4,
+    /// Interrupted by the user; running again goes on.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The code for an error that ended a command.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if error.downcast_ref::<UsageError>().is_some() {
+            return Self::Usage;
+        }
+        match error.downcast_ref::<snapshot::Error>() {
+            Some(snapshot::Error::Cancelled) => Self::Interrupted,
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Arguments that parse one by one and make no sense together.
+#[derive(Debug)]
+pub(crate) struct UsageError(pub(crate) String);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}

@@ -1,0 +1,35 @@
+//! Ctrl-C and SIGTERM: the first asks the running operation to stop at the next safe place, the
+//! second ends the process at once, which loses nothing that is in a snapshot either.
+
+use std::sync::Arc;
+use std::thread;
+
+use snapshot::progress::Progress;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Watches for signals from a thread of its own.
+pub(crate) fn watch(progress: &Arc<Progress>) {
+    let progress = Arc::clone(progress);
+    thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+            return;
+        };
+        runtime.block_on(async {
+            let (Ok(mut interrupt), Ok(mut terminate)) =
+                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+            else {
+                return;
+            };
+            for attempt in 0.. {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if attempt > 0 {
+                    std::process::exit(i32::from(crate::exit::Exit::Interrupted as u8));
+                }
+                progress.stop();
+            }
+        });
+    });
+}

@@ -1,0 +1,234 @@
+//! What people see: results on stdout, everything else on stderr. Progress only on a terminal,
+//! colour only there and without NO_COLOR, nothing of either with --quiet or --json.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use snapshot::progress::Progress;
+
+use crate::cli::Global;
+use crate::exit::Exit;
+
+pub(crate) struct Ui {
+    json: bool,
+    quiet: bool,
+    colour: bool,
+}
+
+impl Ui {
+    pub(crate) fn new(global: &Global) -> Self {
+        let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self { json: global.json, quiet: global.quiet, colour }
+    }
+
+    /// Prints a result: `document` with --json, else `text`.
+    pub(crate) fn result<T: Serialize>(
+        &self,
+        kind: &str,
+        document: &T,
+        text: impl FnOnce() -> String,
+    ) -> Result<()> {
+        let mut out = io::stdout().lock();
+        let printed = if self.json {
+            let document = Document { kind, content: document };
+            serde_json::to_writer(&mut out, &document)?;
+            writeln!(out)
+        } else {
+            out.write_all(text().as_bytes())
+        };
+        match printed.and_then(|()| out.flush()) {
+            // `mailrig ls | head` is no failure.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// A sentence about what is going on, on stderr.
+    pub(crate) fn status(&self, text: impl Display) {
+        if !self.quiet && !self.json {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Something a person should know, on stderr.
+    pub(crate) fn warning(&self, text: impl Display) {
+        if !self.json {
+            let label = if self.colour { "\x1b[33mwarning:\x1b[0m" } else { "warning:" };
+            eprintln!("{label} {text}");
+        }
+    }
+
+    /// The error that ended the command, with what can be done about it.
+    pub(crate) fn error(&self, error: &anyhow::Error, exit: Exit) {
+        let message = format!("{error:#}");
+        let hint = error.downcast_ref::<snapshot::Error>().and_then(snapshot::Error::hint);
+        if self.json {
+            let exit_code = exit as u8;
+            let document =
+                Document { kind: "error", content: &Failure { exit_code, message, hint } };
+            eprintln!("{}", serde_json::to_string(&document).unwrap_or_default());
+            return;
+        }
+        let label = if self.colour { "\x1b[31merror:\x1b[0m" } else { "error:" };
+        eprintln!("{label} {message}");
+        if let Some(hint) = hint {
+            eprintln!("hint: {hint}");
+        }
+    }
+
+    /// Shows `progress` until the result is dropped. `unit` names what is counted.
+    pub(crate) fn progress(&self, progress: &Arc<Progress>, unit: &'static str) -> ProgressDisplay {
+        let is_shown = io::stderr().is_terminal() && !self.quiet && !self.json;
+        ProgressDisplay::start(Arc::clone(progress), unit, is_shown)
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a, T> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(flatten)]
+    content: &'a T,
+}
+
+#[derive(Serialize)]
+struct Failure {
+    exit_code: u8,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+/// A progress bar that reads the counters ten times a second.
+pub(crate) struct ProgressDisplay {
+    done: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ProgressDisplay {
+    fn start(progress: Arc<Progress>, unit: &'static str, is_shown: bool) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let is_done = Arc::clone(&done);
+        let thread = is_shown.then(|| {
+            thread::spawn(move || {
+                let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+                let template =
+                    "{wide_bar:.cyan/dim} {pos}/{len} {prefix}  {msg}  {elapsed} (left {eta})";
+                if let Ok(style) = ProgressStyle::with_template(template) {
+                    bar.set_style(style);
+                }
+                bar.set_prefix(unit);
+                while !is_done.load(Ordering::Relaxed) {
+                    draw(&bar, &progress);
+                    thread::park_timeout(Duration::from_millis(100));
+                }
+                bar.finish_and_clear();
+            })
+        });
+        Self { done, thread }
+    }
+}
+
+fn draw(bar: &ProgressBar, progress: &Progress) {
+    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let (messages, bytes) = (read(&progress.messages), read(&progress.bytes));
+    let seconds = bar.elapsed().as_secs_f64().max(0.001);
+    bar.set_length(read(&progress.units));
+    bar.set_position(read(&progress.units_done));
+    let rate = size((bytes as f64 / seconds) as u64);
+    bar.set_message(format!("{} messages  {}  {rate}/s", count(messages), size(bytes)));
+}
+
+impl Drop for ProgressDisplay {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+/// `1,234,567`.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `12.3 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// `3 messages`, `1 message`.
+pub(crate) fn plural(number: u64, noun: &str) -> String {
+    let ending = match noun {
+        _ if number == 1 => "",
+        "mailbox" => "es",
+        _ => "s",
+    };
+    format!("{} {noun}{ending}", count(number))
+}
+
+/// `850 ms`, `3.2 s`, `2 min 5 s`.
+pub(crate) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if seconds < 1.0 {
+        format!("{:.0} ms", seconds * 1000.0)
+    } else if seconds < 60.0 {
+        format!("{seconds:.1} s")
+    } else {
+        format!("{} min {} s", duration.as_secs() / 60, duration.as_secs() % 60)
+    }
+}
+
+/// A table with aligned columns: the first left, the others right.
+pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let mut text = String::new();
+    let mut line = |cells: &[&str]| {
+        let mut row = String::new();
+        for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
+            if column == 0 {
+                row.push_str(&format!("{cell:<width$}"));
+            } else {
+                row.push_str(&format!("  {cell:>width$}"));
+            }
+        }
+        text.push_str(row.trim_end());
+        text.push('\n');
+    };
+    line(header);
+    for row in rows {
+        line(&row.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    text
+}
