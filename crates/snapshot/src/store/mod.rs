@@ -7,8 +7,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub mod error;
+pub mod faulty;
 pub mod location;
 pub mod memory;
+pub mod s3;
 
 pub use error::{Error, Result};
 pub use location::Location;
@@ -142,5 +144,44 @@ impl Counters {
             list: load(&self.list),
             delete: load(&self.delete),
         }
+    }
+}
+
+/// A shared store is a store, so that decorators and threads can hold one.
+impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
+    fn put(&self, key: &str, body: Body) -> Result<Put> {
+        (**self).put(key, body)
+    }
+
+    fn get(&self, key: &str, limit_bytes: u64) -> Result<Vec<u8>> {
+        (**self).get(key, limit_bytes)
+    }
+
+    fn get_range(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>> {
+        (**self).get_range(key, range)
+    }
+
+    fn size(&self, key: &str) -> Result<u64> {
+        (**self).size(key)
+    }
+
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Object)) -> Result<()> {
+        (**self).list(prefix, each)
+    }
+
+    fn delete(&self, key: &str) -> Result<()> {
+        (**self).delete(key)
+    }
+
+    fn sync(&self) -> Result<()> {
+        (**self).sync()
+    }
+
+    fn requests(&self) -> Requests {
+        (**self).requests()
+    }
+
+    fn display(&self) -> String {
+        (**self).display()
     }
 }
