@@ -1,4 +1,5 @@
 //! Tests of the repository through its public face, in one binary.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
 mod conformance;
 mod s3;

@@ -1,7 +1,13 @@
 //! What is particular to S3: sentences for failures, retries, uploads in parts.
 
+mod multipart;
+mod peer;
+mod retries;
+mod sentences;
+
 use std::time::Duration;
 
+use snapshot::store::Error;
 use snapshot::store::s3::{Keys, Patience, S3, S3Options};
 
 use crate::servers::{Access, BUCKET};
@@ -11,7 +17,7 @@ pub(crate) fn open(access: &Access, prefix: &str) -> S3 {
     S3::open(BUCKET, prefix, &options(access)).unwrap()
 }
 
-/// Options that reach a test server, with the default patience of a second and waits cut short.
+/// Options that reach a test server, with short waits between tries.
 pub(crate) fn options(access: &Access) -> S3Options {
     S3Options {
         endpoint_url: Some(access.endpoint.clone()),
@@ -23,5 +29,13 @@ pub(crate) fn options(access: &Access) -> S3Options {
         }),
         patience: Patience { first_wait: Duration::from_millis(10), ..Patience::default() },
         ..S3Options::default()
+    }
+}
+
+/// What a person reads: the sentence, and the next step on a line of its own.
+pub(crate) fn told(error: &Error) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error}\nhint: {hint}"),
+        None => error.to_string(),
     }
 }

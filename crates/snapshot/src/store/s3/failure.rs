@@ -120,7 +120,13 @@ impl Peer {
                     "write http://HOST:PORT",
                 )
             }
-            _ => call.unavailable(format!("the connection to {endpoint} broke"), NETWORK),
+            _ => {
+                let hint = match endpoint.starts_with("http://") {
+                    true => format!("{PERHAPS_TLS}; else {NETWORK}"),
+                    false => NETWORK.to_owned(),
+                };
+                call.unavailable(format!("the connection to {endpoint} broke"), hint)
+            }
         }
     }
 
@@ -140,6 +146,9 @@ impl Peer {
                 "check AWS_ACCESS_KEY_ID, or which profile AWS_PROFILE names",
             ),
             ("SignatureDoesNotMatch", _) => call.denied(WRONG_SECRET, CHECK_SECRET),
+            ("AccessDenied", _) if answer.says("quota is reached") => {
+                Error::Full { key: call.key.to_owned() }
+            }
             ("AccessDenied", _) if answer.says("Invalid signature") => {
                 call.denied(WRONG_SECRET, CHECK_SECRET)
             }
@@ -201,6 +210,14 @@ impl Peer {
                 format!("the server answered {}", answer.name()),
                 "the server is overloaded or in trouble: look at it, and run again later",
             ),
+            (_, 501) => call.denied(
+                answer.with_message("the server lacks a part of S3", &[]),
+                "use another server, or a newer version of this one",
+            ),
+            ("", 400) if endpoint.starts_with("http://") => call.denied(
+                "the server answered 400",
+                format!("{PERHAPS_TLS}; else check bucket and endpoint"),
+            ),
             _ => call.denied(
                 answer.with_message(&format!("the server answered {}", answer.name()), &[]),
                 "check bucket, endpoint and region",
@@ -220,13 +237,15 @@ struct Answer {
 impl Answer {
     fn new(raw: &HttpResponse, error: &impl ProvideErrorMetadata) -> Self {
         let message = error.message().unwrap_or_default();
-        // Garage and AWS name the right region in the text alone when they reject a signature.
-        let told = message.rsplit_once("expecting '").map(|(_, rest)| rest.trim_end_matches('\''));
+        // Which region would be right stands in a header or in the body, by server and by error.
+        let body = raw.body().bytes().and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let element = body.and_then(|text| text.split_once("<Region>")?.1.split_once('<'));
+        let region = raw.headers().get("x-amz-bucket-region").or(element.map(|(name, _)| name));
         Self {
             status: raw.status().as_u16(),
             code: error.code().unwrap_or_default().to_owned(),
             message: brief(message),
-            region: raw.headers().get("x-amz-bucket-region").or(told).map(str::to_owned),
+            region: region.map(brief),
         }
     }
 
@@ -304,6 +323,7 @@ fn permission(action: &str) -> &'static str {
     }
 }
 
+const PERHAPS_TLS: &str = "if the server speaks TLS, write the endpoint with https://";
 const NETWORK: &str = "check the network between this host and the server";
 const WRONG_SECRET: &str = "the secret key does not fit the access key";
 const CHECK_SECRET: &str = "check AWS_SECRET_ACCESS_KEY for a missing or changed character";
