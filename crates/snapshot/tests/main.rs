@@ -6,5 +6,4 @@ mod s3;
 #[path = "../../../tests/servers/s3s.rs"]
 mod s3s_server;
 #[path = "../../../tests/servers/mod.rs"]
-#[expect(dead_code, reason = "shared with the end-to-end tests, which use other parts of it")]
 mod servers;

@@ -3,8 +3,9 @@
 use snapshot::store::faulty::Faulty;
 use snapshot::store::memory::Memory;
 use snapshot::store::s3::S3;
+use snapshot::store::{Body, Put, Store};
 
-use super::{Traits, conformance};
+use super::{Traits, conformance, pattern};
 use crate::s3::open;
 use crate::s3s_server::S3s;
 use crate::servers::Access;
@@ -48,8 +49,15 @@ fn s3_on_garage() {
 
 #[test]
 fn s3_on_three_garage_nodes() {
-    let Some(server) = Garage::start_three() else { return };
+    let Some(mut server) = Garage::start_three() else { return };
     on_server(&server.access, IGNORES);
+    // Two of three nodes still acknowledge, and still have what all three had.
+    server.kill(2);
+    let store = open(&server.access, "some/prefix");
+    store.set_conditional_create(false);
+    assert_eq!(store.put("later", Body::from_bytes(vec![1; 1000])).unwrap(), Put::Created);
+    assert_eq!(store.get("later", 1000).unwrap(), [1; 1000]);
+    assert_eq!(store.get("large/file", 32 << 20).unwrap(), pattern(20 << 20));
 }
 
 /// What was seen of a server: what the probe says, and whether that holds for writers that meet.

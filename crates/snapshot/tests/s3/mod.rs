@@ -1,7 +1,9 @@
 //! What is particular to S3: sentences for failures, retries, uploads in parts.
 
+mod conventions;
 mod multipart;
 mod peer;
+mod reach;
 mod retries;
 mod sentences;
 

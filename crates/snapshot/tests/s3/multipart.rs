@@ -115,10 +115,23 @@ fn a_lost_answer_to_completion_still_means_created() {
         done(),
         Step::Hang,
         gone,
+        missing(),
         head,
         whole,
     ]);
     assert_eq!(peer.store_with(small).put("key", body()).unwrap(), Put::Created);
+}
+
+/// S3 does not complete an upload that met another writer; it wants a new one.
+#[test]
+fn a_conflict_at_completion_begins_the_upload_anew() {
+    let conflict = refusal(409, "ConditionalRequestConflict", "Try again.");
+    let mut script = vec![missing(), begun(), done(), done(), done(), conflict];
+    script.extend([answer(204, "", ""), missing()]);
+    script.extend([begun(), done(), done(), done(), completed()]);
+    let peer = Peer::start(script);
+    assert_eq!(peer.store_with(small).put("key", body()).unwrap(), Put::Created);
+    assert_eq!(asked(&peer)[6], "delete /vault/key uploadid=the-upload");
 }
 
 #[test]

@@ -1,7 +1,4 @@
-//! Each way that S3 fails an administrator gives one clear sentence and a next step.
-
-use std::env;
-use std::process::Command;
+//! Each way that a server refuses gives one clear sentence and a next step.
 
 use snapshot::store::s3::{S3, S3Options};
 use snapshot::store::{Body, Store};
@@ -10,14 +7,14 @@ use super::peer::{Peer, answer, refusal};
 use super::{options, told};
 use crate::servers::garage::Garage;
 use crate::servers::moto::Moto;
-use crate::servers::{Access, BUCKET, free_port, http};
+use crate::servers::{Access, BUCKET, http};
 
 /// The sentence for a put of `key`.
-fn put(store: &S3) -> String {
+pub(super) fn put(store: &S3) -> String {
     told(&store.put("key", Body::from_bytes(b"bytes".to_vec())).unwrap_err())
 }
 
-fn open(access: &Access, change: impl FnOnce(&mut S3Options)) -> S3 {
+pub(super) fn open(access: &Access, change: impl FnOnce(&mut S3Options)) -> S3 {
     let mut options = options(access);
     options.patience.attempts = 1;
     change(&mut options);
@@ -228,125 +225,4 @@ fn a_web_server_is_not_an_s3_server() {
              hint: check the endpoint: a web console or a proxy may listen there"
         )
     );
-}
-
-#[test]
-fn nothing_listens() {
-    let endpoint = format!("http://127.0.0.1:{}", free_port());
-    let access =
-        Access { endpoint: endpoint.clone(), region: "x", id: "i".into(), secret: "s".into() };
-    assert_eq!(
-        put(&open(&access, |_| ())),
-        format!(
-            "write key: nothing listens at {endpoint}\n\
-             hint: check host and port of the endpoint, and that the server runs"
-        )
-    );
-}
-
-/// A label of 64 characters fails without a question to any name server.
-#[test]
-fn name_that_does_not_resolve() {
-    let endpoint = format!("http://{}.invalid", "x".repeat(64));
-    let access =
-        Access { endpoint: endpoint.clone(), region: "x", id: "i".into(), secret: "s".into() };
-    assert_eq!(
-        put(&open(&access, |_| ())),
-        format!(
-            "write key: the name of {endpoint} could not be resolved\n\
-             hint: check the spelling of the endpoint and the name servers of this host"
-        )
-    );
-}
-
-#[test]
-fn tls_to_a_server_without_tls() {
-    let Some(server) = Moto::start() else { return };
-    let endpoint = server.access.endpoint.replace("http:", "https:");
-    let access = Access { endpoint: endpoint.clone(), ..server.access.clone() };
-    assert_eq!(
-        put(&open(&access, |_| ())),
-        format!(
-            "write key: {endpoint} does not speak TLS\n\
-             hint: write the endpoint with http://, or with the port where the server speaks TLS"
-        )
-    );
-}
-
-#[test]
-fn certificate_that_nobody_signed() {
-    let Some(server) = Moto::start_tls() else { return };
-    let endpoint = &server.access.endpoint;
-    assert_eq!(
-        put(&open(&server.access, |_| ())),
-        format!(
-            "write key: the certificate of {endpoint} is not trusted: UnknownIssuer\n\
-             hint: if the server has a certificate of your own authority, set SSL_CERT_FILE to \
-             that authority's PEM file"
-        )
-    );
-    let endpoint = endpoint.replace("https:", "http:");
-    let plain = Access { endpoint: endpoint.clone(), ..server.access.clone() };
-    assert_eq!(
-        put(&open(&plain, |_| ())),
-        format!(
-            "write key: the connection to {endpoint} broke\n\
-             hint: if the server speaks TLS, write the endpoint with https://; else check the \
-             network between this host and the server"
-        )
-    );
-}
-
-/// Runs itself again with an empty environment: what a timer finds that nobody gave a key.
-#[test]
-fn no_credentials() {
-    if env::var_os("MAILRIG_TEST_CHILD").is_some() {
-        let options = S3Options { region: Some("eu-central-1".into()), ..S3Options::default() };
-        println!("told: {}", told(&S3::open(BUCKET, "", &options).unwrap_err()));
-        println!("told: {}", told(&S3::open(BUCKET, "", &S3Options::default()).unwrap_err()));
-        let profile = S3Options { profile: Some("absent".into()), ..options };
-        println!("told: {}", told(&S3::open(BUCKET, "", &profile).unwrap_err()));
-        return;
-    }
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "s3::sentences::no_credentials", "--nocapture"])
-        .env_clear()
-        .env("MAILRIG_TEST_CHILD", "1")
-        .env("HOME", "/nonexistent")
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .output()
-        .unwrap();
-    let output = String::from_utf8_lossy(&output.stdout);
-    let told: Vec<_> = output.split("told: ").skip(1).collect();
-    assert_eq!(told.len(), 3, "{output}");
-    assert!(
-        told[0].starts_with(
-            "open s3://vault: no AWS credentials were found\n\
-             hint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE to a profile \
-             that has them\n"
-        ),
-        "{output}"
-    );
-    assert!(
-        told[1].starts_with(
-            "open s3://vault: no region is set\n\
-             hint: set AWS_REGION, or `region` in the profile, to the region of the bucket\n"
-        ),
-        "{output}"
-    );
-    assert!(told[2].starts_with("open s3://vault: "), "{output}");
-}
-
-#[test]
-fn secrets_stay_out_of_debug_output() {
-    let access = Access {
-        endpoint: "http://127.0.0.1:1".into(),
-        region: "x",
-        id: "visible".into(),
-        secret: "hidden".into(),
-    };
-    let options = options(&access);
-    let shown = format!("{options:?} {:?}", S3::open(BUCKET, "a/b", &options).unwrap());
-    assert!(shown.contains("visible") && shown.contains("s3://vault/a/b"), "{shown}");
-    assert!(!shown.contains("hidden"), "{shown}");
 }

@@ -6,6 +6,7 @@ mod failure;
 mod multipart;
 mod options;
 mod read;
+mod refusal;
 mod retry;
 mod upload;
 

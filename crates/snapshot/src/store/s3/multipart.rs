@@ -20,7 +20,7 @@ use crate::hash::{self, Sum};
 use crate::store::{Body, Data, Put, Result};
 
 impl Remote {
-    /// Uploads in parts, and again from the start when the upload vanished under our hands.
+    /// Uploads in parts, and again from the start when the upload came to nothing.
     pub(super) async fn put_parts(self: Arc<Self>, key: &str, body: Body) -> Result<Put> {
         let call = Call { action: "write", key };
         let body = Arc::new(body);
@@ -31,14 +31,14 @@ impl Remote {
                     return self.settle(key, body.size_bytes, body.sha256).await;
                 }
                 Creation::Unconditional => self.conditional.store(false, Ordering::Relaxed),
-                Creation::Vanished => {}
+                Creation::Void => tokio::time::sleep(self.options.patience.first_wait).await,
             }
             if self.exists(key).await? {
                 return self.settle(key, body.size_bytes, body.sha256).await;
             }
         }
         Err(call.unavailable(
-            "the upload was removed on the server before it was complete",
+            "the upload was removed or overtaken on the server, three times",
             "look for other runs or a rule that aborts uploads, and run again",
         ))
     }
@@ -60,7 +60,7 @@ impl Remote {
             Ok(parts) => self.complete(call, &id, parts).await,
             Err(error) => Err(error),
         };
-        if !matches!(outcome, Ok(Creation::Created | Creation::Vanished)) {
+        if !matches!(outcome, Ok(Creation::Created)) {
             // The first failure is the one to report; what abort can't remove, the next run's
             // `abort_stale_uploads` does.
             if let Err(error) = self.abort(call.key, &id).await {
@@ -155,7 +155,8 @@ impl Remote {
             Ok(_) => Ok(Creation::Created),
             Err(error) if is_taken(&error) => Ok(Creation::Taken),
             Err(error) if conditional && status(&error) == Some(501) => Ok(Creation::Unconditional),
-            Err(error) if status(&error) == Some(404) => Ok(Creation::Vanished),
+            // After a 409 (another writer was at the same key) S3 wants the upload begun anew.
+            Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(Creation::Void),
             Err(error) => Err(self.peer.failure(call, &error)),
         });
         completed.await

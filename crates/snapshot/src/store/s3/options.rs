@@ -5,6 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
+use aws_config::environment::region::EnvironmentVariableRegionProvider;
+use aws_config::imds::region::ImdsRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::region::ProfileFileRegionProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -85,24 +89,23 @@ pub(super) async fn connect(
     options: &S3Options,
     counters: Arc<Counters>,
 ) -> Result<(Client, Peer)> {
-    let shared = load(options).await;
+    let mut shared = load(options, region(options).await).await;
     let endpoint = endpoint(&shared);
-    let has_endpoint = endpoint.is_some();
-    let region = match shared.region() {
-        Some(region) => region.clone(),
-        None if has_endpoint => Region::from_static("us-east-1"),
-        None => {
-            return Err(refused(
-                bucket,
-                "no region is set",
-                "set AWS_REGION, or `region` in the profile, to the region of the bucket",
-            ));
+    if shared.region().is_none() {
+        let region = match endpoint {
+            Some(_) => Some(Region::from_static("us-east-1")),
+            None => ImdsRegionProvider::builder().build().region().await,
+        };
+        if region.is_none() {
+            let hint = "set AWS_REGION, or `region` in the profile, to the region of the bucket";
+            return Err(refused(bucket, "no region is set", hint));
         }
-    };
+        shared = load(options, region).await;
+    }
+    let region = shared.region().map(ToString::to_string).unwrap_or_default();
     check_credentials(bucket, &shared).await?;
     let config = aws_sdk_s3::config::Builder::from(&shared)
-        .region(region.clone())
-        .force_path_style(options.path_style.unwrap_or(has_endpoint))
+        .force_path_style(options.path_style.unwrap_or(endpoint.is_some()))
         // A checksum value goes with every PUT instead: the trailers that the SDK would add by
         // default are refused by many servers besides AWS.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -111,28 +114,33 @@ pub(super) async fn connect(
         .interceptor(CountRequests(counters))
         .build();
     let endpoint = endpoint.unwrap_or_else(|| format!("AWS in {region}"));
-    let peer = Peer { bucket: bucket.to_owned(), endpoint, region: region.to_string() };
+    let peer = Peer { bucket: bucket.to_owned(), endpoint, region };
     Ok((Client::from_conf(config), peer))
 }
 
-async fn load(options: &S3Options) -> SdkConfig {
+/// The region that is set somewhere. The instance is asked only where nothing else helps: on a host
+/// that is none of Amazon's the question takes seconds.
+async fn region(options: &S3Options) -> Option<Region> {
+    if let Some(region) = &options.region {
+        return Some(Region::new(region.clone()));
+    }
+    let mut profile = ProfileFileRegionProvider::builder();
+    if let Some(name) = &options.profile {
+        profile = profile.profile_name(name);
+    }
+    let environment = EnvironmentVariableRegionProvider::new();
+    RegionProviderChain::first_try(environment).or_else(profile.build()).region().await
+}
+
+async fn load(options: &S3Options, region: Option<Region>) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().connect_timeout(options.patience.connect).build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .region(region)
         .timeout_config(timeouts)
         // Every attempt has a deadline of its own; a slow disk or server is not a failure before it.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if let Some(endpoint) = &options.endpoint_url {
         loader = loader.endpoint_url(endpoint);
-        if options.region.is_none() {
-            let set = aws_config::default_provider::region::DefaultRegionChain::builder()
-                .build()
-                .region()
-                .await;
-            loader = loader.region(set.or(Some(Region::from_static("us-east-1"))));
-        }
-    }
-    if let Some(region) = &options.region {
-        loader = loader.region(Region::new(region.clone()));
     }
     if let Some(profile) = &options.profile {
         loader = loader.profile_name(profile);

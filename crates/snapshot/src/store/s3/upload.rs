@@ -26,8 +26,9 @@ pub(super) enum Creation {
     Taken,
     /// The server has no conditional writes (501).
     Unconditional,
-    /// The upload is gone: finished by a try whose answer was lost, or removed by somebody.
-    Vanished,
+    /// The upload can't be completed: it was by a try whose answer was lost, or somebody removed it,
+    /// or another writer was faster.
+    Void,
 }
 
 impl Remote {
@@ -60,7 +61,7 @@ impl Remote {
                 }
                 Creation::Created => return Ok(Put::Created),
                 Creation::Taken => return Ok(Put::Exists),
-                Creation::Unconditional | Creation::Vanished => {
+                Creation::Unconditional | Creation::Void => {
                     self.conditional.store(false, Ordering::Relaxed);
                     if self.exists(key).await? {
                         return Ok(Put::Exists);
