@@ -8,10 +8,10 @@ use std::process::Command;
 use snapshot::store::s3::{S3, S3Options};
 use snapshot::store::{Body, Store};
 
-use super::peer::{Peer, done};
+use super::peer::{Peer, answer, done};
 use super::{options, told};
 use crate::servers::moto::Moto;
-use crate::servers::{Access, BUCKET};
+use crate::servers::{Access, BUCKET, free_port};
 
 /// In the child: opens a store by the conventions alone and puts an object.
 #[test]
@@ -61,6 +61,38 @@ fn nothing_is_set() {
          hint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE to a profile that \
          has them"
     );
+}
+
+/// The chain asks the instance last. Where that is no EC2 host, or forbids it, nobody had a key.
+#[test]
+fn the_instance_has_no_credentials_either() {
+    let home = tempfile::tempdir().unwrap();
+    let nothing = format!("http://127.0.0.1:{}", free_port());
+    let forbids = Peer::start(vec![answer(403, "", ""); 9]);
+    for endpoint in [&nothing, &forbids.access.endpoint] {
+        let variables = [
+            ("AWS_EC2_METADATA_DISABLED", "false"),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint),
+            ("AWS_REGION", "eu-central-1"),
+        ];
+        let told = told_with(home.path(), &variables);
+        assert!(told.starts_with("open s3://vault: no AWS credentials were found"), "{told}");
+    }
+    assert!(!forbids.requests().is_empty());
+}
+
+#[test]
+fn a_command_that_brings_no_keys() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join(".aws")).unwrap();
+    let profile = "[default]\nregion = x\ncredential_process = false\n";
+    std::fs::write(home.path().join(".aws/config"), profile).unwrap();
+    let told = told_with(home.path(), &[]);
+    let reason = "open s3://vault: the AWS credentials could not be loaded: Error retrieving \
+                  credentials: external process exited with code exit status: 1.";
+    assert!(told.starts_with(reason), "{told}");
+    let hint = "hint: check AWS_PROFILE and the files ~/.aws/config and ~/.aws/credentials";
+    assert!(told.ends_with(hint), "{told}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use aws_sdk_s3::config::{
 use aws_types::service_config::ServiceConfigKey;
 
 use super::count::CountRequests;
-use super::failure::{Peer, chain};
+use super::failure::{Peer, brief, chain};
 use super::retry::Patience;
 use crate::store::{Counters, Error, Result};
 
@@ -180,9 +180,14 @@ async fn check_credentials(bucket: &str, shared: &SdkConfig) -> Result<()> {
     match provider.provide_credentials().await {
         Ok(_) => Ok(()),
         Err(CredentialsError::CredentialsNotLoaded(_)) => Err(no_credentials(bucket)),
+        // The instance is the last that is asked: when it fails, nobody before it had any.
+        Err(error) if chain(&error).contains("IMDS") => Err(no_credentials(bucket)),
         Err(error) => Err(refused(
             bucket,
-            &format!("the AWS credentials could not be loaded: {}", chain(&error)),
+            &format!(
+                "the AWS credentials could not be loaded: {}",
+                brief(chain(&error).trim_start_matches(NOTHING_NEW)),
+            ),
             "check AWS_PROFILE and the files ~/.aws/config and ~/.aws/credentials",
         )),
     }
@@ -204,3 +209,6 @@ fn refused(bucket: &str, reason: &str, hint: &str) -> Error {
         hint: Some(hint.to_owned()),
     }
 }
+
+/// What the SDK puts before the reason.
+const NOTHING_NEW: &str = "an error occurred while loading credentials: ";
