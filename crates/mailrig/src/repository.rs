@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use snapshot::crypt::Unseal;
 use snapshot::repository::{Repository, read_identity};
 use snapshot::store::local::Local;
+use snapshot::store::s3::{S3, S3Options};
 use snapshot::store::{Location, Store};
 
 use crate::cli::{IdentityArgs, S3Args};
@@ -40,8 +41,15 @@ pub(crate) fn open_store(location: &str, s3: &S3Args) -> Result<Box<dyn Store>> 
     }
 }
 
-fn open_s3(_bucket: &str, _prefix: &str, _s3: &S3Args) -> Result<Box<dyn Store>> {
-    anyhow::bail!("S3")
+fn open_s3(bucket: &str, prefix: &str, args: &S3Args) -> Result<Box<dyn Store>> {
+    let options = S3Options {
+        endpoint_url: args.s3_endpoint.clone(),
+        region: args.s3_region.clone(),
+        profile: args.s3_profile.clone(),
+        path_style: args.s3_path_style,
+        ..S3Options::default()
+    };
+    Ok(Box::new(S3::open(bucket, prefix, &options).map_err(snapshot::Error::from)?))
 }
 
 /// An existing repository.

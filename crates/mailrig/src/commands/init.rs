@@ -55,6 +55,8 @@ struct InitReport {
     id: String,
     encryption: &'static str,
     sealed: bool,
+    /// Whether the store refuses to replace objects.
+    conditional_create: bool,
     recipients: Vec<String>,
     identity_file: Option<PathBuf>,
 }
@@ -86,6 +88,13 @@ pub(crate) fn run(args: &InitArgs, ui: &Ui) -> Result<Exit> {
         let reason = format!("{} exists and is not overwritten", path.display());
         return Err(UsageError(reason).into());
     }
+    let conditional_create = store.probe_conditional_create().map_err(snapshot::Error::from)?;
+    if !conditional_create {
+        ui.warning(
+            "this server lets objects be replaced (it ignores If-None-Match); mailrig never does \
+             so, but whoever has the key can: consider versioning",
+        );
+    }
     let repository = Repository::init(store, &recipients, sealed)?;
     let id = repository.description().id.clone();
     let identity_file = match secret {
@@ -108,6 +117,7 @@ pub(crate) fn run(args: &InitArgs, ui: &Ui) -> Result<Exit> {
         id,
         encryption: if recipients.is_empty() { "none" } else { "age" },
         sealed,
+        conditional_create,
         recipients,
         identity_file,
     };

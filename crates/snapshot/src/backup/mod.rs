@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use maildir::{Discovery, Lister, MailboxDir};
@@ -154,6 +155,14 @@ pub fn run(
         Some(known) => known,
         None => rebuild::run(repository, state, root, identity, options, &mut notices)?,
     };
+    if !options.dry_run {
+        // Without the right to do so a backup still works; the rest costs money, not mail.
+        match repository.store().abort_stale_uploads(STALE_UPLOAD) {
+            Ok(0) => {}
+            Ok(count) => notices.push(format!("{count} unfinished uploads of killed runs removed")),
+            Err(e) => tracing::warn!("unfinished uploads cannot be cleaned up: {e}"),
+        }
+    }
     let before = known.len();
     let (jobs, unselected) = select(&found, options);
     if jobs.is_empty() {
@@ -399,6 +408,9 @@ fn forget_gone(
     }
     Ok(gone as u64)
 }
+
+/// No upload of a run that is alive takes so long.
+const STALE_UPLOAD: Duration = Duration::from_hours(48);
 
 const UPLOAD_THREADS: usize = 8;
 const KEY_THREADS: usize = 8;

@@ -12,7 +12,7 @@ pub enum Error {
     /// The store refused: wrong key, expired token, missing permission, read-only file system.
     #[error("{action} {key}: {reason}")]
     Denied {
-        /// What was tried: `read`, `write`, `list`, `delete`.
+        /// What was tried: `open`, `read`, `write`, `list`, `delete`.
         action: &'static str,
         /// The object.
         key: String,
@@ -53,7 +53,9 @@ pub enum Error {
         key: String,
     },
     /// An object is larger than its kind may be: a hostile or mistaken repository.
-    #[error("{key} has {size_bytes} bytes, more than the {limit_bytes} that such an object may have")]
+    #[error(
+        "{key} has {size_bytes} bytes, more than the {limit_bytes} that such an object may have"
+    )]
     TooLarge {
         /// The object.
         key: String,
@@ -97,7 +99,9 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Denied { hint, .. } | Self::Unavailable { hint, .. } => hint.as_deref(),
-            Self::Full { .. } => Some("free space there and run again: what is stored is kept and not uploaded twice"),
+            Self::Full { .. } => Some(
+                "free space there and run again: what is stored is kept and not uploaded twice",
+            ),
             _ => None,
         }
     }

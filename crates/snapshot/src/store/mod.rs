@@ -5,11 +5,14 @@
 use std::fs::File;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 pub mod error;
+pub mod faulty;
 pub mod local;
 pub mod location;
 pub mod memory;
+pub mod s3;
 
 pub use error::{Error, Result};
 pub use location::Location;
@@ -51,6 +54,20 @@ pub trait Store: Send + Sync {
     /// put, so that one found after an interrupted run must be hashed before it is relied on.
     fn can_tear(&self) -> bool {
         false
+    }
+
+    /// Whether the store itself refuses to replace an object. Where it does not (some S3 servers),
+    /// two writers of one key could overwrite each other; mailrig's keys are random, an attacker's
+    /// are not.
+    fn probe_conditional_create(&self) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// Removes what uploads left behind that were begun more than `older_than` ago and never
+    /// finished; tells how many.
+    fn abort_stale_uploads(&self, older_than: Duration) -> Result<usize> {
+        let _ = older_than;
+        Ok(0)
     }
 
     /// The location as people write it: `s3://bucket/prefix` or a path. Never holds a secret.
@@ -149,5 +166,56 @@ impl Counters {
             list: load(&self.list),
             delete: load(&self.delete),
         }
+    }
+}
+
+/// A shared store is a store, so that decorators and threads can hold one.
+impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
+    fn put(&self, key: &str, body: Body) -> Result<Put> {
+        (**self).put(key, body)
+    }
+
+    fn get(&self, key: &str, limit_bytes: u64) -> Result<Vec<u8>> {
+        (**self).get(key, limit_bytes)
+    }
+
+    fn get_range(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>> {
+        (**self).get_range(key, range)
+    }
+
+    fn size(&self, key: &str) -> Result<u64> {
+        (**self).size(key)
+    }
+
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(Object)) -> Result<()> {
+        (**self).list(prefix, each)
+    }
+
+    fn delete(&self, key: &str) -> Result<()> {
+        (**self).delete(key)
+    }
+
+    fn sync(&self) -> Result<()> {
+        (**self).sync()
+    }
+
+    fn requests(&self) -> Requests {
+        (**self).requests()
+    }
+
+    fn can_tear(&self) -> bool {
+        (**self).can_tear()
+    }
+
+    fn probe_conditional_create(&self) -> Result<bool> {
+        (**self).probe_conditional_create()
+    }
+
+    fn abort_stale_uploads(&self, older_than: Duration) -> Result<usize> {
+        (**self).abort_stale_uploads(older_than)
+    }
+
+    fn display(&self) -> String {
+        (**self).display()
     }
 }
