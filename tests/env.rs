@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::documents::violations;
 use crate::store::Store;
 
 /// A folder for one test, gone at its end.
 pub(crate) struct Env {
     folder: tempfile::TempDir,
     repo: String,
-    variables: Vec<(String, String)>,
+    variables: Vec<(String, Option<String>)>,
 }
 
 impl Env {
@@ -62,7 +63,13 @@ impl Env {
 
     /// Sets an environment variable of every command.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((name.into(), value.into()));
+        self.variables.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Takes an environment variable from every command.
+    pub(crate) fn without_variable(mut self, name: &str) -> Self {
+        self.variables.push((name.into(), None));
         self
     }
 
@@ -147,7 +154,10 @@ impl Env {
             let owned = Command::new("chown").args(["-R", NOBODY]).arg(folder).status().unwrap();
             assert!(owned.success());
             command = self.isolated(Command::new("setpriv"));
-            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", MAILRIG]);
+            // As an open file: `nobody` may not reach the folder that the binary lies in.
+            command.stdin(File::open(MAILRIG).unwrap());
+            let program = "/proc/self/fd/0";
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", program]);
         }
         command.args(arguments);
         Running::start(command)
@@ -162,9 +172,14 @@ impl Env {
             .env("TZ", "UTC")
             .env("MAILRIG_STATE", self.path("state"))
             .env("MAILRIG_IDENTITY", self.identity())
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
+        for (name, value) in &self.variables {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         command
     }
 }
@@ -260,10 +275,24 @@ impl Output {
         self
     }
 
-    /// The document that `--json` printed.
+    /// The document that `--json` printed, which must be as its schema says.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
+        self.document(&self.stdout)
+    }
+
+    /// The document that `--json` printed for an error.
+    #[track_caller]
+    pub(crate) fn error(&self) -> Value {
+        self.document(&self.stderr)
+    }
+
+    #[track_caller]
+    fn document(&self, text: &str) -> Value {
+        let document = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {self}"));
+        let violations = violations(&document);
+        assert!(violations.is_empty(), "{violations:#?}{self}");
+        document
     }
 }
 

@@ -2,7 +2,12 @@
 //! looks at exit code, output and files. Nothing outside a test's own folder is touched.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
+mod bad_stores;
+mod documents;
 mod env;
+mod exit_codes;
+mod keys;
 mod nights;
 mod store;
 mod tree;
+mod two_at_once;
