@@ -38,9 +38,9 @@ impl Mailbox {
     }
 
     /// Makes a folder with `cur`, `new` and `tmp`.
-    pub(crate) fn folder(&self, inside: &str) -> &Self {
+    pub(crate) fn folder(&self, inside: impl AsRef<Path>) -> &Self {
         for dir in ["cur", "new", "tmp"] {
-            make_dir(&self.root.join(inside).join(dir));
+            make_dir(&self.root.join(&inside).join(dir));
         }
         self
     }
@@ -50,7 +50,7 @@ impl Mailbox {
         let path = self.root.join(inside.as_ref());
         let dir = path.parent().unwrap();
         if dir.ends_with("cur") || dir.ends_with("new") {
-            self.folder(dir.parent().unwrap().to_str().unwrap());
+            self.folder(dir.parent().unwrap());
         }
         let mut options = File::options();
         let mut file =

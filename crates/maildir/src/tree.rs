@@ -87,7 +87,7 @@ pub struct Tree {
 pub fn read_tree(root: &Path) -> Result<Tree> {
     let mut tree = Tree::default();
     let stat = lstat(root)?;
-    tree.folders.push(folder(root, PathBuf::new(), &stat));
+    push_folder(&mut tree, root, PathBuf::new(), &stat);
     let mut walk = WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter();
     while let Some(entry) = walk.next() {
         let entry = match entry {
@@ -96,7 +96,8 @@ pub fn read_tree(root: &Path) -> Result<Tree> {
                 let path = e.path().unwrap_or(root).to_owned();
                 let source = e.into_io_error().unwrap_or_else(|| std::io::Error::other("loop"));
                 let error = Error { action: "list", path, source };
-                if !error.is_vanished() {
+                let is_known = tree.unreadable.iter().any(|known| known.path == error.path);
+                if !error.is_vanished() && !is_known {
                     tree.unreadable.push(error);
                 }
                 continue;
@@ -126,7 +127,7 @@ fn add(tree: &mut Tree, root: &Path, entry: &DirEntry) -> Result<()> {
     let file_type = entry.file_type();
     let stat = lstat(path)?;
     if file_type.is_dir() {
-        tree.folders.push(folder(path, inside, &stat));
+        push_folder(tree, path, inside, &stat);
         return Ok(());
     }
     let kind = if file_type.is_file() {
@@ -155,13 +156,30 @@ fn add(tree: &mut Tree, root: &Path, entry: &DirEntry) -> Result<()> {
     Ok(())
 }
 
-fn folder(path: &Path, inside: PathBuf, stat: &Stat) -> Folder {
-    Folder { path: inside, is_maildir: is_maildir(path), attributes: Attributes::of(stat) }
+/// A directory that cannot be entered may hold messages: it is among the unreadable ones.
+fn push_folder(tree: &mut Tree, path: &Path, inside: PathBuf, stat: &Stat) {
+    let is_maildir = look_for_maildir(path).unwrap_or_else(|e| {
+        tree.unreadable.push(Error { path: path.to_owned(), ..e });
+        false
+    });
+    tree.folders.push(Folder { path: inside, is_maildir, attributes: Attributes::of(stat) });
 }
 
 /// Whether a directory holds messages: it has `new` and `cur`, both directories and no links.
 pub(crate) fn is_maildir(path: &Path) -> bool {
-    ["cur", "new"].iter().all(|name| lstat(&path.join(name)).is_ok_and(|stat| is_dir(&stat)))
+    look_for_maildir(path).unwrap_or(false)
+}
+
+fn look_for_maildir(path: &Path) -> Result<bool> {
+    for name in ["cur", "new"] {
+        match lstat(&path.join(name)) {
+            Ok(stat) if is_dir(&stat) => {}
+            Ok(_) => return Ok(false),
+            Err(e) if e.is_vanished() => return Ok(false),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(true)
 }
 
 fn is_dir(stat: &Stat) -> bool {

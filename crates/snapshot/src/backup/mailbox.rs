@@ -151,6 +151,13 @@ impl<'run, 'env> Run<'run, 'env> {
             self.outcome.work.folders += 1;
             let path = folder.path.as_os_str().as_bytes();
             let known = old.folders.get(path);
+            let full_path = context.root.join(&self.job.path).join(&folder.path);
+            if tree.unreadable.iter().any(|error| full_path.starts_with(&error.path)) {
+                // The ledger names it below, and what was known of it is kept.
+                let kept = known.map(|known| FolderState { print: None, ..known.clone() });
+                self.next.folders.extend(kept.map(|kept| (path.to_vec(), kept)));
+                continue;
+            }
             let next = match self.folder(folder, known, &mut packer) {
                 Ok(next) => next,
                 Err(FolderError::Run(e)) => return Err(e),
@@ -249,7 +256,8 @@ impl<'run, 'env> Run<'run, 'env> {
         drop_doubles(&mut messages);
         let doubled = messages.iter().filter(|message| message.is_duplicate);
         for message in doubled.copied().collect::<Vec<_>>() {
-            self.note(Incident::DuplicateName, &folder.path, message.name, None);
+            let inside = folder.path.join(message.subdir().name());
+            self.note(Incident::DuplicateName, &inside, message.name, None);
         }
         let kept = decisions
             .iter()
@@ -273,6 +281,7 @@ impl<'run, 'env> Run<'run, 'env> {
         let mut messages = Vec::with_capacity(decisions.len());
         for (entry, decision) in listing.entries().iter().zip(decisions) {
             let name = listing.name(entry);
+            let inside = folder.path.join(entry.subdir.name());
             match *decision {
                 Decision::Keep(message) => {
                     messages.push(message);
@@ -280,7 +289,7 @@ impl<'run, 'env> Run<'run, 'env> {
                 }
                 Decision::SeenTwice => continue,
                 Decision::NotAMessage(kind) => {
-                    self.note(Incident::NotAMessage, &folder.path, name, Some(kind.to_owned()));
+                    self.note(Incident::NotAMessage, &inside, name, Some(kind.to_owned()));
                     continue;
                 }
                 Decision::Compare(known) => {
@@ -306,13 +315,13 @@ impl<'run, 'env> Run<'run, 'env> {
                     messages.push(stored.message(entry.subdir, name));
                 }
                 Content::Gone => {
-                    self.note(Incident::ExpungedDuringRun, &folder.path, name, None);
+                    self.note(Incident::ExpungedDuringRun, &inside, name, None);
                 }
                 Content::NotAFile(kind) => {
-                    self.note(Incident::NotAMessage, &folder.path, name, Some(kind.to_owned()));
+                    self.note(Incident::NotAMessage, &inside, name, Some(kind.to_owned()));
                 }
                 Content::Unreadable(reason) => {
-                    self.note(Incident::Unreadable, &folder.path, name, Some(reason));
+                    self.note(Incident::Unreadable, &inside, name, Some(reason));
                 }
             }
         }
