@@ -26,7 +26,20 @@ pub(crate) struct Env {
 impl Env {
     /// No repository yet, and an empty folder as store.
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::inside(&std::env::temp_dir())
+    }
+
+    /// As [`Env::new`], in memory where there is room for `bytes`: making and removing some
+    /// hundred thousand files takes minutes on a disk.
+    pub(crate) fn in_memory(bytes: u64) -> Self {
+        let memory = Path::new("/dev/shm");
+        let free = rustix::fs::statvfs(memory).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
+        let folder = if free > bytes { memory.to_owned() } else { std::env::temp_dir() };
+        Self::inside(&folder)
+    }
+
+    fn inside(folder: &Path) -> Self {
+        let folder = tempfile::tempdir_in(folder).unwrap();
         for dir in ["home", "tmp", "store"] {
             fs::create_dir(folder.path().join(dir)).unwrap();
         }

@@ -3,11 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
 mod bad_stores;
+mod damage;
+mod delivered;
 mod documents;
+mod dovecot;
 mod env;
 mod exit_codes;
+mod full_disk;
 mod keys;
+mod large;
 mod nights;
+#[allow(dead_code, reason = "the tests of the S3 store use the rest")]
+mod servers;
 mod store;
 mod tree;
 mod two_at_once;

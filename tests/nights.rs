@@ -67,9 +67,9 @@ fn the_comparison_of_trees_notices_every_kind_of_difference() {
     let mailbox = env.store().mailbox("alice");
     let path = |name: &str| mailbox.path(name);
     let changes: [&dyn Fn(); 5] = [
-        &|| drop(mailbox.message("cur/1.a:2,S", b"c")),
-        &|| drop(mailbox.rename("cur/1.a:2,S", "cur/1.a:2,ST")),
-        &|| drop(mailbox.remove("cur/1.a:2,S")),
+        &|| _ = mailbox.message("cur/1.a:2,S", b"c"),
+        &|| _ = mailbox.rename("cur/1.a:2,S", "cur/1.a:2,ST"),
+        &|| _ = mailbox.remove("cur/1.a:2,S"),
         &|| {
             drop(
                 std::fs::File::options()
