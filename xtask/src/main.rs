@@ -1,6 +1,6 @@
 //! The project's chores, one subcommand each: `cargo xtask NAME`. This file is the table of contents.
 
-//mod bench;
+mod bench;
 mod cache;
 mod ci;
 mod clock;
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
             .and_then(|(options, passed_on)| test::run(&test::parse(options)?, passed_on)),
         ["tidy"] => tidy::run(),
         ["corpus"] => corpus::run(),
-        //["bench", "backup", options @ ..] => bench::parse(options).and_then(|o| bench::run(&o)),
+        ["bench", "backup", options @ ..] => bench::parse(options).and_then(|o| bench::run(&o)),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())
