@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -21,9 +21,6 @@ use super::{Plan, remove_tree};
 /// A real night comes hours after the last change. Without a pause every folder would look as if
 /// it might still be changing.
 const SETTLE: Duration = Duration::from_secs(3);
-
-/// A little longer than ext4 keeps removed inodes back.
-const INODES_AT_REST: Duration = Duration::from_secs(65);
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +85,7 @@ pub(super) fn run(
     let before = store.message_count();
     let after = before + night.new_messages();
     for repository in &repositories {
-        let to = work.join(format!("restored-{}", repository.tool.name()));
+        let to = restored(work, repository.tool, round);
         fs::create_dir(&to)?;
         let what = repository.restore(&to);
         let (cost, _) = measure::run(what, &repository.logs(), plan.run_limit())?;
@@ -103,18 +100,19 @@ pub(super) fn run(
     forget_round(plan, work, round)
 }
 
-/// Removes what a round left. Nothing is removed while measurements are still to come in the round:
-/// ext4 does not reuse an inode for a minute, and until then each new file searches past all of
-/// them, which once made a restore of 20,000 files ten times slower.
+/// Removes what a round left. Nothing is removed while measurements are still to come in the round.
 fn forget_round(plan: &Plan, work: &Path, round: usize) -> Result<()> {
     for tool in &plan.tools {
-        remove_tree(&work.join(format!("restored-{}", tool.name())))?;
+        remove_tree(&restored(work, *tool, round))?;
         remove_tree(&work.join(tool.name()))?;
     }
-    if round + 1 < plan.rounds {
-        thread::sleep(INODES_AT_REST);
-    }
     Ok(())
+}
+
+/// A name of its own each time: the filesystem picks the place of a folder by its name, and one
+/// where files were removed a moment ago is slow (see `WorkDir`).
+fn restored(work: &Path, tool: Tool, round: usize) -> PathBuf {
+    work.join(format!("restored-{}-{round}-{}", tool.name(), std::process::id()))
 }
 
 /// Bytes that a first backup stores for the real messages.
