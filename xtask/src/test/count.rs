@@ -52,7 +52,7 @@ fn add_outcome(count: &mut Count, outcome: &str) {
     match words.next() {
         Some("passed") => count.passed += n,
         Some("failed" | "timed" | "exec") => count.failed += n,
-        Some("ignored" | "skipped") => count.skipped += n,
+        Some("ignored" | "skipped" | "filtered") => count.skipped += n,
         _ => {}
     }
 }
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn cargo_closing_lines_are_summed() {
         let output = "running 2 tests\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 5 filtered out; finished in 0.00s\ntest result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out";
-        check(output, 3, 1, 1);
+        check(output, 3, 1, 6);
     }
 
     #[test]

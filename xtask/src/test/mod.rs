@@ -64,7 +64,7 @@ pub(crate) fn run(how: &How, passed_on: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Runs every test: the counts, and what else went wrong.
+/// Runs every test whose name does not say that it needs what is skipped: the counts, and what else went wrong.
 fn run_tests(how: &How, passed_on: &[&str], skipped: &[Skipped]) -> Result<(Count, Vec<String>)> {
     let has_nextest = !how.without_nextest && find_program("cargo-nextest").is_some();
     let mut runs: Vec<Vec<&str>> = Vec::new();
@@ -81,9 +81,14 @@ fn run_tests(how: &How, passed_on: &[&str], skipped: &[Skipped]) -> Result<(Coun
         }
     }
     runs[0].extend(passed_on);
+    let skip: Vec<&str> = skipped.iter().map(|skipped| skipped.tool).collect();
+    let left_out: Vec<String> = skip.iter().map(|tool| format!("needs_{tool}")).collect();
+    if !left_out.is_empty() && !passed_on.contains(&"--") {
+        runs[0].push("--");
+    }
+    runs[0].extend(left_out.iter().flat_map(|name| ["--skip", name]));
 
     let cache = cache::dir()?;
-    let skip: Vec<&str> = skipped.iter().map(|skipped| skipped.tool).collect();
     let (mut count, mut complaints) = (Count::default(), Vec::new());
     for args in runs {
         let run: Run = workspace::cargo()
