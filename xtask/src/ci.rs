@@ -24,7 +24,7 @@ pub(crate) fn run() -> Result<()> {
     step("documentation", || {
         cargo("doc --workspace --no-deps --quiet").env("RUSTDOCFLAGS", "-D warnings").ok()
     })?;
-    step("release build", || cargo("build --release --package mailrig").ok())?;
+    step("release build", || cargo("build --release").ok())?;
     step("demo", || cargo("run --release --quiet -- demo").limit(DEMO_LIMIT).ok())?;
     // No time after this one: the count of the tests is the last line.
     eprintln!("== test, after {:.0} s", started.elapsed().as_secs_f64());
