@@ -89,7 +89,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
 
     eprintln!("making a store of {} messages", plan.messages);
     let started = Instant::now();
-    let store = store::generate(&work.path.join("store/vmail"), &letters, plan)?;
+    let store = store::generate(&work.own("store").join("vmail"), &letters, plan)?;
     eprintln!("made in {:.0} s", started.elapsed().as_secs_f64());
 
     let mut results = Results { store_bytes: store.bytes_on_disk()?, ..Results::default() };
@@ -98,7 +98,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
         rounds::run(plan, &work.path, &store, &letters, round, &mut results)?;
     }
     eprintln!("storing the real messages");
-    let real = store::from_corpus(&work.path.join("real/vmail"), &corpus)?;
+    let real = store::from_corpus(&work.own("real").join("vmail"), &corpus)?;
     rounds::store_real_messages(plan, &work.path, &real, &mut results)?;
 
     let report = table::render(plan, &results, &machine::describe(&plan.tools, &work.path)?);
@@ -124,6 +124,11 @@ struct WorkDir {
 }
 
 impl WorkDir {
+    /// A folder in it, named so that a later run does not get the same place on the disk.
+    fn own(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{name}-{}", std::process::id()))
+    }
+
     fn create(plan: &Plan) -> Result<WorkDir> {
         let name = format!("mailrig-bench-{}", std::process::id());
         let path = std::path::absolute(plan.dir.join(name))?;
