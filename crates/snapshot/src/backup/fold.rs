@@ -10,7 +10,9 @@ use std::path::Path;
 use super::packer::Packer;
 use super::read::{Content, Reader, Source};
 use crate::error::Result;
-use crate::state::{MailboxState, MessageState};
+use crate::layout::{index_name, mailbox_prefix, pack_name};
+use crate::repository::Repository;
+use crate::state::{MailboxState, MessageState, PackState};
 
 /// The packs to fold: all of a size class that has become crowded, the smallest class first.
 pub(crate) fn choose(state: &MailboxState) -> Vec<u32> {
@@ -22,6 +24,28 @@ pub(crate) fn choose(state: &MailboxState) -> Vec<u32> {
         .into_iter()
         .find(|(class, packs)| *class < LARGEST_CLASS && packs.len() >= WIDTH)
         .map_or_else(Vec::new, |(_, packs)| packs)
+}
+
+/// The packs that the repository has lost: their contents are stored again while they are still in
+/// the mailbox.
+pub(crate) fn lost(
+    repository: &Repository,
+    mailbox: &str,
+    state: &MailboxState,
+) -> Result<Vec<u32>> {
+    let prefix = mailbox_prefix(mailbox);
+    let mut present = BTreeMap::new();
+    repository.store().list(&prefix, &mut |object| {
+        present.insert(object.key, object.size_bytes);
+    })?;
+    let encrypted = repository.is_encrypted();
+    let is_lost = |pack: &PackState| {
+        let size = |name: String| present.get(&format!("{prefix}{name}")).copied();
+        size(pack_name(&pack.id, encrypted)) != Some(pack.pack.size)
+            || size(index_name(&pack.id, encrypted)) != Some(pack.index.size)
+    };
+    let lost = state.packs.iter().filter(|(_, pack)| is_lost(pack));
+    Ok(lost.map(|(number, _)| *number).collect())
 }
 
 /// Each class is [`WIDTH`] times as large as the one before; the first reaches to 8 KiB.
@@ -81,7 +105,6 @@ const FIRST_CLASS_BITS: u32 = 13;
 mod tests {
     use super::*;
     use crate::object::ObjectRef;
-    use crate::state::PackState;
 
     fn state(sizes: &[u64]) -> MailboxState {
         let pack = |size| {
