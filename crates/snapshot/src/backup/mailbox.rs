@@ -213,9 +213,8 @@ impl<'run, 'env> Run<'run, 'env> {
             let inside = error.path.strip_prefix(&root).unwrap_or(&error.path);
             let reason = Some(error.source.to_string());
             self.note(Incident::Unreadable, inside, b"", reason);
-            let is_below = |path: &&Vec<u8>| {
-                Path::new(std::ffi::OsStr::from_bytes(path)).starts_with(inside)
-            };
+            let is_below =
+                |path: &&Vec<u8>| Path::new(std::ffi::OsStr::from_bytes(path)).starts_with(inside);
             for (path, folder) in old.folders.iter().filter(|(path, _)| is_below(path)) {
                 let kept = FolderState { print: None, ..folder.clone() };
                 self.next.folders.entry(path.clone()).or_insert(kept);
@@ -430,10 +429,10 @@ impl<'run, 'env> Run<'run, 'env> {
             parent: parents.last().map(|link| link.id.clone()),
             needs,
         };
-        let level = self.context.level().max(CATALOG_LEVEL);
-        let body = catalog::encode(&head, &lines.bytes, level, seal)
+        let body = catalog::encode(&head, &lines.bytes, CATALOG_LEVEL, seal)
             .map_err(|e| Error::io("write the catalog of", &self.job.path, e))?;
-        let link = ChainLink { id: timed_id(self.context.options.time), reference: ObjectRef::of(&body) };
+        let link =
+            ChainLink { id: timed_id(self.context.options.time), reference: ObjectRef::of(&body) };
         self.outcome.catalog = Some(catalog_ref(&link));
         self.outcome.body = Some(body);
         self.outcome.messages = self.next.folders.values().map(|f| f.messages).sum();
