@@ -59,9 +59,14 @@ pub fn random_hex(bytes: usize) -> String {
     hex(&buffer[..bytes])
 }
 
-/// An id that sorts by time: `20261121T031500Z-1f2e3d4c`.
+/// An id that sorts by time: `20261121T031500123Z-1f2e3d4c`, with milliseconds.
 pub fn timed_id(time: Timestamp) -> String {
-    format!("{}-{}", time.strftime("%Y%m%dT%H%M%SZ"), random_hex(4))
+    format!("{}-{}", id_time(time), random_hex(4))
+}
+
+/// The first part of an id made at `time`.
+pub fn id_time(time: Timestamp) -> String {
+    time.strftime("%Y%m%dT%H%M%S%3fZ").to_string()
 }
 
 /// Whether a text may stand as one part of a key: what this module makes, and nothing hostile.
@@ -140,7 +145,7 @@ mod tests {
         for text in ["%", "%4", "%zz", "a%"] {
             assert_eq!(decode_name(text), None, "{text}");
         }
-        for name in ["packs/1f.tar.zst.age", "catalogs/20261121T031500Z-1f2e3d4c"] {
+        for name in ["packs/1f.tar.zst.age", "catalogs/20261121T031500123Z-1f2e3d4c"] {
             assert!(is_object_name(name), "{name}");
         }
         for name in ["packs/../x", "../packs/a", "packs/a/b", "keys/a.age", "packs/", "packs/.a"] {

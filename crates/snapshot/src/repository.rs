@@ -87,10 +87,9 @@ impl Repository {
             Err(e) if e.is_not_found() => {}
             Err(e) => return Err(e.into()),
         }
-        if store.put(REPOSITORY, Body::from_bytes(json))? == Put::Exists {
+        if store.put_durably(REPOSITORY, Body::from_bytes(json))? == Put::Exists {
             return Err(exists());
         }
-        store.sync()?;
         Ok(Self { store, description, recovery })
     }
 

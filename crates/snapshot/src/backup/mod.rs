@@ -203,8 +203,7 @@ pub fn run(
         let body = manifest.encode().map_err(|e| Error::io("encode the manifest of", root, e))?;
         progress.check()?;
         Progress::add(&progress.stored_bytes, body.size_bytes);
-        repository.store().put(&key, body)?;
-        repository.store().sync()?;
+        repository.store().put_durably(&key, body)?;
     }
     Ok(Report {
         snapshot: (!options.dry_run).then_some(id),

@@ -177,7 +177,7 @@ fn make_dirs(base: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
         match open_dir(at.as_fd(), name) {
             Ok(next) => at = next,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                match rustix::fs::mkdirat(&at, name, Mode::RWXU) {
+                match rustix::fs::mkdirat(&at, name, SHARED) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(e) => return Err(e.into()),
                 }
@@ -207,5 +207,8 @@ pub(crate) fn sync(to: &Path) -> io::Result<()> {
 
 /// Ends the name of a folder that is not whole yet.
 pub(crate) const PARTIAL: &str = ".mailrig-partial";
+
+/// For folders above a mailbox, which no snapshot describes: other mailboxes may lie there too.
+const SHARED: Mode = Mode::from_bits_retain(0o755);
 
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
