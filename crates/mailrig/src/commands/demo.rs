@@ -77,7 +77,7 @@ fn play(args: &DemoArgs, workplace: &Workplace, stage: &mut Stage<'_>) -> Result
 
     let (mut store, evening) = stage.step("make a store", |progress| {
         let store = Store::make(&root, args.seed, args.messages, progress)?;
-        let inventory = Inventory::take(&root, &Progress::default())?;
+        let inventory = Inventory::take(&root, progress)?;
         let told = store_in_short(&StoreCounts::of(&store));
         Ok(((store, inventory), told))
     })?;
@@ -85,8 +85,8 @@ fn play(args: &DemoArgs, workplace: &Workplace, stage: &mut Stage<'_>) -> Result
     let first = stage.step("back it up", |progress| host.backup(&mut problems, progress))?;
     let (night, morning) = stage.step("let a night pass", |progress| {
         let night = Night::pass(&mut store, progress)?;
-        let inventory = Inventory::take(&root, &Progress::default())?;
-        Ok(((night, inventory), night_in_short(&night)))
+        let inventory = Inventory::take(&root, progress)?;
+        Ok(((night, inventory), told_night(&night)))
     })?;
     let second = stage.step("back up again", |progress| host.backup(&mut problems, progress))?;
     let ids = [&first, &second].map(|done| done.id.clone());
@@ -102,27 +102,21 @@ fn play(args: &DemoArgs, workplace: &Workplace, stage: &mut Stage<'_>) -> Result
         for ((snapshot, wanted), to) in snapshots.iter_mut().zip([evening, morning]).zip(RESTORED) {
             snapshot.compare(&wanted, &Inventory::take(&workplace.join(to), progress)?);
         }
-        let files = snapshots.iter().map(|snapshot| snapshot.files_compared).sum();
-        let differ: usize = snapshots.iter().map(|snapshot| snapshot.differences.len()).sum();
-        let told = format!("{}, {} differ: name, bytes, time, mode", plural(files, "file"), differ);
-        Ok(((), told))
+        Ok(((), told_comparison(&snapshots)))
     })?;
-    let is_equal = problems.is_empty()
-        && snapshots.iter().all(|snapshot| {
-            snapshot.files_compared >= snapshot.messages && snapshot.differences.is_empty()
-        });
-    let (seed, folder, elapsed_ms) = (args.seed, None, 0);
-    Ok(Report {
-        seed,
-        folder,
+    let mut report = Report {
+        seed: args.seed,
+        folder: None,
         store: counts,
         night,
         snapshots,
         verified,
         problems,
-        is_equal,
-        elapsed_ms,
-    })
+        is_equal: false,
+        elapsed_ms: 0,
+    };
+    report.judge();
+    Ok(report)
 }
 
 /// Numbers the steps, shows them while they run, and tells how they ended.
@@ -284,7 +278,7 @@ impl Host {
     }
 }
 
-fn night_in_short(night: &Night) -> String {
+fn told_night(night: &Night) -> String {
     let Night { delivered, seen, flagged, moved, copied, deleted, .. } = *night;
     let parts = [
         (delivered, "new"),
@@ -295,6 +289,12 @@ fn night_in_short(night: &Night) -> String {
         (deleted, "deleted"),
     ];
     parts.map(|(number, what)| format!("{} {what}", count(number))).join(", ")
+}
+
+fn told_comparison(snapshots: &[Snapshot]) -> String {
+    let files = snapshots.iter().map(|snapshot| snapshot.files_compared).sum();
+    let differ: usize = snapshots.iter().map(|snapshot| snapshot.differences.len()).sum();
+    format!("{} by name, bytes, time and mode, {differ} differ", plural(files, "file"))
 }
 
 const STEPS: usize = 8;

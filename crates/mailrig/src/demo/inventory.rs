@@ -49,8 +49,6 @@ impl Inventory {
                 Entry::Link { target: fs::read_link(path).with_context(read)? }
             } else {
                 let bytes = fs::read(path).with_context(read)?;
-                Progress::add(&progress.messages, 1);
-                Progress::add(&progress.bytes, bytes.len() as u64);
                 Entry::File {
                     sum: sha256(&bytes),
                     size_bytes: bytes.len() as u64,

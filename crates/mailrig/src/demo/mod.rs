@@ -11,3 +11,6 @@ pub(crate) mod report;
 mod rng;
 pub(crate) mod store;
 pub(crate) mod workplace;
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,11 @@ pub(crate) struct Night {
 }
 
 impl Night {
+    /// All of it together.
+    pub(crate) fn changes(&self) -> u64 {
+        self.delivered + self.seen + self.flagged + self.moved + self.copied + self.deleted
+    }
+
     /// Lets a night pass.
     pub(crate) fn pass(store: &mut Store, progress: &Progress) -> Result<Self> {
         let mut night = Self::default();
@@ -80,14 +85,13 @@ impl Night {
         let year = mailbox.make_folder(".Archive.2026")?;
         self.folders_made += 1;
         let trash = position(mailbox, ".Trash").unwrap_or(year);
-        for percent in 1..=3 {
-            let to = if percent == 1 { trash } else { year };
+        for (to, stays) in [(trash, false), (year, false), (year, true)] {
             let wanted = mailbox.folders[INBOX].mails.len().div_ceil(60);
             for _ in 0..wanted {
-                let Some(mail) = self.choose(mailbox, INBOX) else { break };
+                let Some(mail) = choose(mailbox, INBOX) else { break };
                 let time = EVENING + mailbox.rng.below(NIGHT);
                 mailbox.copy(INBOX, mail, to, time)?;
-                if percent == 3 {
+                if stays {
                     self.copied += 1;
                 } else {
                     mailbox.expunge(INBOX, mail)?;
@@ -103,7 +107,7 @@ impl Night {
         for (path, divisor) in [(".Trash", 3), (".Archive.2024", 30)] {
             let Some(folder) = position(mailbox, path) else { continue };
             for _ in 0..mailbox.folders[folder].mails.len().div_ceil(divisor) {
-                let Some(mail) = self.choose(mailbox, folder) else { break };
+                let Some(mail) = choose(mailbox, folder) else { break };
                 mailbox.expunge(folder, mail)?;
                 self.deleted += 1;
             }
@@ -126,13 +130,13 @@ impl Night {
         }
         Ok(())
     }
+}
 
-    /// A message of the folder that a client has seen.
-    fn choose(&self, mailbox: &mut Mailbox, folder: usize) -> Option<usize> {
-        let mails = &mailbox.folders[folder].mails;
-        let known: Vec<usize> = (0..mails.len()).filter(|i| mails[*i].uid.is_some()).collect();
-        known.get(mailbox.rng.index(known.len())).copied()
-    }
+/// A message of the folder that a client has seen.
+fn choose(mailbox: &mut Mailbox, folder: usize) -> Option<usize> {
+    let mails = &mailbox.folders[folder].mails;
+    let known: Vec<usize> = (0..mails.len()).filter(|i| mails[*i].uid.is_some()).collect();
+    known.get(mailbox.rng.index(known.len())).copied()
 }
 
 fn position(mailbox: &Mailbox, path: &str) -> Option<usize> {

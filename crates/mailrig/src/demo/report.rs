@@ -30,7 +30,7 @@ pub(crate) struct Report {
     pub(crate) elapsed_ms: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct StoreCounts {
     pub(crate) mailboxes: u64,
     pub(crate) folders: u64,
@@ -38,7 +38,7 @@ pub(crate) struct StoreCounts {
     pub(crate) bytes: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Snapshot {
     pub(crate) id: String,
     /// What the snapshot holds.
@@ -57,7 +57,7 @@ pub(crate) struct Snapshot {
     pub(crate) differences: Vec<Difference>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Verified {
     pub(crate) objects: u64,
     pub(crate) messages: u64,
@@ -98,17 +98,36 @@ impl Snapshot {
         self.files_compared = wanted.files();
         self.differences = wanted.differences(found);
     }
+
+    fn files_equal(&self) -> u64 {
+        self.files_compared.saturating_sub(self.differences.len() as u64)
+    }
 }
 
 impl Report {
+    /// Equal is only what was compared whole and has nothing wrong beside it.
+    pub(crate) fn judge(&mut self) {
+        let is_equal = |snapshot: &Snapshot| {
+            snapshot.files_compared > 0
+                && snapshot.files_compared >= snapshot.messages
+                && snapshot.differences.is_empty()
+        };
+        self.is_equal = self.problems.is_empty() && self.snapshots.iter().all(is_equal);
+    }
+
     /// The page for people.
     pub(crate) fn text(&self) -> String {
         let mut text = self.table();
         text.push('\n');
         text.push_str(&self.findings());
-        text.push_str(&self.night_in_short());
+        text.push_str(&self.in_short());
         text.push_str(&self.summary());
-        text.push_str("\nWhere to look next\n");
+        text.push_str(&match &self.folder {
+            Some(folder) => {
+                format!("\nWhere to look next; everything is in {}\n", folder.display())
+            }
+            None => "\nWhere to look next\n".to_owned(),
+        });
         for (command, why) in self.next_steps() {
             text.push_str(&format!("  {command}\n      {why}\n"));
         }
@@ -127,31 +146,14 @@ impl Report {
                     size(snapshot.bytes),
                     size(snapshot.read_bytes),
                     size(snapshot.stored_bytes),
-                    format!("{:.2}", ratio(snapshot.stored_bytes, snapshot.bytes)),
+                    percent(snapshot.stored_bytes, snapshot.bytes),
                     time(snapshot.backup_ms),
                     time(snapshot.restore_ms),
-                    match snapshot.differences.len() as u64 {
-                        0 => format!("{} equal", plural(snapshot.files_compared, "file")),
-                        differ => format!(
-                            "{} of {} differ",
-                            count(differ),
-                            count(snapshot.files_compared)
-                        ),
-                    },
                 ]
             })
             .collect();
-        let header = [
-            "SNAPSHOT",
-            "MESSAGES",
-            "SIZE",
-            "READ",
-            "STORED",
-            "STORED/SIZE",
-            "BACKUP",
-            "RESTORE",
-            "RESTORED",
-        ];
+        let header =
+            ["SNAPSHOT", "MESSAGES", "SIZE", "READ", "STORED", "OF SIZE", "BACKUP", "RESTORE"];
         table(&header, &rows)
     }
 
@@ -181,50 +183,38 @@ impl Report {
         text
     }
 
-    fn night_in_short(&self) -> String {
+    fn in_short(&self) -> String {
         let [evening, morning] = self.snapshots.as_slice() else { return String::new() };
-        let night = &self.night;
         format!(
-            "The night made {} changes to {} messages. Its backup read {} of them, {}: what was new or\n\
-             had a new name. It stored {:.1} % of what the evening's had.\n",
-            count(
-                night.delivered
-                    + night.seen
-                    + night.flagged
-                    + night.moved
-                    + night.copied
-                    + night.deleted
-            ),
-            count(evening.messages),
+            "The night made {} changes to {}. Its backup read {}, {}: those\n\
+             that were new or had got a new name. It stored {} of what the evening's had.\n\
+             Restored and equal: evening {} of {} files, morning {} of {}.\n",
+            count(self.night.changes()),
+            plural(evening.messages, "message"),
             count(morning.messages_read),
             size(morning.read_bytes),
-            100.0 * ratio(morning.stored_bytes, evening.stored_bytes),
+            percent(morning.stored_bytes, evening.stored_bytes),
+            count(evening.files_equal()),
+            count(evening.files_compared),
+            count(morning.files_equal()),
+            count(morning.files_compared),
         )
     }
 
     fn summary(&self) -> String {
-        let files: u64 = self.snapshots.iter().map(|snapshot| snapshot.files_compared).sum();
-        let elapsed = time(self.elapsed_ms);
-        let kept = match &self.folder {
-            Some(folder) => format!(" Everything is in {}.", folder.display()),
-            None => String::new(),
-        };
-        let verdict = if self.is_equal {
-            format!(
-                "All {} of two restored snapshots have the name, bytes, time and mode they had, in {elapsed}.",
-                plural(files, "file")
-            )
-        } else {
-            let differ: usize =
-                self.snapshots.iter().map(|snapshot| snapshot.differences.len()).sum();
-            format!(
-                "NOT EQUAL: {} of {} differ, {}, in {elapsed}.",
-                count(differ as u64),
-                plural(files, "restored file"),
-                plural(self.problems.len() as u64, "other problem")
-            )
-        };
-        format!("{verdict}{kept}\n")
+        let compared = self.snapshots.iter().map(|snapshot| snapshot.files_compared).sum();
+        let (files, elapsed) = (plural(compared, "file"), time(self.elapsed_ms));
+        if self.is_equal {
+            return format!(
+                "All {files} came back with their name, bytes, time and mode, in {elapsed}.\n"
+            );
+        }
+        let differ: usize = self.snapshots.iter().map(|snapshot| snapshot.differences.len()).sum();
+        let problems = plural(self.problems.len() as u64, "other problem");
+        format!(
+            "NOT EQUAL: {} of {files} differ, {problems}, in {elapsed}.\n",
+            count(differ as u64)
+        )
     }
 
     fn next_steps(&self) -> [(String, &'static str); 3] {
@@ -280,8 +270,9 @@ pub(crate) fn store_in_short(store: &StoreCounts) -> String {
     )
 }
 
-fn ratio(part: u64, whole: u64) -> f64 {
-    part as f64 / whole.max(1) as f64
+/// `2.8 %`.
+fn percent(part: u64, whole: u64) -> String {
+    format!("{:.1} %", 100.0 * part as f64 / whole.max(1) as f64)
 }
 
 fn time(milliseconds: u64) -> String {
