@@ -1,30 +1,19 @@
 //! `demo`: the whole job on made-up mail, with the judgement whether it worked.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
-use jiff::Timestamp;
-use snapshot::backup::{self, Trust};
-use snapshot::crypt::{self, Unseal};
-use snapshot::manifest::Manifest;
-use snapshot::progress::Progress;
-use snapshot::repository::{Repository, read_identity};
-use snapshot::state::State;
-use snapshot::store::local::Local;
-use snapshot::{restore, verify};
 
-use super::init::write_identity;
-use super::threads;
+use crate::demo::host::Host;
 use crate::demo::inventory::Inventory;
 use crate::demo::night::Night;
-use crate::demo::report::{Report, Snapshot, StoreCounts, Verified, milliseconds, store_in_short};
+use crate::demo::report::{Report, Snapshot, StoreCounts, milliseconds};
+use crate::demo::stage::Stage;
 use crate::demo::store::Store;
-use crate::demo::workplace::{IDENTITY, REPOSITORY, RESTORED, STATE, STORE, Workplace};
+use crate::demo::workplace::{RESTORED, STORE, Workplace};
 use crate::exit::Exit;
-use crate::repository::host_name;
-use crate::ui::{Ui, count, duration, plural, size};
+use crate::ui::{Ui, count, plural, size};
 
 /// See all of it on made-up mail
 ///
@@ -56,7 +45,7 @@ pub(crate) fn run(args: &DemoArgs, ui: &Ui) -> Result<Exit> {
     if args.keep {
         workplace.keep();
     }
-    let mut stage = Stage::new(ui);
+    let mut stage = Stage::new(ui, STEPS);
     let mut report = play(args, &workplace, &mut stage)?;
     if !report.is_equal {
         // Whoever looks into it needs the files.
@@ -73,12 +62,12 @@ fn play(args: &DemoArgs, workplace: &Workplace, stage: &mut Stage<'_>) -> Result
     let root = workplace.join(STORE);
     let host = Host::set_up(workplace)?;
     let mut problems = Vec::new();
-    stage.ui.status(format!("mailrig demo in {}\n", workplace.path().display()));
+    stage.say(format!("mailrig demo in {}\n", workplace.path().display()));
 
     let (mut store, evening) = stage.step("make a store", |progress| {
         let store = Store::make(&root, args.seed, args.messages, progress)?;
         let inventory = Inventory::take(&root, progress)?;
-        let told = store_in_short(&StoreCounts::of(&store));
+        let told = told_store(&StoreCounts::of(&store));
         Ok(((store, inventory), told))
     })?;
     let counts = StoreCounts::of(&store);
@@ -119,163 +108,15 @@ fn play(args: &DemoArgs, workplace: &Workplace, stage: &mut Stage<'_>) -> Result
     Ok(report)
 }
 
-/// Numbers the steps, shows them while they run, and tells how they ended.
-struct Stage<'u> {
-    ui: &'u Ui,
-    /// One a step: a signal between two of them must not be lost.
-    steps: Vec<Arc<Progress>>,
-    next: usize,
-}
-
-impl<'u> Stage<'u> {
-    fn new(ui: &'u Ui) -> Self {
-        let steps: Vec<Arc<Progress>> = (0..STEPS).map(|_| Arc::default()).collect();
-        crate::interrupt::watch_all(steps.clone());
-        Self { ui, steps, next: 0 }
-    }
-
-    /// Runs a step; it gives its result and what to tell of it.
-    fn step<T>(
-        &mut self,
-        name: &str,
-        run: impl FnOnce(&Progress) -> Result<(T, String)>,
-    ) -> Result<T> {
-        let progress = Arc::clone(&self.steps[self.next]);
-        self.next += 1;
-        progress.check()?;
-        let started = Instant::now();
-        let display = self.ui.progress(&progress, "mailboxes");
-        let done = run(&progress);
-        drop(display);
-        let (result, told) = done?;
-        let (number, elapsed) = (self.next, duration(started.elapsed()));
-        self.ui.status(format!("{number}/{STEPS}  {name:<20} {elapsed:>7}  {told}"));
-        Ok(result)
-    }
-}
-
-/// What an administrator's host has: a store, a repository, an identity and a state.
-struct Host {
-    root: PathBuf,
-    repository: PathBuf,
-    state: PathBuf,
-    identity: Unseal,
-}
-
-impl Host {
-    fn set_up(workplace: &Workplace) -> Result<Self> {
-        let (repository, identity) = (workplace.join(REPOSITORY), workplace.join(IDENTITY));
-        let (recipient, secret) = crypt::generate();
-        let recipient = recipient.to_string();
-        write_identity(&identity, &secret, &recipient, &repository.display().to_string())?;
-        Repository::init(Box::new(Local::open(&repository)), &[recipient], false)?;
-        Ok(Self {
-            root: workplace.join(STORE),
-            repository,
-            state: workplace.join(STATE),
-            identity: read_identity(&identity)?,
-        })
-    }
-
-    /// Opened anew each time, as each night does.
-    fn open(&self) -> Result<Repository> {
-        Ok(Repository::open(Box::new(Local::open(&self.repository)))?)
-    }
-
-    fn backup(
-        &self,
-        problems: &mut Vec<String>,
-        progress: &Progress,
-    ) -> Result<(Snapshot, String)> {
-        let started = Instant::now();
-        let repository = self.open()?;
-        let state = State::open(&self.state, &repository.description().id, &self.root)?;
-        let options = backup::Options {
-            mailboxes: Vec::new(),
-            trust: Trust::BaseName,
-            rebase: false,
-            dry_run: false,
-            time: Timestamp::now(),
-            host: host_name(),
-            threads: threads(),
-        };
-        let done = backup::run(&repository, &state, &self.root, None, &options, progress)?;
-        let ledger = done.incidents.iter().map(|entry| {
-            format!(
-                "backup: {} {:?} {}",
-                entry.path,
-                entry.incident,
-                entry.reason.as_deref().unwrap_or("")
-            )
-        });
-        problems
-            .extend(ledger.chain(done.notices.iter().map(|notice| format!("backup: {notice}"))));
-        let told = format!(
-            "{} read, {} stored, {}",
-            size(done.messages.read_bytes),
-            size(done.stored_bytes),
-            plural(done.requests.total, "request")
-        );
-        Ok((Snapshot::of(done, started.elapsed()), told))
-    }
-
-    fn verify(
-        &self,
-        ids: &[String],
-        problems: &mut Vec<String>,
-        progress: &Progress,
-    ) -> Result<(Verified, String)> {
-        let started = Instant::now();
-        let repository = self.open()?;
-        let manifests: Vec<Manifest> = ids
-            .iter()
-            .map(|id| Manifest::read(repository.store(), id))
-            .collect::<snapshot::Result<_>>()?;
-        let level = verify::Level::Content;
-        let options = verify::Options { level, sample_percent: 100.0, seed: 0, threads: threads() };
-        let identity = Some(&self.identity);
-        let found = verify::run(&repository, &manifests, identity, &options, progress)?;
-        let damage = found.problems.iter();
-        problems
-            .extend(damage.map(|damage| format!("verify: {} {}", damage.object, damage.reason)));
-        let told = format!(
-            "{} opened, {} hashed",
-            plural(found.objects, "object"),
-            plural(found.messages, "message")
-        );
-        let verified = Verified {
-            objects: found.objects,
-            messages: found.messages,
-            read_bytes: found.bytes_read,
-            elapsed_ms: milliseconds(started.elapsed()),
-        };
-        Ok((verified, told))
-    }
-
-    fn restore(
-        &self,
-        snapshot: &mut Snapshot,
-        to: PathBuf,
-        problems: &mut Vec<String>,
-        progress: &Progress,
-    ) -> Result<((), String)> {
-        let started = Instant::now();
-        let repository = self.open()?;
-        let manifest = Manifest::read(repository.store(), &snapshot.id)?;
-        let options = restore::Options {
-            to,
-            mailbox: None,
-            folder: None,
-            dry_run: false,
-            threads: threads(),
-        };
-        let identity = Some(&self.identity);
-        let done = restore::run(&repository, &manifest, identity, &options, progress)?;
-        problems
-            .extend(done.problems.iter().map(|p| format!("restore: {} {}", p.mailbox, p.reason)));
-        snapshot.restore_ms = milliseconds(started.elapsed());
-        Ok(((), format!("{}, {}", plural(done.messages, "message"), size(done.bytes))))
-    }
+/// `6 mailboxes, 48 folders, 4,012 messages, 41.0 MiB`.
+fn told_store(store: &StoreCounts) -> String {
+    format!(
+        "{}, {}, {}, {}",
+        plural(store.mailboxes, "mailbox"),
+        plural(store.folders, "folder"),
+        plural(store.messages, "message"),
+        size(store.bytes)
+    )
 }
 
 fn told_night(night: &Night) -> String {
@@ -294,7 +135,9 @@ fn told_night(night: &Night) -> String {
 fn told_comparison(snapshots: &[Snapshot]) -> String {
     let files = snapshots.iter().map(|snapshot| snapshot.files_compared).sum();
     let differ: usize = snapshots.iter().map(|snapshot| snapshot.differences.len()).sum();
-    format!("{} by name, bytes, time and mode, {differ} differ", plural(files, "file"))
+    let differences = plural(differ as u64, "difference");
+    format!("{} by name, bytes, time and mode: {differences}", plural(files, "file"))
 }
 
+/// As many as `play` takes.
 const STEPS: usize = 8;

@@ -2,13 +2,16 @@
 //! tells whether a restored tree is the same to the byte. `commands/demo.rs` plays them.
 
 mod content;
+pub(crate) mod host;
 pub(crate) mod inventory;
 mod languages;
 mod mailbox;
 mod message;
 pub(crate) mod night;
+mod page;
 pub(crate) mod report;
 mod rng;
+pub(crate) mod stage;
 pub(crate) mod store;
 pub(crate) mod workplace;
 

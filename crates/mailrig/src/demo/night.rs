@@ -1,6 +1,8 @@
 //! What happens to a store in a night: mail arrives, people read, file and delete it on their
 //! phones.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use serde::Serialize;
 use snapshot::progress::Progress;
@@ -26,6 +28,8 @@ pub(crate) struct Night {
     pub(crate) copied: u64,
     /// Messages that were deleted for good.
     pub(crate) deleted: u64,
+    /// Names in the morning that the evening did not know: what a backup has to read.
+    pub(crate) new_names: u64,
     /// Folders that were made.
     pub(crate) folders_made: u64,
 }
@@ -40,6 +44,7 @@ impl Night {
     pub(crate) fn pass(store: &mut Store, progress: &Progress) -> Result<Self> {
         let mut night = Self::default();
         Progress::add(&progress.units, store.mailboxes.len() as u64);
+        let evening = names(store);
         for mailbox in &mut store.mailboxes {
             progress.check()?;
             night.read_mail(mailbox)?;
@@ -50,6 +55,7 @@ impl Night {
             mailbox.write_control()?;
             Progress::add(&progress.units_done, 1);
         }
+        night.new_names = names(store).difference(&evening).count() as u64;
         Ok(night)
     }
 
@@ -130,6 +136,18 @@ impl Night {
         }
         Ok(())
     }
+}
+
+/// Every message as mailbox, folder and base name.
+fn names(store: &Store) -> BTreeSet<(String, &'static str, String)> {
+    let folders = store.mailboxes.iter().flat_map(|mailbox| {
+        mailbox.folders.iter().map(move |folder| (mailbox.name.clone(), folder))
+    });
+    folders
+        .flat_map(|(mailbox, folder)| {
+            folder.mails.iter().map(move |mail| (mailbox.clone(), folder.path, mail.base.clone()))
+        })
+        .collect()
 }
 
 /// A message of the folder that a client has seen.

@@ -1,4 +1,4 @@
-//! What a demo found, as plain data, and the page that people read.
+//! What a demo found, as plain data, and the verdict. `page` prints it for people.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,8 +9,6 @@ use snapshot::backup;
 use super::inventory::{Difference, Inventory};
 use super::night::Night;
 use super::store::Store;
-use super::workplace::{IDENTITY, REPOSITORY};
-use crate::ui::{count, duration, plural, size, table};
 
 /// All that happened.
 #[derive(Debug, Serialize)]
@@ -98,10 +96,6 @@ impl Snapshot {
         self.files_compared = wanted.files();
         self.differences = wanted.differences(found);
     }
-
-    fn files_equal(&self) -> u64 {
-        self.files_compared.saturating_sub(self.differences.len() as u64)
-    }
 }
 
 impl Report {
@@ -114,169 +108,6 @@ impl Report {
         };
         self.is_equal = self.problems.is_empty() && self.snapshots.iter().all(is_equal);
     }
-
-    /// The page for people.
-    pub(crate) fn text(&self) -> String {
-        let mut text = self.table();
-        text.push('\n');
-        text.push_str(&self.findings());
-        text.push_str(&self.in_short());
-        text.push_str(&self.summary());
-        text.push_str(&match &self.folder {
-            Some(folder) => {
-                format!("\nWhere to look next; everything is in {}\n", folder.display())
-            }
-            None => "\nWhere to look next\n".to_owned(),
-        });
-        for (command, why) in self.next_steps() {
-            text.push_str(&format!("  {command}\n      {why}\n"));
-        }
-        text
-    }
-
-    fn table(&self) -> String {
-        let rows: Vec<Vec<String>> = self
-            .snapshots
-            .iter()
-            .zip(["evening", "morning"])
-            .map(|(snapshot, name)| {
-                vec![
-                    name.to_owned(),
-                    count(snapshot.messages),
-                    size(snapshot.bytes),
-                    size(snapshot.read_bytes),
-                    size(snapshot.stored_bytes),
-                    percent(snapshot.stored_bytes, snapshot.bytes),
-                    time(snapshot.backup_ms),
-                    time(snapshot.restore_ms),
-                ]
-            })
-            .collect();
-        let header =
-            ["SNAPSHOT", "MESSAGES", "SIZE", "READ", "STORED", "OF SIZE", "BACKUP", "RESTORE"];
-        table(&header, &rows)
-    }
-
-    /// What must not be overlooked.
-    fn findings(&self) -> String {
-        const SHOWN: usize = 10;
-        let mut text = String::new();
-        for (snapshot, name) in self.snapshots.iter().zip(["evening", "morning"]) {
-            for difference in snapshot.differences.iter().take(SHOWN) {
-                let Difference { path, reason } = difference;
-                text.push_str(&format!("differs    {name}: {path} {reason}\n"));
-            }
-            if let Some(more) = snapshot.differences.len().checked_sub(SHOWN).filter(|n| *n > 0) {
-                let more = plural(more as u64, "more file");
-                text.push_str(&format!("differs    {name}: and {more}, see --json\n"));
-            }
-        }
-        for problem in self.problems.iter().take(SHOWN) {
-            text.push_str(&format!("problem    {problem}\n"));
-        }
-        if let Some(more) = self.problems.len().checked_sub(SHOWN).filter(|n| *n > 0) {
-            text.push_str(&format!(
-                "problem    and {}, see --json\n",
-                plural(more as u64, "more line")
-            ));
-        }
-        text
-    }
-
-    fn in_short(&self) -> String {
-        let [evening, morning] = self.snapshots.as_slice() else { return String::new() };
-        format!(
-            "The night made {} changes to {}. Its backup read {}, {}: those\n\
-             that were new or had got a new name. It stored {} of what the evening's had.\n\
-             Restored and equal: evening {} of {} files, morning {} of {}.\n",
-            count(self.night.changes()),
-            plural(evening.messages, "message"),
-            count(morning.messages_read),
-            size(morning.read_bytes),
-            percent(morning.stored_bytes, evening.stored_bytes),
-            count(evening.files_equal()),
-            count(evening.files_compared),
-            count(morning.files_equal()),
-            count(morning.files_compared),
-        )
-    }
-
-    fn summary(&self) -> String {
-        let compared = self.snapshots.iter().map(|snapshot| snapshot.files_compared).sum();
-        let (files, elapsed) = (plural(compared, "file"), time(self.elapsed_ms));
-        if self.is_equal {
-            return format!(
-                "All {files} came back with their name, bytes, time and mode, in {elapsed}.\n"
-            );
-        }
-        let differ: usize = self.snapshots.iter().map(|snapshot| snapshot.differences.len()).sum();
-        let problems = plural(self.problems.len() as u64, "other problem");
-        format!(
-            "NOT EQUAL: {} of {files} differ, {problems}, in {elapsed}.\n",
-            count(differ as u64)
-        )
-    }
-
-    fn next_steps(&self) -> [(String, &'static str); 3] {
-        let quoted = |path: PathBuf| path.display().to_string();
-        match &self.folder {
-            None => [
-                (
-                    "mailrig init s3://BUCKET/PREFIX".into(),
-                    "your own repository; README.md goes on from there to the nightly backup",
-                ),
-                (
-                    "mailrig demo --dir DIR --keep".into(),
-                    "the same, left in place for ls, restore and verify",
-                ),
-                (
-                    "docs/recover.sh REPO IDENTITY OUT".into(),
-                    "every message back with age, zstd, tar and jq alone; docs/format.md says why",
-                ),
-            ],
-            Some(folder) => {
-                let (repository, identity) =
-                    (quoted(folder.join(REPOSITORY)), quoted(folder.join(IDENTITY)));
-                [
-                    (
-                        format!("mailrig ls {repository} latest --identity {identity}"),
-                        "what a snapshot holds; --mailbox and --folder look closer",
-                    ),
-                    (
-                        format!(
-                            "docs/recover.sh {repository} {identity} {}",
-                            quoted(folder.join("recovered"))
-                        ),
-                        "the same with age, zstd, tar and jq alone; docs/format.md says why",
-                    ),
-                    (
-                        "mailrig init s3://BUCKET/PREFIX".into(),
-                        "your own repository; README.md goes on from there to the nightly backup",
-                    ),
-                ]
-            }
-        }
-    }
-}
-
-/// `6 mailboxes, 48 folders, 4,012 messages, 41.0 MiB`.
-pub(crate) fn store_in_short(store: &StoreCounts) -> String {
-    format!(
-        "{}, {}, {}, {}",
-        plural(store.mailboxes, "mailbox"),
-        plural(store.folders, "folder"),
-        plural(store.messages, "message"),
-        size(store.bytes)
-    )
-}
-
-/// `2.8 %`.
-fn percent(part: u64, whole: u64) -> String {
-    format!("{:.1} %", 100.0 * part as f64 / whole.max(1) as f64)
-}
-
-fn time(milliseconds: u64) -> String {
-    duration(Duration::from_millis(milliseconds))
 }
 
 pub(crate) fn milliseconds(duration: Duration) -> u64 {

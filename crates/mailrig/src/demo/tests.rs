@@ -185,7 +185,10 @@ fn a_report_names_the_files_that_differ() {
     report.snapshots[1] = snapshot(found.path());
     report.judge();
     let text = report.text();
-    assert!(!report.is_equal && text.contains("NOT EQUAL: 1 of 4 files differ"), "{text}");
+    assert!(
+        !report.is_equal && text.contains("NOT EQUAL: 1 difference, 4 files compared"),
+        "{text}"
+    );
     assert!(text.contains("differs    morning: cur/a is missing"), "{text}");
     report.snapshots[1] = snapshot(wanted.path());
     report.problems = vec!["verify: x is damaged".into()];
