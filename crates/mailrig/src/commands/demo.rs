@@ -32,7 +32,7 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     keep: bool,
     /// Messages to make
-    #[arg(long, value_name = "COUNT", default_value_t = 4000, value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 4000, value_parser = message_count())]
     messages: u64,
     /// Seed of the mail: the same seed makes the same store
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
@@ -137,6 +137,11 @@ fn told_comparison(snapshots: &[Snapshot]) -> String {
     let differ: usize = snapshots.iter().map(|snapshot| snapshot.differences.len()).sum();
     let differences = plural(differ as u64, "difference");
     format!("{} by name, bytes, time and mode: {differences}", plural(files, "file"))
+}
+
+/// Fewer leave folders empty; more fill a temporary folder.
+fn message_count() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(100..=1_000_000)
 }
 
 /// As many as `play` takes.

@@ -51,6 +51,7 @@ impl Host {
         Ok(Repository::open(Box::new(Local::open(&self.repository)))?)
     }
 
+    /// A line of the ledger is a problem here: nobody else touches this store.
     pub(crate) fn backup(
         &self,
         problems: &mut Vec<String>,
@@ -77,17 +78,18 @@ impl Host {
                 entry.reason.as_deref().unwrap_or("")
             )
         });
-        problems
-            .extend(ledger.chain(done.notices.iter().map(|notice| format!("backup: {notice}"))));
-        let told = format!(
+        problems.extend(ledger);
+        let mut told = format!(
             "{} read, {} stored, {}",
             size(done.messages.read_bytes),
             size(done.stored_bytes),
             plural(done.requests.total, "request")
         );
+        done.notices.iter().for_each(|notice| told.push_str(&format!("; {notice}")));
         Ok((Snapshot::of(done, started.elapsed()), told))
     }
 
+    /// Opens and hashes everything that the snapshots need.
     pub(crate) fn verify(
         &self,
         ids: &[String],
@@ -121,6 +123,7 @@ impl Host {
         Ok((verified, told))
     }
 
+    /// Restores a whole snapshot.
     pub(crate) fn restore(
         &self,
         snapshot: &mut Snapshot,

@@ -161,7 +161,8 @@ fn signature(rng: &mut Rng) -> HeaderValue {
     let sum = STANDARD.encode(rng.bytes(32));
     let signature = STANDARD.encode(rng.bytes(256));
     let mut value = format!(
-        "v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.net; s=s1;\r\n h=from:to:subject:date;\r\n bh={sum};\r\n b="
+        "v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.net; s=s1;\r\n \
+         h=from:to:subject:date;\r\n bh={sum};\r\n b="
     );
     let lines: Vec<String> =
         signature.as_bytes().chunks(72).map(|line| String::from_utf8_lossy(line).into()).collect();
