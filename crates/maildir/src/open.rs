@@ -10,9 +10,6 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use crate::listing::{nanoseconds, os};
 use crate::{Attributes, Error, Lister, Result, Subdir, base_name};
 
-/// The longest link target that is kept, in bytes (PATH_MAX).
-pub const MAX_SYMLINK_BYTES: usize = 4096;
-
 /// A message, open for reading, with what fstat said of it.
 #[derive(Debug)]
 pub struct OpenMessage {

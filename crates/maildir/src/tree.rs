@@ -1,14 +1,15 @@
 //! A mailbox's directories and the small files beside the messages: which are folders, which files
 //! are kept with a snapshot and which are left out because the server makes them anew.
 
+use std::ffi::OsStr;
+use std::fs::FileType;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Stat};
-use walkdir::{DirEntry, WalkDir};
 
 use crate::listing::nanoseconds;
-use crate::{Error, MAX_SYMLINK_BYTES, Result};
+use crate::{Error, Result};
 
 /// Mode and owner of a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,70 +84,74 @@ pub struct Tree {
     pub unreadable: Vec<Error>,
 }
 
-/// Reads the directories of the mailbox at `root`. Does not look into `new`, `cur` and `tmp`.
+/// Reads the directories of the mailbox at `root`, except `new`, `cur` and `tmp`, which may be huge.
 pub fn read_tree(root: &Path) -> Result<Tree> {
     let mut tree = Tree::default();
-    let stat = lstat(root)?;
-    push_folder(&mut tree, root, PathBuf::new(), &stat);
-    let mut walk = WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter();
-    while let Some(entry) = walk.next() {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(e) => {
-                let path = e.path().unwrap_or(root).to_owned();
-                let source = e.into_io_error().unwrap_or_else(|| std::io::Error::other("loop"));
-                let error = Error { action: "list", path, source };
-                let is_known = tree.unreadable.iter().any(|known| known.path == error.path);
-                if !error.is_vanished() && !is_known {
-                    tree.unreadable.push(error);
-                }
-                continue;
-            }
-        };
-        let name = entry.file_name().as_bytes();
-        if entry.file_type().is_dir() {
-            if matches!(name, b"new" | b"cur" | b"tmp") || is_rebuilt_dir(name) {
-                walk.skip_current_dir();
-                continue;
-            }
-        } else if is_left_out(name) {
-            continue;
-        }
-        match add(&mut tree, root, &entry) {
-            Ok(()) => {}
-            Err(e) if e.is_vanished() => {}
-            Err(e) => tree.unreadable.push(e),
-        }
-    }
+    let attributes = Attributes::of(&lstat(root)?);
+    visit(&mut tree, root, Path::new(""), attributes, 0)?;
     Ok(tree)
 }
 
-fn add(tree: &mut Tree, root: &Path, entry: &DirEntry) -> Result<()> {
-    let path = entry.path();
-    let inside = path.strip_prefix(root).expect("walkdir yields paths below its root").to_owned();
-    let file_type = entry.file_type();
-    let stat = lstat(path)?;
-    if file_type.is_dir() {
-        push_folder(tree, path, inside, &stat);
-        return Ok(());
+/// Adds the folder `inside` and all below it. Not walkdir: that opens every directory before it can
+/// be told to pass over it.
+fn visit(
+    tree: &mut Tree,
+    root: &Path,
+    inside: &Path,
+    attributes: Attributes,
+    depth: usize,
+) -> Result<()> {
+    let dir = root.join(inside);
+    let failed = |e| Error::new("list", &dir, e);
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(&dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        entries.push((entry.file_name(), entry.file_type().map_err(failed)?));
     }
+    entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    let has = |name: &str| entries.iter().any(|(n, file_type)| n == name && file_type.is_dir());
+    let is_maildir = has("new") && has("cur");
+    tree.folders.push(Folder { path: inside.to_owned(), is_maildir, attributes });
+    for (name, file_type) in &entries {
+        let path = inside.join(name);
+        let added = if !file_type.is_dir() {
+            if is_left_out(name.as_bytes()) {
+                continue;
+            }
+            add_file(tree, root, &path, *file_type)
+        } else if matches!(name.as_bytes(), b"new" | b"cur" | b"tmp") || is_rebuilt_dir(name) {
+            continue;
+        } else if depth == MAX_DEPTH {
+            tree.skipped.push((path, "a folder too deep inside others"));
+            continue;
+        } else {
+            lstat(&root.join(&path))
+                .and_then(|stat| visit(tree, root, &path, Attributes::of(&stat), depth + 1))
+        };
+        match added {
+            Err(e) if !e.is_vanished() => tree.unreadable.push(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn add_file(tree: &mut Tree, root: &Path, inside: &Path, file_type: FileType) -> Result<()> {
+    let path = root.join(inside);
+    let stat = lstat(&path)?;
     let kind = if file_type.is_file() {
         KeptKind::File { size_bytes: stat.st_size.unsigned_abs() }
     } else if file_type.is_symlink() {
-        let target = rustix::fs::readlinkat(CWD, path, Vec::with_capacity(64))
-            .map_err(|e| Error::new("read link", path, e))?
+        let target = rustix::fs::readlinkat(CWD, &path, Vec::with_capacity(64))
+            .map_err(|e| Error::new("read link", &path, e))?
             .into_bytes();
-        if target.len() > MAX_SYMLINK_BYTES {
-            tree.skipped.push((inside, "a link with an overlong target"));
-            return Ok(());
-        }
         KeptKind::Symlink { target }
     } else {
-        tree.skipped.push((inside, "neither a file, a folder nor a link"));
+        tree.skipped.push((inside.to_owned(), "neither a file, a folder nor a link"));
         return Ok(());
     };
     tree.files.push(KeptFile {
-        path: inside,
+        path: inside.to_owned(),
         kind,
         ino: stat.st_ino,
         mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
@@ -156,30 +161,9 @@ fn add(tree: &mut Tree, root: &Path, entry: &DirEntry) -> Result<()> {
     Ok(())
 }
 
-/// A directory that cannot be entered may hold messages: it is among the unreadable ones.
-fn push_folder(tree: &mut Tree, path: &Path, inside: PathBuf, stat: &Stat) {
-    let is_maildir = look_for_maildir(path).unwrap_or_else(|e| {
-        tree.unreadable.push(Error { path: path.to_owned(), ..e });
-        false
-    });
-    tree.folders.push(Folder { path: inside, is_maildir, attributes: Attributes::of(stat) });
-}
-
 /// Whether a directory holds messages: it has `new` and `cur`, both directories and no links.
 pub(crate) fn is_maildir(path: &Path) -> bool {
-    look_for_maildir(path).unwrap_or(false)
-}
-
-fn look_for_maildir(path: &Path) -> Result<bool> {
-    for name in ["cur", "new"] {
-        match lstat(&path.join(name)) {
-            Ok(stat) if is_dir(&stat) => {}
-            Ok(_) => return Ok(false),
-            Err(e) if e.is_vanished() => return Ok(false),
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(true)
+    ["cur", "new"].iter().all(|name| lstat(&path.join(name)).is_ok_and(|stat| is_dir(&stat)))
 }
 
 fn is_dir(stat: &Stat) -> bool {
@@ -205,9 +189,12 @@ fn is_left_out(name: &[u8]) -> bool {
 }
 
 /// Directories of full-text indexes.
-fn is_rebuilt_dir(name: &[u8]) -> bool {
-    matches!(name, b"fts-flatcurve" | b"xapian-indexes" | b"lucene-indexes")
+fn is_rebuilt_dir(name: &OsStr) -> bool {
+    matches!(name.as_bytes(), b"fts-flatcurve" | b"xapian-indexes" | b"lucene-indexes")
 }
+
+/// Folders lie in folders a few levels deep.
+const MAX_DEPTH: usize = 40;
 
 #[cfg(test)]
 mod tests {

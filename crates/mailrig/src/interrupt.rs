@@ -9,7 +9,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Watches for signals from a thread of its own.
 pub(crate) fn watch(progress: &Arc<Progress>) {
-    let progress = Arc::clone(progress);
+    watch_all(vec![Arc::clone(progress)]);
+}
+
+/// Watches for signals while several operations run one after the other: all are asked to stop.
+pub(crate) fn watch_all(operations: Vec<Arc<Progress>>) {
     thread::spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
             return;
@@ -28,7 +32,7 @@ pub(crate) fn watch(progress: &Arc<Progress>) {
                 if attempt > 0 {
                     std::process::exit(i32::from(crate::exit::Exit::Interrupted as u8));
                 }
-                progress.stop();
+                operations.iter().for_each(|progress| progress.stop());
             }
         });
     });

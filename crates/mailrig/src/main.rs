@@ -3,6 +3,7 @@
 
 mod cli;
 mod commands;
+mod demo;
 mod exit;
 mod interrupt;
 mod repository;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::layout::{SNAPSHOTS, is_id, snapshot_id, snapshot_key};
+use crate::layout::{SNAPSHOTS, id_time, is_id, snapshot_id, snapshot_key};
 use crate::object::ObjectRef;
 use crate::store::{Body, Store};
 
@@ -147,7 +147,7 @@ pub fn select(store: &dyn Store, wanted: &str, at: Option<Timestamp>) -> Result<
         };
     }
     if let Some(at) = at {
-        let end = at.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let end = id_time(at);
         ids.retain(|id| id.get(..end.len()).is_some_and(|time| time <= end.as_str()));
     }
     match ids.last() {

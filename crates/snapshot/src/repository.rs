@@ -68,8 +68,7 @@ pub struct NewMailbox {
 impl Repository {
     /// Makes a repository at `store`. `recipients` empty means no encryption.
     pub fn init(store: Box<dyn Store>, recipients: &[String], sealed: bool) -> Result<Self> {
-        let encryption =
-            if recipients.is_empty() { Encryption::None } else { Encryption::Age };
+        let encryption = if recipients.is_empty() { Encryption::None } else { Encryption::Age };
         let description = Description {
             repository: VERSION,
             id: random_hex(16),
@@ -88,10 +87,9 @@ impl Repository {
             Err(e) if e.is_not_found() => {}
             Err(e) => return Err(e.into()),
         }
-        if store.put(REPOSITORY, Body::from_bytes(json))? == Put::Exists {
+        if store.put_durably(REPOSITORY, Body::from_bytes(json))? == Put::Exists {
             return Err(exists());
         }
-        store.sync()?;
         Ok(Self { store, description, recovery })
     }
 

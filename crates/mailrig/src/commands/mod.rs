@@ -30,6 +30,6 @@ pub(crate) fn run(cli: Cli, ui: &Ui) -> Result<Exit> {
 }
 
 /// Threads for work that is bound to processors.
-fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     thread::available_parallelism().map_or(2, |n| n.get().min(16))
 }

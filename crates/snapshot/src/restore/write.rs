@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, Uid,
+};
 use rustix::io::Errno;
 
 use super::plan::{Dir, Link, Target};
@@ -125,7 +127,8 @@ impl Partial {
     /// Gives the folder its name. Fails if something other than an empty folder has it.
     pub(crate) fn finish_mailbox(&self) -> io::Result<()> {
         let (parent, name) = (&self.parent, &self.name);
-        match rustix::fs::renameat_with(parent, &self.partial, parent, name, RenameFlags::NOREPLACE) {
+        match rustix::fs::renameat_with(parent, &self.partial, parent, name, RenameFlags::NOREPLACE)
+        {
             Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS) => {
                 // rename replaces an empty folder, and nothing else.
                 Ok(rustix::fs::renameat(parent, &self.partial, parent, name)?)
@@ -174,7 +177,7 @@ fn make_dirs(base: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
         match open_dir(at.as_fd(), name) {
             Ok(next) => at = next,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                match rustix::fs::mkdirat(&at, name, Mode::RWXU) {
+                match rustix::fs::mkdirat(&at, name, SHARED) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(e) => return Err(e.into()),
                 }
@@ -204,5 +207,8 @@ pub(crate) fn sync(to: &Path) -> io::Result<()> {
 
 /// Ends the name of a folder that is not whole yet.
 pub(crate) const PARTIAL: &str = ".mailrig-partial";
+
+/// For folders above a mailbox, which no snapshot describes: other mailboxes may lie there too.
+const SHARED: Mode = Mode::from_bits_retain(0o755);
 
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);

@@ -109,6 +109,10 @@ impl<S: Store> Store for Faulty<S> {
         self.call(Kind::Put, key, |store| store.put(key, body))
     }
 
+    fn put_durably(&self, key: &str, body: Body) -> Result<Put> {
+        self.call(Kind::Put, key, |store| store.put_durably(key, body))
+    }
+
     fn get(&self, key: &str, limit_bytes: u64) -> Result<Vec<u8>> {
         self.call(Kind::Get, key, |store| store.get(key, limit_bytes))
     }

@@ -62,14 +62,16 @@ impl Local {
         Ok(())
     }
 
-    fn write(&self, key: &str, data: Data) -> io::Result<Put> {
+    fn write(&self, key: &str, data: Data, durably: bool) -> io::Result<Put> {
         let path = self.path(key);
         let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
         if !dir.is_dir() {
             self.make_dirs(&dir)?;
         }
         let temporary = dir.join(format!("{TEMPORARY}{}", crate::layout::random_hex(8)));
-        let written = write_file(&temporary, data).and_then(|()| fs::hard_link(&temporary, &path));
+        let written = write_file(&temporary, data)
+            .and_then(|()| if durably { File::open(&temporary)?.sync_all() } else { Ok(()) })
+            .and_then(|()| fs::hard_link(&temporary, &path));
         // Removed also when writing failed: on a full disk the half-written file is what fills it.
         let removed = fs::remove_file(&temporary);
         match written {
@@ -121,7 +123,15 @@ impl Local {
 impl Store for Local {
     fn put(&self, key: &str, body: Body) -> Result<Put> {
         Counters::add(&self.counters.put);
-        self.write(key, body.data).map_err(|e| Error::io("write", key, e))
+        self.write(key, body.data, false).map_err(|e| Error::io("write", key, e))
+    }
+
+    /// The content is on the disk before the name is.
+    fn put_durably(&self, key: &str, body: Body) -> Result<Put> {
+        Counters::add(&self.counters.put);
+        let put = self.write(key, body.data, true).map_err(|e| Error::io("write", key, e))?;
+        self.sync()?;
+        Ok(put)
     }
 
     fn get(&self, key: &str, limit_bytes: u64) -> Result<Vec<u8>> {

@@ -29,6 +29,14 @@ pub trait Store: Send + Sync {
     /// therefore random wherever two writers could meet.
     fn put(&self, key: &str, body: Body) -> Result<Put>;
 
+    /// As [`Store::put`] and [`Store::sync`] together, for the one object that makes others count:
+    /// after a power cut it is there whole, or not at all.
+    fn put_durably(&self, key: &str, body: Body) -> Result<Put> {
+        let put = self.put(key, body)?;
+        self.sync()?;
+        Ok(put)
+    }
+
     /// The whole object, or [`Error::TooLarge`] if it has more than `limit_bytes`.
     fn get(&self, key: &str, limit_bytes: u64) -> Result<Vec<u8>>;
 
@@ -173,6 +181,10 @@ impl Counters {
 impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
     fn put(&self, key: &str, body: Body) -> Result<Put> {
         (**self).put(key, body)
+    }
+
+    fn put_durably(&self, key: &str, body: Body) -> Result<Put> {
+        (**self).put_durably(key, body)
     }
 
     fn get(&self, key: &str, limit_bytes: u64) -> Result<Vec<u8>> {

@@ -1,0 +1,8 @@
+//! Backups, restores and what happens between them, on stores in memory that fail, lose power, or
+//! are damaged on purpose.
+
+mod crash;
+mod nights;
+mod power;
+mod property;
+mod world;

@@ -1,0 +1,222 @@
+//! What nights cost and find: unchanged mailboxes, flags, moves, names used again, lost state,
+//! lost packs, folding, sealed repositories, selected mailboxes.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+
+use snapshot::backup::{Options, Trust};
+use snapshot::store::Store;
+use snapshot::store::memory::Memory;
+
+use super::world::{World, assert_same, keys};
+
+const ALICE: &str = "example.org/alice";
+
+fn first_night() -> (World, Arc<Memory>) {
+    let world = World::new();
+    let objects = Arc::new(Memory::default());
+    for i in 0..20 {
+        world.deliver(ALICE, &format!("cur/1.{i}.host:2,S"), format!("message {i}\n").as_bytes());
+    }
+    world.init(Arc::clone(&objects));
+    world.backup(Arc::clone(&objects)).unwrap();
+    (world, objects)
+}
+
+fn assert_restores(world: &World, objects: &Arc<Memory>, context: &str) {
+    let (restored, report) = world.restore(Arc::clone(objects), "latest").unwrap();
+    assert!(report.problems.is_empty(), "{context}: {:?}", report.problems);
+    assert_same(&restored, &world.image(), context);
+}
+
+#[test]
+fn an_unchanged_mailbox_costs_no_object() {
+    let (world, objects) = first_night();
+    let before = keys(&objects, "mailboxes/").len();
+    let report = world.backup(Arc::clone(&objects)).unwrap();
+    assert_eq!(keys(&objects, "mailboxes/").len(), before);
+    assert_eq!((report.mailboxes.changed, report.messages.read), (0, 0));
+    assert_restores(&world, &objects, "unchanged");
+}
+
+#[test]
+fn a_flag_a_seen_mail_and_a_move_cost_a_catalog_and_no_pack() {
+    let (world, objects) = first_night();
+    let new = world.deliver(ALICE, "new/2.x.host", b"just in\n");
+    world.backup(Arc::clone(&objects)).unwrap();
+    let packs = keys(&objects, ".tar.").len();
+    let root = world.store().join(ALICE);
+    let archive = world.folder(ALICE, ".Archive");
+    fs::rename(&new, root.join("cur/2.x.host:2,S")).unwrap();
+    fs::rename(root.join("cur/1.1.host:2,S"), root.join("cur/1.1.host:2,FS")).unwrap();
+    fs::rename(root.join("cur/1.2.host:2,S"), archive.join("cur/3.y.host:2,S")).unwrap();
+    let report = world.backup(Arc::clone(&objects)).unwrap();
+    assert_eq!(keys(&objects, ".tar.").len(), packs, "no content is stored");
+    assert_eq!(report.messages.read, 1, "only the moved message is read, to be recognised");
+    assert_eq!(report.mailboxes.changed, 1);
+    assert_restores(&world, &objects, "flags and moves");
+}
+
+#[test]
+fn a_name_that_is_used_again_for_another_message_is_noticed() {
+    let (world, objects) = first_night();
+    let path = world.deliver(ALICE, "new/msg.1234", b"first of this name\n");
+    world.backup(Arc::clone(&objects)).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, b"other of this name\n").unwrap();
+    world.backup(Arc::clone(&objects)).unwrap();
+    assert_restores(&world, &objects, "msg.* used again");
+}
+
+#[test]
+fn two_messages_with_one_base_name_are_both_kept() {
+    let (world, objects) = first_night();
+    world.deliver(ALICE, "new/5.z.host", b"one\n");
+    world.deliver(ALICE, "cur/5.z.host:2,S", b"other\n");
+    let report = world.backup(Arc::clone(&objects)).unwrap();
+    assert_eq!(report.ledger.duplicate_names, 1);
+    assert_restores(&world, &objects, "both kept");
+    fs::remove_file(world.store().join(ALICE).join("new/5.z.host")).unwrap();
+    world.backup(Arc::clone(&objects)).unwrap();
+    assert_restores(&world, &objects, "one is gone");
+}
+
+#[test]
+fn a_lost_state_is_rebuilt_with_the_identity_and_nothing_is_stored_again() {
+    let (world, objects) = first_night();
+    world.deliver(ALICE, "new/2.n.host", b"second night\n");
+    world.folder(ALICE, ".Sent");
+    symlink("target", world.store().join(ALICE).join(".dovecot.sieve")).unwrap();
+    fs::write(world.store().join(ALICE).join("dovecot-uidlist"), "3 V1 N2 Gx\n").unwrap();
+    world.backup(Arc::clone(&objects)).unwrap();
+    let before = keys(&objects, "").len();
+    fs::remove_dir_all(world.state()).unwrap();
+    let identity = world.identity();
+    let report =
+        world.backup_with(Arc::clone(&objects), &world.options(), Some(&identity)).unwrap();
+    assert_eq!(report.messages.read, 0, "known by name, size and time");
+    assert_eq!(keys(&objects, "").len(), before + 1, "only a manifest is added");
+    assert_restores(&world, &objects, "rebuilt");
+    world.deliver(ALICE, "new/3.n.host", b"third night\n");
+    world.backup(Arc::clone(&objects)).unwrap();
+    assert_restores(&world, &objects, "a night after");
+}
+
+#[test]
+fn a_lost_state_without_identity_reads_and_stores_again_and_says_so() {
+    let (world, objects) = first_night();
+    fs::remove_dir_all(world.state()).unwrap();
+    let report = world.backup(Arc::clone(&objects)).unwrap();
+    assert_eq!(report.messages.read, 20);
+    assert!(report.notices.iter().any(|n| n.contains("state is lost")), "{:?}", report.notices);
+    assert_restores(&world, &objects, "stored again");
+}
+
+#[test]
+fn a_torn_state_file_is_read_again_and_not_trusted() {
+    let (world, objects) = first_night();
+    for entry in walk(&world.state()) {
+        if entry.parent().is_some_and(|p| p.ends_with("mailboxes")) {
+            let bytes = fs::read(&entry).unwrap();
+            fs::write(&entry, &bytes[..bytes.len() / 2]).unwrap();
+        }
+    }
+    let report = world.backup(Arc::clone(&objects)).unwrap();
+    assert_eq!(report.messages.read, 20);
+    assert_restores(&world, &objects, "torn state");
+}
+
+#[test]
+fn full_stores_again_what_the_repository_has_lost() {
+    let (world, objects) = first_night();
+    let pack = keys(&objects, ".tar.").remove(0);
+    objects.delete(&pack).unwrap();
+    assert!(!world.verify(Arc::clone(&objects)).is_sound, "the loss is found");
+    let (restored, report) = world.restore(Arc::clone(&objects), "latest").unwrap();
+    assert!(report.is_incomplete && report.problems[0].messages == 20, "{report:?}");
+    assert_eq!(restored.values().filter(|file| file.0.starts_with(b"message")).count(), 0);
+    world.backup(Arc::clone(&objects)).unwrap();
+    let (_, report) = world.restore(Arc::clone(&objects), "latest").unwrap();
+    assert!(report.is_incomplete, "a plain night does not look at the packs it has");
+    let full = Options { trust: Trust::Stat, rebase: true, ..world.options() };
+    world.backup_with(Arc::clone(&objects), &full, None).unwrap();
+    assert_restores(&world, &objects, "healed");
+}
+
+#[test]
+fn rehash_finds_content_that_changed_under_its_name() {
+    let (world, objects) = first_night();
+    let path = world.store().join(ALICE).join("cur/1.1.host:2,S");
+    let times = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(&path, b"massage 1\n").unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_modified(times).unwrap();
+    let rehash = Options { trust: Trust::Nothing, rebase: true, ..world.options() };
+    world.backup_with(Arc::clone(&objects), &rehash, None).unwrap();
+    assert_restores(&world, &objects, "rehashed");
+}
+
+#[test]
+fn many_nights_are_folded_into_few_packs_and_short_chains() {
+    let (world, objects) = first_night();
+    for night in 0..40 {
+        let body = format!("night {night}\n");
+        world.deliver(ALICE, &format!("new/{}.n.host", 100 + night), body.as_bytes());
+        let report = world.backup(Arc::clone(&objects)).unwrap();
+        assert!(report.requests.by_kind.put > 0);
+    }
+    assert_restores(&world, &objects, "after 40 nights");
+    let repository =
+        snapshot::repository::Repository::open(Box::new(Arc::clone(&objects))).unwrap();
+    let manifest = snapshot::manifest::select(repository.store(), "latest", None).unwrap();
+    let (id, catalog) = manifest.mailboxes.iter().next().unwrap();
+    let key = format!("mailboxes/{id}/catalogs/{}", catalog.catalog);
+    let bytes = objects.get(&key, 1 << 20).unwrap();
+    let (head, _) = snapshot::catalog::decode_head(&key, id, &bytes).unwrap();
+    let packs = head.needs.iter().filter(|need| need.pack.is_some()).count();
+    let chain = head.needs.iter().filter(|need| need.object.starts_with("catalogs/")).count();
+    assert!(packs <= 16, "{packs} packs");
+    assert!(chain <= 16, "{chain} catalogs");
+    assert!(world.verify(Arc::clone(&objects)).is_sound);
+}
+
+#[test]
+fn mailboxes_that_are_not_selected_are_taken_over() {
+    let (world, objects) = first_night();
+    world.deliver("example.org/bob", "cur/1.b:2,", b"bob's\n");
+    world.backup(Arc::clone(&objects)).unwrap();
+    let before = world.image();
+    world.deliver(ALICE, "new/9.late", b"not looked at\n");
+    let only_bob = Options { mailboxes: vec!["bob@*".into()], ..world.options() };
+    let report = world.backup_with(Arc::clone(&objects), &only_bob, None).unwrap();
+    assert_eq!((report.mailboxes.carried, report.totals.mailboxes), (1, 2));
+    let (restored, _) = world.restore(Arc::clone(&objects), "latest").unwrap();
+    assert_same(&restored, &before, "carried");
+    let nobody = Options { mailboxes: vec!["nobody".into()], ..world.options() };
+    let error = world.backup_with(Arc::clone(&objects), &nobody, None).unwrap_err();
+    assert_eq!(error.to_string(), "no mailbox is called nobody");
+}
+
+#[test]
+fn a_dry_run_stores_and_remembers_nothing() {
+    let (world, objects) = first_night();
+    world.deliver(ALICE, "new/2.n.host", b"second night\n");
+    world.deliver("example.org/bob", "new/2.n.host", b"first of bob\n");
+    let before = keys(&objects, "");
+    let dry = Options { dry_run: true, ..world.options() };
+    let report = world.backup_with(Arc::clone(&objects), &dry, None).unwrap();
+    assert_eq!((report.snapshot, report.messages.new, report.mailboxes.new), (None, 2, 1));
+    assert_eq!(keys(&objects, ""), before);
+    let report = world.backup(Arc::clone(&objects)).unwrap();
+    assert_eq!((report.messages.read, report.mailboxes.new), (2, 1));
+    assert_restores(&world, &objects, "after a dry run");
+}
+
+fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
+    }
+    files
+}
