@@ -96,8 +96,9 @@ fn names_of_any_bytes_come_back() {
     fs::create_dir_all(odd.join("new")).unwrap();
     fs::create_dir_all(odd.join("tmp")).unwrap();
     fs::write(odd.join("cur/1.a:2,"), "x").unwrap();
-    for dir in ["", "cur", "new", "tmp", ".."] {
-        fs::set_permissions(odd.join(dir), Permissions::from_mode(0o700)).unwrap();
+    for (dir, mode) in [("", 0o700), ("cur", 0o700), ("new", 0o700), ("tmp", 0o700), ("..", 0o755)]
+    {
+        fs::set_permissions(odd.join(dir), Permissions::from_mode(mode)).unwrap();
     }
     let before = Tree::read(&env.path("store"));
     let report = env.backup(&["--json"]).expect(0).json();

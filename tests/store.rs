@@ -21,6 +21,11 @@ impl Store {
     /// The mailbox at this path; made if it is not there.
     pub(crate) fn mailbox(&self, path: &str) -> Mailbox {
         let mailbox = Mailbox { root: self.root.join(path) };
+        // As a restore makes the folders above a mailbox.
+        let parent = mailbox.root.parent().unwrap();
+        if parent != self.root {
+            DirBuilder::new().recursive(true).mode(0o755).create(parent).unwrap();
+        }
         mailbox.folder("");
         mailbox
     }
