@@ -351,6 +351,8 @@ impl<'run, 'env> Run<'run, 'env> {
         let size = match &file.kind {
             KeptKind::Symlink { target } => {
                 next.target = Some(target.clone());
+                // A link's own time means nothing to a mail server, and is in no catalog.
+                next.mtime_ns = 0;
                 self.next.files.insert(key, next);
                 return Ok(());
             }

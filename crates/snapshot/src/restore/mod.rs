@@ -263,7 +263,9 @@ impl<'r> Run<'r> {
             return Ok(());
         }
         let failed = |e| Error::io("restore to", &target, e);
-        let partial = Partial::create(&self.options.to, &path).map_err(failed)?;
+        let partial =
+            Partial::create(&self.options.to, &path, plan.dirs.first().map(|dir| &dir.owner))
+                .map_err(failed)?;
         partial.make_dirs(&plan.dirs).map_err(failed)?;
         let packs = std::mem::take(&mut plan.packs);
         let work = Arc::new(Work {
