@@ -1,2 +1,78 @@
-//! Chores.
-fn main() {}
+//! The project's chores, one subcommand each: `cargo xtask NAME`. This file is the table of contents.
+
+mod bench;
+mod cache;
+mod ci;
+mod clock;
+mod corpus;
+mod deny;
+mod installs;
+mod options;
+mod process;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  ci                        everything CI checks, in its order
+  test [--quick] [-- ARGS]  install what the real-server tests need, then run every test;
+                            --quick installs nothing and skips the real-server tests;
+                            ARGS go to the test runner
+  tidy                      the project's own rules: heads, edges, sizes, leftovers
+  corpus                    fetch the real messages that tests and benchmarks use
+  bench backup              measure mailrig beside restic and tar; options:
+      [--messages N] [--rounds N] [--only mailrig,restic,tar] [--dir DIR] [--seed N] [--keep]
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match args.as_slice() {
+        ["ci"] => ci::run(),
+        ["test", options @ ..] => options::split_passed_on(options)
+            .and_then(|(options, passed_on)| test::run(&test::parse(options)?, passed_on)),
+        ["tidy"] => tidy::run(),
+        ["corpus"] => corpus::run(),
+        ["bench", "backup", options @ ..] => bench::parse(options).and_then(|o| bench::run(&o)),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    report(result)
+}
+
+/// A failure that needs no more words: what was wrong has been printed.
+#[derive(Debug)]
+struct AlreadyTold;
+
+impl fmt::Display for AlreadyTold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("failed as told above")
+    }
+}
+
+impl std::error::Error for AlreadyTold {}
+
+fn report(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !error.is::<AlreadyTold>() {
+                eprintln!("error: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
