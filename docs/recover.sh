@@ -47,7 +47,7 @@ recover() { # MAILBOX CATALOG SHA256
   # The manifest has the hash of the newest catalog, and that has the hash of everything it needs.
   head -n 1 "$dir/catalogs/$id" >"$tmp/head"
   { echo "$3  catalogs/$id"; jq -r '.needs[] | .sha256 + "  " + .object' "$tmp/head"; } >"$tmp/sums"
-  (cd "$dir" && sha256sum --check --quiet "$tmp/sums")
+  (cd "$dir" && sha256sum --check --quiet "$tmp/sums" >&2)
   while [[ $id != null ]]; do
     chain=("$dir/catalogs/$id" "${chain[@]}")
     id=$(head -n 1 "${chain[0]}" | jq -r 'if .catalog > 1 then error("newer format") else .parent end')
