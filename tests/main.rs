@@ -2,4 +2,5 @@
 //! looks at exit code, output and files. Nothing outside a test's own folder is touched.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
+mod lost_state;
 mod recover;
