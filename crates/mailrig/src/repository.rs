@@ -20,14 +20,14 @@ pub(crate) const REPO_VARIABLE: &str = "MAILRIG_REPO";
 pub(crate) fn split_repo(given: &[String], names: &[&str]) -> Result<(String, Vec<String>)> {
     let variable = std::env::var(REPO_VARIABLE).ok().filter(|value| !value.is_empty());
     match (given, variable) {
-        ([repo, rest @ ..], _) if rest.len() == names.len() => {
-            Ok((repo.clone(), rest.to_vec()))
-        }
+        ([repo, rest @ ..], _) if rest.len() == names.len() => Ok((repo.clone(), rest.to_vec())),
         (rest, Some(repo)) if rest.len() == names.len() => Ok((repo, rest.to_vec())),
         _ => {
             let wanted = names.join(" ");
             let wanted = if wanted.is_empty() { String::new() } else { format!(" {wanted}") };
-            let reason = format!("expected REPO{wanted} (or {REPO_VARIABLE} in the environment and then{wanted})");
+            let reason = format!(
+                "expected REPO{wanted} (or {REPO_VARIABLE} in the environment and then{wanted})"
+            );
             Err(UsageError(reason).into())
         }
     }

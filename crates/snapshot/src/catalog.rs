@@ -235,7 +235,8 @@ impl Contents {
                 (self.path, self.messages, self.bytes) = (path, messages, bytes);
             }
             Line::Folder { path, maildir, owner } => {
-                let messages = self.folders.remove(&path).map_or_else(BTreeMap::new, |f| f.messages);
+                let messages =
+                    self.folders.remove(&path).map_or_else(BTreeMap::new, |f| f.messages);
                 self.folders.insert(path, FolderContents { maildir, owner, messages });
             }
             Line::File { ref path, .. } | Line::Link { ref path, .. } => {
@@ -278,8 +279,8 @@ pub fn decode_head<'b>(
     mailbox: &str,
     bytes: &'b [u8],
 ) -> Result<(CatalogHead, &'b [u8])> {
-    let end = memchr::memchr(b'\n', bytes)
-        .ok_or_else(|| Error::damaged(object, "has no first line"))?;
+    let end =
+        memchr::memchr(b'\n', bytes).ok_or_else(|| Error::damaged(object, "has no first line"))?;
     let version: Version = parse(object, &bytes[..end])?;
     if version.catalog > VERSION {
         let (found, known) = (version.catalog, VERSION);

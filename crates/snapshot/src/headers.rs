@@ -45,8 +45,8 @@ impl HeaderReader {
     /// The fields of the message that starts with `bytes`.
     pub fn read(&self, bytes: &[u8]) -> Headers {
         let mut headers = Headers::default();
-        let head = &bytes[..bytes.len().min(HEAD_BYTES)];
-        let Some(message) = self.0.parse_headers(head) else { return headers };
+        let lines = wanted_lines(&bytes[..bytes.len().min(HEAD_BYTES)]);
+        let Some(message) = self.0.parse_headers(&lines) else { return headers };
         for header in message.headers() {
             let text = || match &header.value {
                 HeaderValue::Text(text) => Some(cut(text)),
@@ -74,6 +74,35 @@ impl HeaderReader {
     }
 }
 
+/// The lines of a header that belong to the wanted fields, with their continuations. A header is
+/// mostly Received lines; leaving them out before parsing saves more than it costs.
+fn wanted_lines(head: &[u8]) -> Vec<u8> {
+    let mut wanted = Vec::with_capacity(512);
+    let mut is_wanted = false;
+    let mut rest = head;
+    while !rest.is_empty() {
+        let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
+        let (line, after) = rest.split_at(end);
+        if matches!(line, b"\n" | b"\r\n") {
+            break;
+        }
+        let is_continued = matches!(line[0], b' ' | b'\t');
+        is_wanted = if is_continued { is_wanted } else { FIELDS.iter().any(|f| starts(line, f)) };
+        if is_wanted {
+            wanted.extend_from_slice(line);
+        }
+        rest = after;
+    }
+    wanted.push(b'\n');
+    wanted
+}
+
+fn starts(line: &[u8], field: &str) -> bool {
+    let name = line.get(..field.len());
+    name.is_some_and(|name| name.eq_ignore_ascii_case(field.as_bytes()))
+        && line[field.len()..].trim_ascii_start().first() == Some(&b':')
+}
+
 fn cut(text: &str) -> String {
     let mut end = text.len().min(FIELD_BYTES);
     while !text.is_char_boundary(end) {
@@ -81,6 +110,8 @@ fn cut(text: &str) -> String {
     }
     text[..end].to_owned()
 }
+
+const FIELDS: [&str; 5] = ["Message-ID", "From", "To", "Subject", "Date"];
 
 /// How far into a message its header fields are looked for.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -95,7 +126,8 @@ mod tests {
 
     #[test]
     fn fields_are_decoded_unfolded_and_cut() {
-        let mail = b"Received: by x\r\nMessage-ID: <a@b>\r\nFrom: =?utf-8?Q?J=C3=BCrgen?= <j@x.org>\r\n\
+        let mail =
+            b"Received: by x\r\nMessage-ID: <a@b>\r\nFrom: =?utf-8?Q?J=C3=BCrgen?= <j@x.org>\r\n\
             To: a@x.org,\r\n b@x.org\r\nSubject: =?iso-8859-1?Q?caf=E9?=\r\n\
             Date: Sat, 21 Nov 2026 03:00:00 +0100\r\n\r\nSubject: body\r\n";
         let headers = HeaderReader::default().read(mail);
@@ -107,6 +139,11 @@ mod tests {
         let long = format!("Subject: {}\n\n", "ü".repeat(10_000));
         assert_eq!(HeaderReader::default().read(long.as_bytes()).subject.unwrap().len(), 512);
         assert_eq!(HeaderReader::default().read(b""), Headers::default());
+        let odd =
+            b"From x@y Thu Aug 22\n subject: no\nsubject : spaced\n\tand folded\nTo-Do: x\n\nTo: b";
+        let headers = HeaderReader::default().read(odd);
+        assert_eq!(headers.subject.as_deref(), Some("spaced and folded"));
+        assert_eq!((headers.to, headers.from), (None, None));
     }
 
     proptest! {

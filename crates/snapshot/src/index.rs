@@ -66,11 +66,7 @@ impl Index {
 }
 
 /// The lines of a sealed, compressed JSON-lines object, one at a time and of bounded length.
-pub(crate) fn json_lines<'a>(
-    object: &str,
-    sealed: &'a [u8],
-    unseal: &Unseal,
-) -> Result<Lines<'a>> {
+pub(crate) fn json_lines<'a>(object: &str, sealed: &'a [u8], unseal: &Unseal) -> Result<Lines<'a>> {
     let plain = unseal.reader(sealed).map_err(|e| Error::open(object, e))?;
     let decoder = zstd::Decoder::new(plain).map_err(|e| Error::damaged(object, e))?;
     Ok(Lines { object: object.to_owned(), input: BufReader::with_capacity(1 << 16, decoder) })

@@ -29,13 +29,14 @@ impl ObjectRef {
     pub fn read(&self, store: &dyn Store, key: &str, limit_bytes: u64) -> Result<Vec<u8>> {
         if self.size > limit_bytes {
             let size_bytes = self.size;
-            return Err(
-                store::Error::TooLarge { key: key.into(), size_bytes, limit_bytes }.into()
-            );
+            return Err(store::Error::TooLarge { key: key.into(), size_bytes, limit_bytes }.into());
         }
         let bytes = store.get(key, self.size)?;
         if bytes.len() as u64 != self.size {
-            return Err(Error::damaged(key, format!("has {} bytes, not {}", bytes.len(), self.size)));
+            return Err(Error::damaged(
+                key,
+                format!("has {} bytes, not {}", bytes.len(), self.size),
+            ));
         }
         if parse_sum(&self.sha256) != Some(crate::hash::sha256(&bytes)) {
             return Err(Error::damaged(key, OTHER_SUM));

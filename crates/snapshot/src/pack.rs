@@ -31,11 +31,13 @@ pub struct FinishedPack {
     pub sums: Vec<Sum>,
 }
 
+/// Chooses zstd's level for a frame of so many bytes.
+pub type Levels<'l> = &'l dyn Fn(usize) -> i32;
+
 /// A pack being written.
 pub struct PackWriter {
     id: String,
     seal: Seal,
-    level: i32,
     raw: Vec<u8>,
     compressor: zstd::bulk::Compressor<'static>,
     output: SealWriter<Spool>,
@@ -47,14 +49,13 @@ pub struct PackWriter {
 }
 
 impl PackWriter {
-    /// Starts a pack. Large ones spool to `spool_dir`. `level` is zstd's.
-    pub fn new(seal: &Seal, level: i32, spool_dir: &Path) -> io::Result<Self> {
-        let mut compressor = zstd::bulk::Compressor::new(level)?;
+    /// Starts a pack. Large ones spool to `spool_dir`.
+    pub fn new(seal: &Seal, spool_dir: &Path) -> io::Result<Self> {
+        let mut compressor = zstd::bulk::Compressor::new(0)?;
         compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
         Ok(Self {
             id: random_hex(8),
             seal: seal.clone(),
-            level,
             raw: Vec::new(),
             compressor,
             output: seal.writer(Spool::new(spool_dir))?,
@@ -67,10 +68,16 @@ impl PackWriter {
     }
 
     /// Adds a member that is in memory; gives its number.
-    pub fn add(&mut self, bytes: &[u8], sum: Sum, headers: Headers) -> io::Result<u32> {
+    pub fn add(
+        &mut self,
+        bytes: &[u8],
+        sum: Sum,
+        headers: Headers,
+        levels: Levels<'_>,
+    ) -> io::Result<u32> {
         self.begin_member(bytes.len() as u64)?;
         self.raw.extend_from_slice(bytes);
-        self.end_member(bytes.len() as u64, sum, headers)
+        self.end_member(bytes.len() as u64, sum, headers, levels)
     }
 
     /// Adds a member by reading exactly `size_bytes` that hash to `sum`; fails if they do not. The
@@ -81,6 +88,7 @@ impl PackWriter {
         size_bytes: u64,
         sum: Sum,
         headers: Headers,
+        levels: Levels<'_>,
     ) -> Result<u32, AddError> {
         self.begin_member(size_bytes).map_err(AddError::Output)?;
         let mut hasher = Sha256::new();
@@ -93,13 +101,13 @@ impl PackWriter {
             self.raw.extend_from_slice(&chunk[..take]);
             left -= take as u64;
             if self.raw.len() >= FRAME_BYTES {
-                self.flush_frame().map_err(AddError::Output)?;
+                self.flush_frame(levels).map_err(AddError::Output)?;
             }
         }
         if sum != <Sum>::from(hasher.finalize()) {
             return Err(AddError::Input(io::Error::other("it changed while it was read")));
         }
-        self.end_member(size_bytes, sum, headers).map_err(AddError::Output)
+        self.end_member(size_bytes, sum, headers, levels).map_err(AddError::Output)
     }
 
     /// Whether the pack has reached the size at which a new one should be begun.
@@ -118,10 +126,10 @@ impl PackWriter {
     }
 
     /// Seals the pack and its index.
-    pub fn finish(mut self) -> io::Result<FinishedPack> {
+    pub fn finish(mut self, levels: Levels<'_>) -> io::Result<FinishedPack> {
         // Two empty blocks end a tar.
         self.raw.resize(self.raw.len() + 2 * BLOCK, 0);
-        self.flush_frame()?;
+        self.flush_frame(levels)?;
         let pack = self.output.finish()?.into_body()?;
         let head = IndexHead {
             pack: self.id.clone(),
@@ -132,7 +140,7 @@ impl PackWriter {
         let mut index = serde_json::to_vec(&head)?;
         index.push(b'\n');
         index.extend_from_slice(&self.index);
-        let index = zstd::bulk::compress(&index, self.level.max(INDEX_LEVEL))?;
+        let index = zstd::bulk::compress(&index, INDEX_LEVEL)?;
         Ok(FinishedPack {
             id: self.id,
             pack,
@@ -156,23 +164,27 @@ impl PackWriter {
         Ok(())
     }
 
-    fn end_member(&mut self, size: u64, sum: Sum, headers: Headers) -> io::Result<u32> {
+    fn end_member(
+        &mut self,
+        size: u64,
+        sum: Sum,
+        headers: Headers,
+        levels: Levels<'_>,
+    ) -> io::Result<u32> {
         let padding = size.next_multiple_of(BLOCK as u64) - size;
         self.raw.resize(self.raw.len() + padding as usize, 0);
         let number = self.sums.len() as u32;
         self.sums.push(sum);
-        serde_json::to_writer(
-            &mut self.index,
-            &IndexMember { sha256: hex(&sum), size, headers },
-        )?;
+        serde_json::to_writer(&mut self.index, &IndexMember { sha256: hex(&sum), size, headers })?;
         self.index.push(b'\n');
         if self.raw.len() >= FRAME_BYTES {
-            self.flush_frame()?;
+            self.flush_frame(levels)?;
         }
         Ok(number)
     }
 
-    fn flush_frame(&mut self) -> io::Result<()> {
+    fn flush_frame(&mut self, levels: Levels<'_>) -> io::Result<()> {
+        self.compressor.set_compression_level(levels(self.raw.len()))?;
         let frame = self.compressor.compress(&self.raw)?;
         self.output.write_all(&frame)?;
         self.compressed_bytes += frame.len() as u64;

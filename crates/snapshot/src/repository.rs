@@ -68,8 +68,7 @@ pub struct NewMailbox {
 impl Repository {
     /// Makes a repository at `store`. `recipients` empty means no encryption.
     pub fn init(store: Box<dyn Store>, recipients: &[String], sealed: bool) -> Result<Self> {
-        let encryption =
-            if recipients.is_empty() { Encryption::None } else { Encryption::Age };
+        let encryption = if recipients.is_empty() { Encryption::None } else { Encryption::Age };
         let description = Description {
             repository: VERSION,
             id: random_hex(16),

@@ -182,8 +182,7 @@ impl FolderState {
         self.packs = packs.into_iter().collect();
         self.encoded.clear();
         let encoded = std::mem::take(&mut self.encoded);
-        self.encoded =
-            postcard::to_extend(messages, encoded).expect("encoding to memory succeeds");
+        self.encoded = postcard::to_extend(messages, encoded).expect("encoding to memory succeeds");
     }
 
     /// The print as a listing gives it.
@@ -257,8 +256,7 @@ impl State {
     /// See [`State::prepare_mailbox`]. Forgets the mailbox's pending packs.
     pub fn commit_mailbox(&self, id: &str) -> Result<()> {
         let path = self.mailbox_path(id);
-        fs::rename(path.with_extension(NEXT), &path)
-            .map_err(|e| Error::io("rename", &path, e))?;
+        fs::rename(path.with_extension(NEXT), &path).map_err(|e| Error::io("rename", &path, e))?;
         match fs::remove_file(self.pending_path(id)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(Error::io("remove", &self.pending_path(id), e))
@@ -360,12 +358,7 @@ mod tests {
         state.commit_mailbox("a").unwrap();
         assert_eq!(state.mailbox("a"), Some(mailbox));
         let reference = ObjectRef { size: 1, sha256: "x".into() };
-        let pack = PackState {
-            id: "p".into(),
-            pack: reference.clone(),
-            index: reference,
-            raw: 5,
-        };
+        let pack = PackState { id: "p".into(), pack: reference.clone(), index: reference, raw: 5 };
         let pending = PendingPack { pack, sums: vec![[1; 32]; 3] };
         state.add_pending("a", &pending).unwrap();
         state.add_pending("a", &pending).unwrap();

@@ -243,8 +243,7 @@ impl Run<'_> {
             .get(&index_name)
             .ok_or_else(|| Error::damaged(&index_key, "is not named by the catalog"))?;
         let store = self.repository.store();
-        let sealed =
-            index_need.reference.read(store, &index_key, crate::backup::INDEX_BYTES)?;
+        let sealed = index_need.reference.read(store, &index_key, crate::backup::INDEX_BYTES)?;
         let index = Index::decode(&index_key, &sealed, unseal)?;
         let sizes = index.members.iter().map(|member| member.size).collect();
         if !self.is_sampled(&need.object) {

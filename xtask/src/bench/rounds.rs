@@ -62,7 +62,11 @@ pub(super) fn run(
     tools.rotate_left(first_tool);
     let mut repositories = Vec::new();
     for tool in tools {
-        repositories.push(Repository::create(tool, work, &store.root)?);
+        repositories.push(Repository::create(
+            tool,
+            folder(work, tool, "backup", round),
+            &store.root,
+        )?);
     }
     store.bytes_on_disk()?;
     thread::sleep(SETTLE);
@@ -85,7 +89,7 @@ pub(super) fn run(
     let before = store.message_count();
     let after = before + night.new_messages();
     for repository in &repositories {
-        let to = restored(work, repository.tool, round);
+        let to = folder(work, repository.tool, "restored", round);
         fs::create_dir(&to)?;
         let what = repository.restore(&to);
         let (cost, _) = measure::run(what, &repository.logs(), plan.run_limit())?;
@@ -100,19 +104,22 @@ pub(super) fn run(
     forget_round(plan, work, round)
 }
 
-/// Removes what a round left. Nothing is removed while measurements are still to come in the round.
+/// Removes what a round left, unless it is to be kept. Nothing is removed while measurements are
+/// still to come in the round.
 fn forget_round(plan: &Plan, work: &Path, round: usize) -> Result<()> {
-    for tool in &plan.tools {
-        remove_tree(&restored(work, *tool, round))?;
-        remove_tree(&work.join(tool.name()))?;
+    if !plan.is_kept {
+        for tool in &plan.tools {
+            remove_tree(&folder(work, *tool, "restored", round))?;
+            remove_tree(&folder(work, *tool, "backup", round))?;
+        }
     }
     Ok(())
 }
 
 /// A name of its own each time: the filesystem picks the place of a folder by its name, and one
 /// where files were removed a moment ago is slow (see `WorkDir`).
-fn restored(work: &Path, tool: Tool, round: usize) -> PathBuf {
-    work.join(format!("restored-{}-{round}-{}", tool.name(), std::process::id()))
+fn folder(work: &Path, tool: Tool, what: &str, round: usize) -> PathBuf {
+    work.join(format!("{}-{what}-{round}-{}", tool.name(), std::process::id()))
 }
 
 /// Bytes that a first backup stores for the real messages.
@@ -124,7 +131,7 @@ pub(super) fn store_real_messages(
 ) -> Result<()> {
     thread::sleep(SETTLE);
     for tool in &plan.tools {
-        let repository = Repository::create(*tool, work, &real.root)?;
+        let repository = Repository::create(*tool, folder(work, *tool, "real", 0), &real.root)?;
         measure::run(repository.backup(), &repository.logs(), plan.run_limit())?;
         results.real_bytes.insert(*tool, measure::bytes_below(&repository.repo())?);
     }

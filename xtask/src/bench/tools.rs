@@ -56,9 +56,8 @@ pub(super) struct Repository<'a> {
 }
 
 impl<'a> Repository<'a> {
-    /// Makes an empty repository in a folder of its own below `work`.
-    pub(super) fn create(tool: Tool, work: &Path, store: &'a Path) -> Result<Repository<'a>> {
-        let folder = work.join(tool.name());
+    /// Makes an empty repository in a new folder.
+    pub(super) fn create(tool: Tool, folder: PathBuf, store: &'a Path) -> Result<Repository<'a>> {
         fs::create_dir_all(folder.join("state"))?;
         fs::create_dir_all(folder.join("logs"))?;
         let repository = Repository { tool, folder, store };

@@ -54,7 +54,8 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
     let started = Instant::now();
     let (location, rest) = split_repo(&args.positional, &["STORE"])?;
     let root = PathBuf::from(&rest[0]);
-    let root = root.canonicalize().with_context(|| format!("opening the store {}", root.display()))?;
+    let root =
+        root.canonicalize().with_context(|| format!("opening the store {}", root.display()))?;
     let repository = open(&location, &args.s3)?;
     let state_dir = match args.state {
         Some(dir) => dir,
@@ -157,10 +158,14 @@ fn ledger(text: &mut String, report: &Report) {
             Incident::Unreadable => "unreadable, left out",
             Incident::UnstableFolder => "changed faster than it could be listed",
         };
-        let reason = entry.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+        let reason =
+            entry.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
         text.push_str(&format!("ledger     {}: {what}{reason}\n", entry.path.escape_debug()));
     }
     if let Some(more) = report.incidents.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        text.push_str(&format!("ledger     and {}, see --json\n", plural(more as u64, "more line")));
+        text.push_str(&format!(
+            "ledger     and {}, see --json\n",
+            plural(more as u64, "more line")
+        ));
     }
 }

@@ -49,12 +49,8 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> Result<Exit> {
     let manifest = manifest::select(repository.store(), &rest[0], None)?;
     let identity = identity(&args.identity, &repository)?;
     let identity = identity.as_ref();
-    let mut report = LsReport {
-        snapshot: manifest.id.clone(),
-        mailboxes: None,
-        folders: None,
-        messages: None,
-    };
+    let mut report =
+        LsReport { snapshot: manifest.id.clone(), mailboxes: None, folders: None, messages: None };
     let text = match (&args.mailbox, &args.folder) {
         (None, None) => {
             let rows = contents::mailboxes(&repository, &manifest, identity)?;

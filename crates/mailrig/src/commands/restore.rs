@@ -102,7 +102,10 @@ fn text(report: &Report, options: &Options, started: Instant) -> String {
         text.push_str(&format!("missing    {}: {}{missing}\n", problem.mailbox, problem.reason));
     }
     if let Some(more) = report.problems.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        text.push_str(&format!("missing    and {}, see --json\n", plural(more as u64, "more line")));
+        text.push_str(&format!(
+            "missing    and {}, see --json\n",
+            plural(more as u64, "more line")
+        ));
     }
     let verb = if options.dry_run { "Would restore" } else { "Restored" };
     let ending = if report.is_incomplete { "; not all of it, see above" } else { "" };

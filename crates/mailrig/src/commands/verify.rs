@@ -80,7 +80,8 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
         LevelArg::Stored => Level::Stored,
         LevelArg::Content => Level::Content,
     };
-    let identity = if level == Level::Content { identity(&args.identity, &repository)? } else { None };
+    let identity =
+        if level == Level::Content { identity(&args.identity, &repository)? } else { None };
     let seed = jiff::Timestamp::now().as_nanosecond() as u64;
     let options = Options { level, sample_percent: args.sample, seed, threads: threads() };
     let progress = Arc::new(Progress::default());
@@ -116,7 +117,10 @@ fn text(report: &VerifyReport, started: Instant) -> String {
         text.push_str(&format!("damaged    {}: {}\n", problem.object, problem.reason));
     }
     if let Some(more) = inner.problems.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        text.push_str(&format!("damaged    and {}, see --json\n", plural(more as u64, "more line")));
+        text.push_str(&format!(
+            "damaged    and {}, see --json\n",
+            plural(more as u64, "more line")
+        ));
     }
     let verdict = match inner.problems.len() as u64 {
         0 => "no damage found".to_owned(),

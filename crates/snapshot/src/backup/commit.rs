@@ -24,7 +24,10 @@ pub(crate) struct Committed {
 }
 
 /// Commits what arrives until the last sender is gone, or one mailbox fails.
-pub(crate) fn run(context: &Context<'_>, outcomes: &Receiver<Result<Outcome>>) -> Result<Committed> {
+pub(crate) fn run(
+    context: &Context<'_>,
+    outcomes: &Receiver<Result<Outcome>>,
+) -> Result<Committed> {
     let mut committed = Committed::default();
     let mut group = Vec::new();
     for outcome in outcomes {

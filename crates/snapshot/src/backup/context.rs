@@ -18,22 +18,31 @@ pub(crate) struct Context<'env> {
     pub(crate) uploads: Arc<Uploads<'env>>,
     /// The store directory.
     pub(crate) root: &'env Path,
-    pub(crate) packed_bytes: AtomicU64,
+    pub(crate) levels: Levels,
 }
 
-impl Context<'_> {
-    pub(crate) fn count_packed(&self, bytes: u64) {
-        self.packed_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
+/// zstd's levels. A night is small and compressed hard; a first backup is large, and people wait.
+#[derive(Debug, Default)]
+pub(crate) struct Levels {
+    hard_bytes: AtomicU64,
+}
 
-    /// zstd's level for the next pack. A night is small and compressed hard; a first backup is
-    /// large, and its users wait for it.
-    pub(crate) fn level(&self) -> i32 {
-        if self.packed_bytes.load(Ordering::Relaxed) < HARD_BYTES { HARD_LEVEL } else { FAST_LEVEL }
+impl Levels {
+    /// The level for a frame of `bytes`.
+    pub(crate) fn next(&self, bytes: usize) -> i32 {
+        if bytes < SMALL_BYTES {
+            return HARD_LEVEL;
+        }
+        let before = self.hard_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if before < HARD_BYTES { HARD_LEVEL } else { FAST_LEVEL }
     }
 }
 
-/// Bytes of messages that a run compresses hard before it turns to speed.
-const HARD_BYTES: u64 = 32 << 20;
+/// Frames below this are always compressed hard.
+const SMALL_BYTES: usize = 1 << 20;
+
+/// How much of larger frames a run compresses hard before it turns to speed.
+const HARD_BYTES: u64 = 24 << 20;
+
 const HARD_LEVEL: i32 = 9;
 const FAST_LEVEL: i32 = 3;

@@ -57,9 +57,7 @@ pub(super) fn decide<'b>(
             decisions.push(match entry.kind {
                 FileKind::Other(kind) => Decision::NotAMessage(kind),
                 FileKind::File if is_seen_again => Decision::SeenTwice,
-                FileKind::File => {
-                    decide_one(&candidates, listing, entry, trust, same_base > 1)
-                }
+                FileKind::File => decide_one(&candidates, listing, entry, trust, same_base > 1),
             });
         }
         at += same_base;

@@ -69,7 +69,6 @@ pub(crate) struct Work {
 /// Backs one mailbox up.
 pub(crate) fn backup(context: &Context<'_>, job: &Job, lister: &mut Lister) -> Result<Outcome> {
     let known = context.state.mailbox(&job.known.id);
-    let is_known = known.is_some();
     let mut run = Run::new(context, job, known.unwrap_or_default(), lister);
     let root = context.root.join(&job.path);
     let tree = match maildir::read_tree(&root) {
@@ -78,13 +77,16 @@ pub(crate) fn backup(context: &Context<'_>, job: &Job, lister: &mut Lister) -> R
     };
     let seal = context.repository.mailbox_seal(job.known.recipient.as_deref())?;
     run.scan(&tree, &seal)?;
-    if is_known && run.next == run.old && !run.has_changed() {
+    if context.options.dry_run {
         return Ok(run.unchanged());
     }
-    if context.options.dry_run {
-        return Ok(run.outcome);
+    let mut changes = Lines::default();
+    changes.changes(&run.old, &run.next);
+    let has_catalog = run.old.catalog.is_some() && !context.options.rebase;
+    if has_catalog && changes.bytes.is_empty() && run.next.packs == run.old.packs {
+        return run.only_prints_changed();
     }
-    run.write_catalog(&seal)
+    run.write_catalog(&seal, &changes)
 }
 
 /// The state of work on one mailbox.
@@ -134,17 +136,27 @@ impl<'run, 'env> Run<'run, 'env> {
         self.outcome
     }
 
-    fn has_changed(&self) -> bool {
-        // The links of the chain are filled in when a catalog is written.
-        self.next.folders != self.old.folders
-            || self.next.files != self.old.files
-            || self.next.packs != self.old.packs
+    /// Nothing that a catalog holds is new, but folder times or inodes may be.
+    fn only_prints_changed(mut self) -> Result<Outcome> {
+        self.next.catalog.clone_from(&self.old.catalog);
+        self.next.parents.clone_from(&self.old.parents);
+        if self.next != self.old {
+            self.context.state.prepare_mailbox(&self.job.known.id, &self.next)?;
+            self.context.state.commit_mailbox(&self.job.known.id)?;
+        }
+        Ok(self.unchanged())
     }
 
     fn scan(&mut self, tree: &Tree, seal: &crate::crypt::Seal) -> Result<()> {
         let context = self.context;
         let old = std::mem::take(&mut self.old);
-        let fold = if context.options.dry_run { Vec::new() } else { fold::choose(&old) };
+        let fold = if context.options.dry_run {
+            Vec::new()
+        } else if context.options.rebase {
+            fold::lost(context.repository, &self.job.known.id, &old)?
+        } else {
+            fold::choose(&old)
+        };
         let mut packer = Packer::new(context, &self.job.known.id, seal, &old, &fold);
         for folder in &tree.folders {
             context.progress.check()?;
@@ -201,9 +213,8 @@ impl<'run, 'env> Run<'run, 'env> {
             let inside = error.path.strip_prefix(&root).unwrap_or(&error.path);
             let reason = Some(error.source.to_string());
             self.note(Incident::Unreadable, inside, b"", reason);
-            let is_below = |path: &&Vec<u8>| {
-                Path::new(std::ffi::OsStr::from_bytes(path)).starts_with(inside)
-            };
+            let is_below =
+                |path: &&Vec<u8>| Path::new(std::ffi::OsStr::from_bytes(path)).starts_with(inside);
             for (path, folder) in old.folders.iter().filter(|(path, _)| is_below(path)) {
                 let kept = FolderState { print: None, ..folder.clone() };
                 self.next.folders.entry(path.clone()).or_insert(kept);
@@ -378,7 +389,7 @@ impl<'run, 'env> Run<'run, 'env> {
         Ok(())
     }
 
-    fn write_catalog(mut self, seal: &crate::crypt::Seal) -> Result<Outcome> {
+    fn write_catalog(mut self, seal: &crate::crypt::Seal, changes: &Lines) -> Result<Outcome> {
         let encrypted = self.context.repository.is_encrypted();
         let mut lines = Lines::default();
         lines.mailbox(&self.job.path, &self.next);
@@ -387,7 +398,7 @@ impl<'run, 'env> Run<'run, 'env> {
         if let Some(newest) = chain {
             parents.clone_from(&self.old.parents);
             parents.push(newest);
-            lines.changes(&self.old, &self.next);
+            lines.bytes.extend_from_slice(&changes.bytes);
             let deltas: u64 = parents[1..].iter().map(|link| link.reference.size).sum();
             if parents.len() >= CHAIN_MAX || deltas > parents[0].reference.size / 2 {
                 parents.clear();
@@ -418,10 +429,10 @@ impl<'run, 'env> Run<'run, 'env> {
             parent: parents.last().map(|link| link.id.clone()),
             needs,
         };
-        let level = self.context.level().max(CATALOG_LEVEL);
-        let body = catalog::encode(&head, &lines.bytes, level, seal)
+        let body = catalog::encode(&head, &lines.bytes, CATALOG_LEVEL, seal)
             .map_err(|e| Error::io("write the catalog of", &self.job.path, e))?;
-        let link = ChainLink { id: timed_id(self.context.options.time), reference: ObjectRef::of(&body) };
+        let link =
+            ChainLink { id: timed_id(self.context.options.time), reference: ObjectRef::of(&body) };
         self.outcome.catalog = Some(catalog_ref(&link));
         self.outcome.body = Some(body);
         self.outcome.messages = self.next.folders.values().map(|f| f.messages).sum();

@@ -17,8 +17,8 @@ mod uploads;
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -29,12 +29,12 @@ use serde::Serialize;
 use wildmatch::WildMatch;
 
 use self::commit::Committed;
-use self::context::Context;
-use self::mailbox::{Job, Outcome};
-use self::uploads::Uploads;
+use self::context::{Context, Levels};
 pub use self::diff::Trust;
-pub(crate) use self::rebuild::INDEX_BYTES;
 pub use self::ledger::{Incident, Ledger, LedgerEntry, NAMED_MAX};
+use self::mailbox::{Job, Outcome};
+pub(crate) use self::rebuild::INDEX_BYTES;
+use self::uploads::Uploads;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::layout::{snapshot_key, timed_id};
@@ -146,7 +146,8 @@ pub fn run(
     options: &Options,
     progress: &Progress,
 ) -> Result<Report> {
-    let found = maildir::find_mailboxes(root).map_err(|e| Error::io(e.action, &e.path, e.source))?;
+    let found =
+        maildir::find_mailboxes(root).map_err(|e| Error::io(e.action, &e.path, e.source))?;
     if found.mailboxes.is_empty() {
         return Err(Error::NoMailbox { path: root.to_owned() });
     }
@@ -199,8 +200,7 @@ pub fn run(
             ledger: done.ledger.counts,
         };
         let key = snapshot_key(&id);
-        let body =
-            manifest.encode().map_err(|e| Error::io("encode the manifest of", root, e))?;
+        let body = manifest.encode().map_err(|e| Error::io("encode the manifest of", root, e))?;
         progress.check()?;
         Progress::add(&progress.stored_bytes, body.size_bytes);
         repository.store().put(&key, body)?;
@@ -302,7 +302,7 @@ fn work(
         progress,
         uploads: Arc::new(Uploads::new()),
         root,
-        packed_bytes: AtomicU64::new(0),
+        levels: Levels::default(),
     };
     let next = AtomicUsize::new(0);
     let (sender, outcomes) = sync_channel(options.threads * 4);
@@ -363,9 +363,9 @@ fn carry(
     done: &mut Committed,
 ) -> u64 {
     let unreadable = known.iter().filter(|(path, _)| is_unreadable(path, found, root));
-    let unselected = unselected.iter().filter_map(|mailbox| {
-        known.get_key_value(&mailbox_path_key(&mailbox.path))
-    });
+    let unselected = unselected
+        .iter()
+        .filter_map(|mailbox| known.get_key_value(&mailbox_path_key(&mailbox.path)));
     for (_, mailbox) in unselected.chain(unreadable) {
         let Some(state) = state.mailbox(&mailbox.id) else { continue };
         let Some(link) = state.catalog else { continue };

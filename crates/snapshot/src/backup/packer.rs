@@ -101,8 +101,10 @@ impl<'run, 'env> Packer<'run, 'env> {
         let store = self.context.repository.store();
         let encrypted = self.context.repository.is_encrypted();
         let prefix = mailbox_prefix(self.mailbox);
-        let objects =
-            [(pack_name(&pack.id, encrypted), &pack.pack), (index_name(&pack.id, encrypted), &pack.index)];
+        let objects = [
+            (pack_name(&pack.id, encrypted), &pack.pack),
+            (index_name(&pack.id, encrypted), &pack.index),
+        ];
         for (name, reference) in objects {
             let key = format!("{prefix}{name}");
             let checked = match store.size(&key) {
@@ -132,11 +134,13 @@ impl<'run, 'env> Packer<'run, 'env> {
         }
         let spool_dir = self.context.state.spool_dir();
         let number = self.packed.next_pack;
+        let context = self.context;
+        let levels = &|bytes| context.levels.next(bytes);
         let writer = self.writer()?;
         let member = writer
-            .add(bytes, sum, headers())
+            .add(bytes, sum, headers(), levels)
             .map_err(|e| Error::io("spool a pack in", spool_dir, e))?;
-        self.placed(sum, (number, member), bytes.len() as u64)
+        self.placed(sum, (number, member))
     }
 
     /// As [`Packer::place`], for a content too large for memory: `input` gives it once more. The
@@ -154,9 +158,11 @@ impl<'run, 'env> Packer<'run, 'env> {
         // A pack of its own: if the content proves to have changed, nothing else is spoiled.
         self.finish_pack()?;
         let number = self.packed.next_pack;
-        match self.writer()?.add_from(input, size_bytes, sum, headers) {
+        let context = self.context;
+        let levels = &|bytes| context.levels.next(bytes);
+        match self.writer()?.add_from(input, size_bytes, sum, headers, levels) {
             Ok(member) => {
-                let place = self.placed(sum, (number, member), size_bytes)?;
+                let place = self.placed(sum, (number, member))?;
                 self.finish_pack()?;
                 Ok(Ok(place))
             }
@@ -170,9 +176,8 @@ impl<'run, 'env> Packer<'run, 'env> {
         }
     }
 
-    fn placed(&mut self, sum: Sum, place: Place, size_bytes: u64) -> Result<Place> {
+    fn placed(&mut self, sum: Sum, place: Place) -> Result<Place> {
         self.places.get_or_insert_default().insert(sum, place);
-        self.context.count_packed(size_bytes);
         if self.current.as_ref().is_some_and(PackWriter::is_full) {
             self.finish_pack()?;
         }
@@ -182,7 +187,7 @@ impl<'run, 'env> Packer<'run, 'env> {
     fn writer(&mut self) -> Result<&mut PackWriter> {
         let spool_dir = self.context.state.spool_dir();
         if self.current.is_none() {
-            let writer = PackWriter::new(self.seal, self.context.level(), spool_dir)
+            let writer = PackWriter::new(self.seal, spool_dir)
                 .map_err(|e| Error::io("spool a pack in", spool_dir, e))?;
             self.current = Some(writer);
         }
@@ -193,8 +198,9 @@ impl<'run, 'env> Packer<'run, 'env> {
     fn finish_pack(&mut self) -> Result<()> {
         let Some(writer) = self.current.take() else { return Ok(()) };
         let spool_dir = self.context.state.spool_dir();
-        let finished =
-            writer.finish().map_err(|e| Error::io("spool a pack in", spool_dir, e))?;
+        let finished = writer
+            .finish(&|bytes| self.context.levels.next(bytes))
+            .map_err(|e| Error::io("spool a pack in", spool_dir, e))?;
         let pack = PackState {
             id: finished.id,
             pack: ObjectRef::of(&finished.pack),

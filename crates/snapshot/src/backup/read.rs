@@ -97,8 +97,7 @@ impl<'run> Reader<'run> {
         source: &Source<'_>,
         packer: &mut Packer<'_, '_>,
     ) -> Result<Content> {
-        let opened =
-            maildir::open_message(source.folder, source.subdir, source.name, self.lister);
+        let opened = maildir::open_message(source.folder, source.subdir, source.name, self.lister);
         match opened {
             Ok(Opened::Message(message)) => self.store(message, packer, true),
             Ok(Opened::Gone) => Ok(Content::Gone),

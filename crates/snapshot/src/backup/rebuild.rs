@@ -65,11 +65,7 @@ pub(crate) fn run(
     Ok(mailboxes)
 }
 
-fn newest_of(
-    repository: &Repository,
-    root: &Path,
-    options: &Options,
-) -> Result<Option<Manifest>> {
+fn newest_of(repository: &Repository, root: &Path, options: &Options) -> Result<Option<Manifest>> {
     for id in manifest::ids(repository.store())?.iter().rev() {
         match Manifest::read(repository.store(), id) {
             Ok(manifest)

@@ -44,11 +44,8 @@ impl<'env> Uploads<'env> {
     }
 
     /// Starts the threads. They end after [`Uploads::close`].
-    pub(crate) fn start<'scope>(
-        self: &Arc<Self>,
-        scope: &'scope Scope<'scope, '_>,
-        threads: usize,
-    ) where
+    pub(crate) fn start<'scope>(self: &Arc<Self>, scope: &'scope Scope<'scope, '_>, threads: usize)
+    where
         'env: 'scope,
     {
         for _ in 0..threads {

@@ -188,7 +188,9 @@ impl<'r> Run<'r> {
             match self.repository.open_mailbox(id, self.identity) {
                 Ok(mailbox) if mailbox.display_name() == *wanted => return Ok(vec![id.as_str()]),
                 Ok(_) => {}
-                Err(Error::WrongIdentity { object }) => return Err(Error::WrongIdentity { object }),
+                Err(Error::WrongIdentity { object }) => {
+                    return Err(Error::WrongIdentity { object });
+                }
                 Err(e) if e.is_local_to_object() => {}
                 Err(e) => return Err(e),
             }
@@ -391,7 +393,9 @@ impl<'r> Run<'r> {
         }
         for (index, target) in targets.iter().enumerate() {
             let path = || self.options.to.join(&work.path).join(&target.dir).join(&target.name);
-            let dir = written.dir(&work.partial, &target.dir).map_err(|e| Error::io("open", &path(), e))?;
+            let dir = written
+                .dir(&work.partial, &target.dir)
+                .map_err(|e| Error::io("open", &path(), e))?;
             let done = match &mut large {
                 _ if size <= IN_MEMORY_BYTES => work.partial.write_bytes(dir, target, buffer),
                 Some(first) => work.partial.copy(dir, target, first),

@@ -85,7 +85,8 @@ pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>
             }
         }
         for message in entry.messages.values() {
-            let Some(target) = message_target(&path, &message.name, &message.owner, &message.content)
+            let Some(target) =
+                message_target(&path, &message.name, &message.owner, &message.content)
             else {
                 plan.refuse(&message.name, "its name or time is not a message's");
                 continue;
@@ -145,7 +146,8 @@ impl MailboxPlan {
 }
 
 fn message_target(folder: &Path, name: &str, owner: &Owner, content: &Content) -> Option<Target> {
-    let (subdir, file_name) = name.split_once('/').filter(|(dir, _)| matches!(*dir, "new" | "cur"))?;
+    let (subdir, file_name) =
+        name.split_once('/').filter(|(dir, _)| matches!(*dir, "new" | "cur"))?;
     let path = safe_path(file_name).filter(|path| path.components().count() == 1)?;
     Some(Target {
         dir: folder.join(subdir),
@@ -188,7 +190,8 @@ mod tests {
 
     #[test]
     fn paths_that_leave_their_place_are_refused() {
-        for path in ["/etc/passwd", "..", "a/../b", "./a", "a//b", "a/", "%2e%2e/x", "a%00b", "a/."] {
+        for path in ["/etc/passwd", "..", "a/../b", "./a", "a//b", "a/", "%2e%2e/x", "a%00b", "a/."]
+        {
             assert_eq!(safe_path(path), None, "{path}");
         }
         for path in ["", ".Sent", "a/b", "...", "a%2fb", "..a"] {

@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, Uid,
+};
 use rustix::io::Errno;
 
 use super::plan::{Dir, Link, Target};
@@ -125,7 +127,8 @@ impl Partial {
     /// Gives the folder its name. Fails if something other than an empty folder has it.
     pub(crate) fn finish_mailbox(&self) -> io::Result<()> {
         let (parent, name) = (&self.parent, &self.name);
-        match rustix::fs::renameat_with(parent, &self.partial, parent, name, RenameFlags::NOREPLACE) {
+        match rustix::fs::renameat_with(parent, &self.partial, parent, name, RenameFlags::NOREPLACE)
+        {
             Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS) => {
                 // rename replaces an empty folder, and nothing else.
                 Ok(rustix::fs::renameat(parent, &self.partial, parent, name)?)

@@ -65,7 +65,6 @@ impl S3 {
         self.remote.conditional.store(supported, Ordering::Relaxed);
     }
 
-
     fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.as_ref().expect("the runtime lives until drop").block_on(work)
     }
