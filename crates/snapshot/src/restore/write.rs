@@ -56,10 +56,15 @@ impl Partial {
         Ok(Self { parent, name, partial, root, may_chown })
     }
 
-    /// Makes the directories of a plan.
+    /// Makes the directories of a plan, for the time being with a mode that can be written to.
     pub(crate) fn make_dirs(&self, dirs: &[Dir]) -> io::Result<()> {
-        for dir in dirs {
-            let made = make_dirs(self.root.as_fd(), &dir.path, None)?;
+        dirs.iter().try_for_each(|dir| self.dir(&dir.path).map(drop))
+    }
+
+    /// Gives the directories their owners and modes: last, because a mode may forbid writing.
+    fn finish_dirs(&self, dirs: &[Dir]) -> io::Result<()> {
+        for dir in dirs.iter().rev() {
+            let made = self.dir(&dir.path)?;
             self.set_owner(made.as_fd(), &dir.owner)?;
             rustix::fs::fchmod(&made, mode(&dir.owner))?;
         }
@@ -126,7 +131,8 @@ impl Partial {
     }
 
     /// Gives the folder its name. Fails if something other than an empty folder has it.
-    pub(crate) fn finish_mailbox(&self) -> io::Result<()> {
+    pub(crate) fn finish_mailbox(&self, dirs: &[Dir]) -> io::Result<()> {
+        self.finish_dirs(dirs)?;
         let (parent, name) = (&self.parent, &self.name);
         match rustix::fs::renameat_with(parent, &self.partial, parent, name, RenameFlags::NOREPLACE)
         {

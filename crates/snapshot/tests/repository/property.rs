@@ -80,7 +80,9 @@ fn apply(world: &World, change: &Change) {
             }
         }
         Change::Expunge { mailbox, nth } => {
-            nth_message(*mailbox, *nth).map(|path| fs::remove_file(path).unwrap());
+            if let Some(path) = nth_message(*mailbox, *nth) {
+                fs::remove_file(path).unwrap();
+            }
         }
         Change::Flag { mailbox, nth, flags } => {
             let Some(path) = nth_message(*mailbox, *nth) else { return };
