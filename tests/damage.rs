@@ -217,7 +217,7 @@ fn a_damaged_manifest_costs_its_own_snapshot_only() {
         let output = copy.of.env.run(&["restore", text(&copy.root), "latest", "--to", text(&to)]);
         let output = output.expect(1);
         assert!(output.stderr.starts_with(&format!("error: {second} ")), "{output}");
-        let hint = "\nhint: `mailrig verify --level stored` shows what else is damaged\n";
+        let hint = "\nhint: name an older snapshot by its id: `mailrig snapshots` lists them\n";
         assert!(output.stderr.ends_with(hint), "{output}");
         let id = first.trim_start_matches("snapshots/").trim_end_matches(".json.zst");
         copy.of.env.run(&["restore", text(&copy.root), id, "--to", text(&to)]).expect(0);

@@ -11,8 +11,12 @@ mod env;
 mod exit_codes;
 mod full_disk;
 mod keys;
+mod kills;
 mod large;
+mod lost_state;
 mod nights;
+mod recover;
+mod s3;
 #[allow(dead_code, reason = "the tests of the S3 store use the rest")]
 mod servers;
 mod store;

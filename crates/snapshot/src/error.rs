@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::crypt::OpenError;
+use crate::layout::SNAPSHOTS;
 use crate::store;
 
 /// Result of an operation on a repository.
@@ -138,6 +139,9 @@ impl Error {
             Self::NotARepository { .. } => "make one with `mailrig init`",
             Self::TargetExists { .. } => "restore into an empty folder",
             Self::TooNew { .. } => "use a newer mailrig",
+            Self::Damaged { object, .. } if object.starts_with(SNAPSHOTS) => {
+                "name an older snapshot by its id: `mailrig snapshots` lists them"
+            }
             Self::Damaged { .. } => "`mailrig verify --level stored` shows what else is damaged",
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "free space there and run again"

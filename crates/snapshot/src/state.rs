@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use maildir::{Attributes, DirPrint, FolderPrint, Subdir};
@@ -215,7 +216,9 @@ impl State {
         let store_id = &hex(&sha256(store.as_os_str().as_bytes()))[..16];
         let dir = root.join(repository_id).join(store_id);
         for dir in [dir.join("mailboxes"), dir.join("pending")] {
-            fs::create_dir_all(&dir).map_err(|e| Error::io("create state folder", &dir, e))?;
+            // It names every mailbox and message: nobody else's business.
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+            made.map_err(|e| Error::io("create state folder", &dir, e))?;
         }
         let path = dir.join("lock");
         let lock = File::create(&path).map_err(|e| Error::io("open", &path, e))?;
@@ -363,12 +366,22 @@ mod tests {
         state.add_pending("a", &pending).unwrap();
         state.add_pending("a", &pending).unwrap();
         assert_eq!(state.pending("a"), [pending.clone(), pending.clone()]);
-        for (path, expected) in [(state.pending_path("a"), 1), (state.mailbox_path("a"), 0)] {
+        for path in [state.pending_path("a"), state.mailbox_path("a")] {
             let bytes = fs::read(&path).unwrap();
             fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-            assert_eq!(state.pending("a").len(), if expected == 1 { 1 } else { 1 });
         }
+        assert_eq!(state.pending("a"), [pending]);
         assert_eq!(state.mailbox("a"), None);
+    }
+
+    #[test]
+    fn only_its_owner_looks_into_a_state() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let state = State::open(&root.path().join("new"), "r", Path::new("/s")).unwrap();
+        for dir in [root.path().join("new"), state.dir] {
+            assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o077, 0, "{dir:?}");
+        }
     }
 
     #[test]

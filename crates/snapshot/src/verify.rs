@@ -204,21 +204,25 @@ impl Run<'_> {
             }
         };
         let prefix = mailbox_prefix(mailbox);
-        let mut sizes: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        let mut sizes: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for need in needs.values() {
-            let (Some(number), Some(raw)) = (need.pack, need.raw) else { continue };
+            let (Some(_), Some(raw)) = (need.pack, need.raw) else { continue };
             let key = format!("{prefix}{}", need.object);
             if present.get(&key) != Some(&need.reference.size) {
                 continue;
             }
             match self.pack(&key, need, raw, needs, &prefix, &opened.unseal) {
                 Ok(members) => {
-                    sizes.insert(number, members);
+                    sizes.insert(&need.object, members);
                 }
                 Err(e) => self.object_failed(&key, e)?,
             }
         }
-        for (catalog, reference, _) in heads {
+        for (catalog, reference, head) in heads {
+            // Numbers are a head's own: another chain may have given them to other packs.
+            let sizes: BTreeMap<u32, &[u64]> = (head.needs.iter())
+                .filter_map(|need| Some((need.pack?, sizes.get(need.object.as_str())?.as_slice())))
+                .collect();
             let key = format!("{prefix}{}", catalog_name(catalog));
             let store = self.repository.store();
             match catalog::read(store, mailbox, catalog, reference, &opened.unseal) {
@@ -305,7 +309,7 @@ impl Run<'_> {
     }
 
     /// Every entry must have its member, of its size, in a pack that is whole.
-    fn entries(&self, key: &str, contents: &Contents, sizes: &BTreeMap<u32, Vec<u64>>) {
+    fn entries(&self, key: &str, contents: &Contents, sizes: &BTreeMap<u32, &[u64]>) {
         let lacks = |content: &Content| {
             let Some(members) = sizes.get(&content.pack) else { return false };
             members.get(content.member as usize) != Some(&content.size)

@@ -144,7 +144,12 @@ fn text(report: &InitReport) -> String {
 }
 
 /// Writes a new identity for people to keep.
-pub(crate) fn write_identity(path: &Path, secret: &str, recipient: &str, location: &str) -> Result<()> {
+pub(crate) fn write_identity(
+    path: &Path,
+    secret: &str,
+    recipient: &str,
+    location: &str,
+) -> Result<()> {
     let context = || format!("writing the recovery identity to {}", path.display());
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).with_context(context)?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use maildir::{Folder, FolderPrint, KeptFile, KeptKind, Lister, Listing, Tree};
 
 use super::Trust;
+use super::chain;
 use super::context::Context;
 use super::diff::{Decision, decide};
 use super::fold;
@@ -17,11 +18,8 @@ use super::lines::Lines;
 use super::packer::Packer;
 use super::read::{Content, Reader, Source};
 use super::uploads::Ticket;
-use crate::catalog::{self, CatalogHead, Need};
 use crate::error::{Error, Result};
-use crate::layout::{catalog_name, index_name, pack_name, timed_id};
 use crate::manifest::CatalogRef;
-use crate::object::ObjectRef;
 use crate::progress::Progress;
 use crate::state::{
     ChainLink, FileState, FolderState, KnownMailbox, MailboxState, MessageState, attributes_tuple,
@@ -353,6 +351,8 @@ impl<'run, 'env> Run<'run, 'env> {
         let size = match &file.kind {
             KeptKind::Symlink { target } => {
                 next.target = Some(target.clone());
+                // A link's own time means nothing to a mail server, and is in no catalog.
+                next.mtime_ns = 0;
                 self.next.files.insert(key, next);
                 return Ok(());
             }
@@ -392,55 +392,20 @@ impl<'run, 'env> Run<'run, 'env> {
     }
 
     fn write_catalog(mut self, seal: &crate::crypt::Seal, changes: &Lines) -> Result<Outcome> {
-        let encrypted = self.context.repository.is_encrypted();
-        let mut lines = Lines::default();
-        lines.mailbox(&self.job.path, &self.next);
-        let chain = self.old.catalog.clone().filter(|_| !self.context.options.rebase);
-        let mut parents: Vec<ChainLink> = Vec::new();
-        if let Some(newest) = chain {
-            parents.clone_from(&self.old.parents);
-            parents.push(newest);
-            lines.bytes.extend_from_slice(&changes.bytes);
-            let deltas: u64 = parents[1..].iter().map(|link| link.reference.size).sum();
-            if parents.len() >= CHAIN_MAX || deltas > parents[0].reference.size / 2 {
-                parents.clear();
-            }
-        }
-        if parents.is_empty() {
-            lines.bytes.clear();
-            lines.mailbox(&self.job.path, &self.next);
-            lines.full(&self.next);
-        }
-        let need = |object, reference: &ObjectRef| Need {
-            object,
-            reference: reference.clone(),
-            pack: None,
-            raw: None,
+        let next = chain::Next {
+            mailbox: &self.job.known.id,
+            path: &self.job.path,
+            old: &self.old,
+            changes,
+            encrypted: self.context.repository.is_encrypted(),
+            is_full: self.context.options.rebase,
+            time: self.context.options.time,
         };
-        let mut needs = Vec::new();
-        for (number, pack) in &self.next.packs {
-            let (number, raw) = (Some(*number), Some(pack.raw));
-            let object = pack_name(&pack.id, encrypted);
-            needs.push(Need { pack: number, raw, ..need(object, &pack.pack) });
-            needs.push(need(index_name(&pack.id, encrypted), &pack.index));
-        }
-        needs.extend(parents.iter().map(|link| need(catalog_name(&link.id), &link.reference)));
-        let head = CatalogHead {
-            catalog: catalog::VERSION,
-            mailbox: self.job.known.id.clone(),
-            parent: parents.last().map(|link| link.id.clone()),
-            needs,
-        };
-        let body = catalog::encode(&head, &lines.bytes, CATALOG_LEVEL, seal)
-            .map_err(|e| Error::io("write the catalog of", &self.job.path, e))?;
-        let link =
-            ChainLink { id: timed_id(self.context.options.time), reference: ObjectRef::of(&body) };
-        self.outcome.catalog = Some(catalog_ref(&link));
+        let body = next.write(&mut self.next, seal)?;
+        self.outcome.catalog = self.next.catalog.as_ref().map(catalog_ref);
         self.outcome.body = Some(body);
         self.outcome.messages = self.next.folders.values().map(|f| f.messages).sum();
         self.outcome.bytes = self.next.folders.values().map(|f| f.bytes).sum();
-        self.next.catalog = Some(link);
-        self.next.parents = parents;
         self.context.state.prepare_mailbox(&self.job.known.id, &self.next)?;
         Ok(self.outcome)
     }
@@ -486,11 +451,6 @@ fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
 fn catalog_ref(link: &ChainLink) -> CatalogRef {
     CatalogRef { catalog: link.id.clone(), reference: link.reference.clone(), carried: false }
 }
-
-/// A restore reads at most this many catalogs of a mailbox.
-const CHAIN_MAX: usize = 16;
-
-const CATALOG_LEVEL: i32 = 6;
 
 impl Work {
     pub(crate) fn add(&mut self, other: &Self) {

@@ -2,6 +2,7 @@
 //! last. Mailboxes are worked on by as many threads as there are processors; uploads and commits
 //! go on beside them.
 
+mod chain;
 mod commit;
 mod context;
 mod diff;

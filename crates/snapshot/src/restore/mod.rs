@@ -3,10 +3,10 @@
 //! the report; the rest is restored.
 
 mod plan;
+mod unpack;
 mod write;
 
-use std::io::{self, BufReader, Read};
-use std::os::fd::OwnedFd;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,13 +14,13 @@ use std::thread;
 
 use serde::Serialize;
 
-use self::plan::{MailboxPlan, PackPlan, Target, safe_path};
+use self::plan::{MailboxPlan, PackPlan, safe_path};
+use self::unpack::Written;
 use self::write::Partial;
 use crate::catalog;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
-use crate::object::CheckedReader;
 use crate::progress::Progress;
 use crate::repository::{OpenMailbox, Repository};
 
@@ -263,7 +263,9 @@ impl<'r> Run<'r> {
             return Ok(());
         }
         let failed = |e| Error::io("restore to", &target, e);
-        let partial = Partial::create(&self.options.to, &path).map_err(failed)?;
+        let partial =
+            Partial::create(&self.options.to, &path, plan.dirs.first().map(|dir| &dir.owner))
+                .map_err(failed)?;
         partial.make_dirs(&plan.dirs).map_err(failed)?;
         let packs = std::mem::take(&mut plan.packs);
         let work = Arc::new(Work {
@@ -322,102 +324,6 @@ impl<'r> Run<'r> {
         Ok(())
     }
 
-    fn unpack(&self, work: &Work, pack: &PackPlan, written: &mut Written) -> Result<()> {
-        let mut object = pack.reference.stream(self.repository.store(), &pack.key);
-        let done = self.members(work, pack, &mut object, written);
-        match object.failure() {
-            Some(failure) => Err(failure),
-            None => done,
-        }
-    }
-
-    fn members(
-        &self,
-        work: &Work,
-        pack: &PackPlan,
-        object: &mut CheckedReader<'_>,
-        written: &mut Written,
-    ) -> Result<()> {
-        let damaged = |reason: String| Error::damaged(&pack.key, reason);
-        let unsealed =
-            work.mailbox.unseal.reader(&mut *object).map_err(|e| Error::open(&pack.key, e))?;
-        let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(1 << 17, unsealed))
-            .map_err(|e| damaged(e.to_string()))?;
-        let mut archive = tar::Archive::new(decoder.take(pack.raw));
-        let entries = archive.entries().map_err(|e| damaged(e.to_string()))?.raw(true);
-        let mut left = pack.members.len();
-        let mut buffer = Vec::new();
-        for entry in entries {
-            self.progress.check()?;
-            let mut entry = entry.map_err(|e| damaged(e.to_string()))?;
-            let member = std::str::from_utf8(&entry.path_bytes())
-                .ok()
-                .and_then(|name| name.parse::<u32>().ok())
-                .ok_or_else(|| damaged("has a member without a number".into()))?;
-            let Some(targets) = pack.members.get(&member) else { continue };
-            let size = entry.size();
-            if targets.iter().any(|target| target.size != size) {
-                return Err(damaged(format!("has another size at member {member}")));
-            }
-            self.member(work, pack, member, &mut entry, targets, &mut buffer, written)?;
-            left -= 1;
-            if left == 0 {
-                break;
-            }
-        }
-        drop(archive);
-        object.finish()?;
-        if left > 0 {
-            return Err(damaged(format!("lacks {left} of its members")));
-        }
-        Ok(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the loop of `unpack`, split off for its length")]
-    fn member(
-        &self,
-        work: &Work,
-        pack: &PackPlan,
-        member: u32,
-        entry: &mut dyn Read,
-        targets: &[Target],
-        buffer: &mut Vec<u8>,
-        written: &mut Written,
-    ) -> Result<()> {
-        let damaged = |e: io::Error| Error::damaged(&pack.key, e);
-        let size = targets.first().map_or(0, |target| target.size);
-        let mut large = None;
-        if size <= IN_MEMORY_BYTES {
-            buffer.clear();
-            entry.read_to_end(buffer).map_err(damaged)?;
-        }
-        for (index, target) in targets.iter().enumerate() {
-            let path = || self.options.to.join(&work.path).join(&target.dir).join(&target.name);
-            let dir = written
-                .dir(&work.partial, &target.dir)
-                .map_err(|e| Error::io("open", &path(), e))?;
-            let done = match &mut large {
-                _ if size <= IN_MEMORY_BYTES => work.partial.write_bytes(dir, target, buffer),
-                Some(first) => work.partial.copy(dir, target, first),
-                None => {
-                    let mut content = Input { entry, error: None };
-                    let done = work.partial.write(dir, target, &mut content);
-                    if let Some(e) = content.error {
-                        return Err(damaged(e));
-                    }
-                    done.map(|file| large = Some(file))
-                }
-            };
-            done.map_err(|e| Error::io("write", &path(), e))?;
-            written.targets.push((member, index));
-            if target.is_message {
-                Progress::add(&self.progress.messages, 1);
-                Progress::add(&self.progress.bytes, target.size);
-            }
-        }
-        Ok(())
-    }
-
     fn finish(&self, work: &Work, report: &Mutex<Report>) -> Result<()> {
         let path = self.options.to.join(&work.path);
         let name = work.mailbox.display_name();
@@ -426,7 +332,7 @@ impl<'r> Run<'r> {
                 self.problem(report, &name, 0, format!("link {}: {e}", link.path.display()));
             }
         }
-        work.partial.finish_mailbox().map_err(|e| match e.kind() {
+        work.partial.finish_mailbox(&work.plan.dirs).map_err(|e| match e.kind() {
             io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
                 Error::TargetExists { path: path.clone() }
             }
@@ -458,38 +364,6 @@ impl<'r> Run<'r> {
     }
 }
 
-/// What a pack has become so far, and the directory last used.
-#[derive(Default)]
-struct Written {
-    targets: Vec<(u32, usize)>,
-    dir: Option<(PathBuf, OwnedFd)>,
-}
-
-impl Written {
-    fn dir(&mut self, partial: &Partial, path: &Path) -> io::Result<&OwnedFd> {
-        if self.dir.as_ref().is_none_or(|(open, _)| open != path) {
-            self.dir = Some((path.to_owned(), partial.dir(path)?));
-        }
-        Ok(&self.dir.as_ref().expect("it was just opened").1)
-    }
-}
-
-/// Tells failures of the repository from failures of the target while one is copied to the other.
-struct Input<'e> {
-    entry: &'e mut dyn Read,
-    error: Option<io::Error>,
-}
-
-impl Read for Input<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.entry.read(buffer).map_err(|e| {
-            let kind = e.kind();
-            self.error = Some(e);
-            kind.into()
-        })
-    }
-}
-
 /// Whether a folder can be restored to: it is not there, or empty.
 fn is_free(path: &Path) -> io::Result<bool> {
     match std::fs::read_dir(path) {
@@ -499,8 +373,5 @@ fn is_free(path: &Path) -> io::Result<bool> {
         Err(e) => Err(e),
     }
 }
-
-/// Larger messages are copied instead of being held.
-const IN_MEMORY_BYTES: u64 = 4 << 20;
 
 const PROBLEMS_MAX: usize = 10_000;

@@ -75,10 +75,14 @@ pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>
             plan.refuse(encoded, "its path leaves the mailbox");
             continue;
         };
-        if folder.is_some_and(|wanted| wanted != encoded) {
+        let is_wanted = folder.is_none_or(|wanted| wanted == encoded);
+        let is_above = folder.and_then(safe_path).is_some_and(|wanted| wanted.starts_with(&path));
+        if is_wanted || is_above {
+            plan.dirs.push(Dir { path: path.clone(), owner: entry.owner.clone() });
+        }
+        if !is_wanted {
             continue;
         }
-        plan.dirs.push(Dir { path: path.clone(), owner: entry.owner.clone() });
         if entry.maildir {
             for subdir in ["cur", "new", "tmp"] {
                 plan.dirs.push(Dir { path: path.join(subdir), owner: entry.owner.clone() });

@@ -29,8 +29,9 @@ pub(crate) struct Partial {
 impl Partial {
     /// Makes the folder for the mailbox `path` below `to`; clears away what an interrupted restore
     /// left there.
-    pub(crate) fn create(to: &Path, path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(to: &Path, path: &Path, owner: Option<&Owner>) -> io::Result<Self> {
         std::fs::create_dir_all(if path.as_os_str().is_empty() { parent_of(to) } else { to })?;
+        let may_chown = rustix::process::geteuid().is_root();
         // `to` is the user's word and may be a link; below it nothing is followed.
         let (base, path) = if path.as_os_str().is_empty() {
             (parent_of(to), Path::new(to.file_name().ok_or(io::ErrorKind::InvalidInput)?))
@@ -39,7 +40,7 @@ impl Partial {
         };
         let mut parent: OwnedFd = File::open(base)?.into();
         if let Some(above) = path.parent() {
-            parent = make_dirs(parent.as_fd(), above)?;
+            parent = make_dirs(parent.as_fd(), above, owner.filter(|_| may_chown))?;
         }
         let name = PathBuf::from(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
         let mut partial = name.clone().into_os_string();
@@ -52,13 +53,18 @@ impl Partial {
         }
         rustix::fs::mkdirat(&parent, &partial, Mode::RWXU)?;
         let root = open_dir(parent.as_fd(), &partial)?;
-        Ok(Self { parent, name, partial, root, may_chown: rustix::process::geteuid().is_root() })
+        Ok(Self { parent, name, partial, root, may_chown })
     }
 
-    /// Makes the directories of a plan.
+    /// Makes the directories of a plan, for the time being with a mode that can be written to.
     pub(crate) fn make_dirs(&self, dirs: &[Dir]) -> io::Result<()> {
-        for dir in dirs {
-            let made = make_dirs(self.root.as_fd(), &dir.path)?;
+        dirs.iter().try_for_each(|dir| self.dir(&dir.path).map(drop))
+    }
+
+    /// Gives the directories their owners and modes: last, because a mode may forbid writing.
+    fn finish_dirs(&self, dirs: &[Dir]) -> io::Result<()> {
+        for dir in dirs.iter().rev() {
+            let made = self.dir(&dir.path)?;
             self.set_owner(made.as_fd(), &dir.owner)?;
             rustix::fs::fchmod(&made, mode(&dir.owner))?;
         }
@@ -67,7 +73,7 @@ impl Partial {
 
     /// Opens a directory of the plan, making it where a lone file's folder was not in it.
     pub(crate) fn dir(&self, path: &Path) -> io::Result<OwnedFd> {
-        make_dirs(self.root.as_fd(), path)
+        make_dirs(self.root.as_fd(), path, None)
     }
 
     /// Writes a file. It must not be there yet.
@@ -125,7 +131,8 @@ impl Partial {
     }
 
     /// Gives the folder its name. Fails if something other than an empty folder has it.
-    pub(crate) fn finish_mailbox(&self) -> io::Result<()> {
+    pub(crate) fn finish_mailbox(&self, dirs: &[Dir]) -> io::Result<()> {
+        self.finish_dirs(dirs)?;
         let (parent, name) = (&self.parent, &self.name);
         match rustix::fs::renameat_with(parent, &self.partial, parent, name, RenameFlags::NOREPLACE)
         {
@@ -169,8 +176,9 @@ fn mode(owner: &Owner) -> Mode {
     Mode::from_raw_mode(owner.mode_bits())
 }
 
-/// Opens `path` below `base`, making what is missing; a link on the way is an error.
-fn make_dirs(base: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+/// Opens `path` below `base`, making what is missing and giving it to `owner`; a link on the way is
+/// an error.
+fn make_dirs(base: impl AsFd, path: &Path, owner: Option<&Owner>) -> io::Result<OwnedFd> {
     let mut at = base.as_fd().try_clone_to_owned()?;
     for part in path.components() {
         let Component::Normal(name) = part else { return Err(io::ErrorKind::InvalidInput.into()) };
@@ -182,6 +190,10 @@ fn make_dirs(base: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
                     Err(e) => return Err(e.into()),
                 }
                 at = open_dir(at.as_fd(), name)?;
+                if let Some(owner) = owner {
+                    let (uid, gid) = ids(owner);
+                    rustix::fs::fchown(&at, uid, gid)?;
+                }
             }
             Err(e) => return Err(e),
         }

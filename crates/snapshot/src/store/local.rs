@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
+use std::time::Duration;
 
 use super::{Body, Counters, Data, Error, Object, Put, Requests, Result, Store};
 
@@ -68,7 +69,7 @@ impl Local {
         if !dir.is_dir() {
             self.make_dirs(&dir)?;
         }
-        let temporary = dir.join(format!("{TEMPORARY}{}", crate::layout::random_hex(8)));
+        let temporary = self.temporary()?;
         let written = write_file(&temporary, data)
             .and_then(|()| if durably { File::open(&temporary)?.sync_all() } else { Ok(()) })
             .and_then(|()| fs::hard_link(&temporary, &path));
@@ -83,6 +84,15 @@ impl Local {
         unsynced.files.push(path);
         unsynced.dirs.insert(dir);
         Ok(Put::Created)
+    }
+
+    /// A fresh name in the one folder for half-written files, where a killed run's are found again.
+    fn temporary(&self) -> io::Result<PathBuf> {
+        let dir = self.root.join(TEMPORARY);
+        if !dir.is_dir() {
+            self.make_dirs(&dir)?;
+        }
+        Ok(dir.join(crate::layout::random_hex(8)))
     }
 
     fn list_dir(&self, dir: &Path, prefix: &str, each: &mut dyn FnMut(Object)) -> io::Result<()> {
@@ -211,6 +221,21 @@ impl Store for Local {
         true
     }
 
+    fn abort_stale_uploads(&self, older_than: Duration) -> Result<usize> {
+        let dir = self.root.join(TEMPORARY);
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(e) => return Err(Error::io("list", TEMPORARY, e)),
+        };
+        let is_stale = |entry: &fs::DirEntry| {
+            let age = entry.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed());
+            matches!(age, Ok(Ok(age)) if age > older_than)
+        };
+        let stale = entries.flatten().filter(is_stale);
+        Ok(stale.filter(|entry| fs::remove_file(entry.path()).is_ok()).count())
+    }
+
     fn display(&self) -> String {
         self.root.display().to_string()
     }
@@ -235,7 +260,7 @@ fn is_safe_key(key: &str) -> bool {
     key.split('/').all(|part| !part.is_empty() && !part.starts_with('.'))
 }
 
-/// Half-written files begin so; listings pass over them.
-const TEMPORARY: &str = ".mailrig-";
+/// The folder for half-written files. No key has a part that begins with a dot.
+const TEMPORARY: &str = ".unfinished";
 
 const SYNC_THREADS: usize = 8;

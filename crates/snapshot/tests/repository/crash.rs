@@ -52,7 +52,8 @@ fn any_failed_call_loses_nothing_and_the_next_run_completes() {
             assert!(faulty.has_failed(), "{context}: the fault did not come up");
             failed_runs += u32::from(failed.is_err());
 
-            let (restored, report) = world.restore(Arc::clone(&objects), &oldest(&objects)).unwrap();
+            let (restored, report) =
+                world.restore(Arc::clone(&objects), &oldest(&objects)).unwrap();
             assert!(report.problems.is_empty(), "{context}");
             assert_same(&restored, &first, &context);
 

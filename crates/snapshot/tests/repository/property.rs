@@ -60,16 +60,18 @@ const FOLDERS: [&str; 4] = ["", ".Sent", ".Archive.2025", "Nested/Deeper"];
 fn apply(world: &World, change: &Change) {
     let nth_message = |mailbox: u8, nth: u8| {
         let root = world.store().join(MAILBOXES[mailbox as usize]);
-        let mut files: Vec<_> = ["cur", "new", ".Sent/cur", ".Archive.2025/cur", "Nested/Deeper/new"]
-            .iter()
-            .filter_map(|dir| fs::read_dir(root.join(dir)).ok())
-            .flat_map(|dir| dir.map(|entry| entry.unwrap().path()))
-            .collect();
+        let mut files: Vec<_> =
+            ["cur", "new", ".Sent/cur", ".Archive.2025/cur", "Nested/Deeper/new"]
+                .iter()
+                .filter_map(|dir| fs::read_dir(root.join(dir)).ok())
+                .flat_map(|dir| dir.map(|entry| entry.unwrap().path()))
+                .collect();
         files.sort();
         if files.is_empty() { None } else { Some(files[nth as usize % files.len()].clone()) }
     };
     match change {
         Change::Deliver { mailbox, folder, name, body, is_new } => {
+            world.folder(MAILBOXES[*mailbox as usize], "");
             let folder = world.folder(MAILBOXES[*mailbox as usize], FOLDERS[*folder as usize]);
             let subdir = if *is_new { "new" } else { "cur" };
             let path = folder.join(subdir).join(std::ffi::OsStr::from_bytes(name));
@@ -78,7 +80,9 @@ fn apply(world: &World, change: &Change) {
             }
         }
         Change::Expunge { mailbox, nth } => {
-            nth_message(*mailbox, *nth).map(|path| fs::remove_file(path).unwrap());
+            if let Some(path) = nth_message(*mailbox, *nth) {
+                fs::remove_file(path).unwrap();
+            }
         }
         Change::Flag { mailbox, nth, flags } => {
             let Some(path) = nth_message(*mailbox, *nth) else { return };
@@ -92,6 +96,7 @@ fn apply(world: &World, change: &Change) {
         }
         Change::Move { mailbox, nth, folder } => {
             let Some(path) = nth_message(*mailbox, *nth) else { return };
+            world.folder(MAILBOXES[*mailbox as usize], "");
             let folder = world.folder(MAILBOXES[*mailbox as usize], FOLDERS[*folder as usize]);
             let to = folder.join("cur").join(path.file_name().unwrap());
             if !to.exists() {

@@ -118,7 +118,7 @@ impl Store for S3 {
     }
 
     /// Whether the server refuses to replace an object when asked to. Puts one small object under
-    /// `probe/` twice and removes it, so it also shows that writing and deleting are allowed.
+    /// `probe/` twice and removes it, so it also shows that writing is allowed.
     fn probe_conditional_create(&self) -> Result<bool> {
         self.wait(self.remote.probe_conditional_create())
     }
