@@ -113,12 +113,14 @@ impl Env {
         while let Some(dir) = dirs.pop() {
             for entry in fs::read_dir(dir).unwrap() {
                 let path = entry.unwrap().path();
-                if path.is_dir() {
+                // A run that goes on beside this removes its temporary files.
+                let Ok(meta) = path.metadata() else { continue };
+                if meta.is_dir() {
                     dirs.push(path);
                     continue;
                 }
                 let key = path.strip_prefix(&self.repo).unwrap().to_str().unwrap().to_owned();
-                objects.insert(key, path.metadata().unwrap().len());
+                objects.insert(key, meta.len());
             }
         }
         objects

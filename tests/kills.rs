@@ -1,15 +1,12 @@
 //! SIGKILL at random moments, again and again: every older snapshot stays as it was, nothing half
 //! is trusted, and what a killed run has stored is not stored again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::thread;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
-
-use crate::env::{Env, text};
+use crate::env::{Env, text, wait_until};
 use crate::store::{Random, noise};
 use crate::tree::Tree;
 
@@ -54,49 +51,32 @@ fn grow(env: &Env, round: u64, random: &mut Random) {
     }
 }
 
-/// The objects that the snapshots need: catalogs and what their first lines name.
-fn needed(env: &Env) -> BTreeSet<String> {
-    let root = Path::new(env.repo());
-    let mut needed = BTreeSet::new();
-    for key in env.keys("snapshots/") {
-        let json = zstd::decode_all(fs::File::open(root.join(&key)).unwrap()).unwrap();
-        let manifest: Value = serde_json::from_slice(&json).unwrap();
-        for (mailbox, catalog) in manifest["mailboxes"].as_object().unwrap() {
-            let prefix = format!("mailboxes/{mailbox}/");
-            let catalog = format!("{prefix}catalogs/{}", catalog["catalog"].as_str().unwrap());
-            let bytes = fs::read(root.join(&catalog)).unwrap();
-            let head = bytes.split(|byte| *byte == b'\n').next().unwrap();
-            let head: Value = serde_json::from_slice(head).unwrap();
-            let needs = head["needs"].as_array().unwrap().iter();
-            needed
-                .extend(needs.map(|need| format!("{prefix}{}", need["object"].as_str().unwrap())));
-            needed.insert(catalog);
-        }
-    }
-    needed
-}
-
 #[test]
-fn kills_at_random_moments_lose_nothing_and_store_nothing_twice() {
+fn kills_at_random_moments_lose_nothing() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let seed = std::env::var("MAILRIG_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or(now.as_nanos() as u64);
     println!("MAILRIG_SEED={seed}");
     let mut random = Random(seed);
-    let mut history = History { env: Env::encrypted(), snapshots: BTreeMap::new() };
+    let mut history = History { env: Env::in_memory(1 << 30), snapshots: BTreeMap::new() };
+    history.env.init(&[]).expect(0);
     let store = history.env.path("store");
     grow(&history.env, 0, &mut random);
-    let started = Instant::now();
     history.env.backup(&[]).expect(0);
-    let whole = started.elapsed();
     assert_eq!(history.note(), 1);
 
     let (mut kills, mut fruitful_kills) = (0, 0);
     for round in 1..=ROUNDS {
         grow(&history.env, round, &mut random);
         let packs = history.env.keys(".tar.").len();
+        // A moment is random in two ways: how much is stored, and then some milliseconds.
+        let awaited = packs + random.below(MAILBOXES + 2) as usize;
         let mut run = history.env.start(&["backup", history.env.repo(), text(&store)]);
-        thread::sleep(whole.mul_f64(random.below(1_000) as f64 / 1_000.0));
+        wait_until("the moment has come", || {
+            let is_over = run.child.try_wait().unwrap().is_some();
+            is_over || history.env.keys(".tar.").len() >= awaited
+        });
+        thread::sleep(Duration::from_micros(random.below(15_000)));
         run.child.kill().unwrap();
         let output = run.wait();
         if output.code.is_none() {
@@ -120,17 +100,43 @@ fn kills_at_random_moments_lose_nothing_and_store_nothing_twice() {
         history.check(id);
     }
     history.env.run(&["verify", history.env.repo(), "--level", "content"]).expect(0);
+}
 
-    // A pack that was stored and noted is adopted by the next run. Lost are those that the kill
-    // caught between the two: at most one for each of the threads that upload.
-    let needed = needed(&history.env);
-    let packs = history.env.keys(".tar.");
-    let orphans = packs.iter().filter(|pack| !needed.contains(*pack)).count();
-    println!("{} packs, {orphans} orphans", packs.len());
-    assert!(orphans <= UPLOADS * kills as usize, "{orphans} packs were stored in vain");
-    assert!(orphans * 4 <= packs.len(), "{orphans} of {} packs were stored in vain", packs.len());
+/// A pack that was stored and noted is adopted by the next run. Lost are those that a kill caught
+/// between the two: at most one for each of the threads that upload. Without adoption the k-th
+/// kill would lose all that was stored before it.
+#[test]
+fn what_killed_runs_stored_is_not_stored_again() {
+    let env = Env::in_memory(1 << 30);
+    env.init(&[]).expect(0);
+    let store = env.path("store");
+    for number in 0..PACKS {
+        let mailbox = env.store().mailbox(&format!("example.org/user{number}/Maildir"));
+        mailbox.message("cur/1600000000.M1.host:2,S", &noise(number as u64, 100_000));
+    }
+    let mut stored_at_kills = 0;
+    for kill in 1..=KILLS {
+        let mut run = env.start(&["backup", env.repo(), text(&store)]);
+        let awaited = kill * PACKS / (KILLS + 1);
+        wait_until("enough is stored", || {
+            run.child.try_wait().unwrap().is_some() || env.keys(".tar.").len() >= awaited
+        });
+        run.child.kill().unwrap();
+        assert_eq!(run.wait().code, None, "it ended before it was killed");
+        assert_eq!(env.keys("snapshots/"), [""; 0]);
+        stored_at_kills += env.keys(".tar.").len();
+    }
+    env.backup(&[]).expect(0);
+    let in_vain = env.keys(".tar.").len() - PACKS;
+    println!("{in_vain} packs in vain; {stored_at_kills} without adoption");
+    assert!(in_vain <= UPLOADS * KILLS && in_vain * 2 < stored_at_kills, "{in_vain} in vain");
+    env.restore("latest", "to").expect(0);
+    Tree::read(&store).assert_restored(&env.path("to"));
+    env.run(&["verify", env.repo(), "--level", "content"]).expect(0);
 }
 
 const ROUNDS: u64 = 25;
 const MAILBOXES: u64 = 24;
+const PACKS: usize = 120;
+const KILLS: usize = 5;
 const UPLOADS: usize = 8;
