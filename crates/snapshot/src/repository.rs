@@ -28,6 +28,20 @@ pub struct Description {
     pub recipients: Vec<String>,
 }
 
+impl Description {
+    /// A new repository's, with a random id. No recipient means no encryption.
+    pub fn new(recipients: &[String], sealed: bool) -> Self {
+        Self {
+            repository: VERSION,
+            id: random_hex(16),
+            created: Timestamp::now(),
+            encryption: if recipients.is_empty() { Encryption::None } else { Encryption::Age },
+            sealed,
+            recipients: recipients.to_vec(),
+        }
+    }
+}
+
 /// How a repository is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,17 +80,8 @@ pub struct NewMailbox {
 }
 
 impl Repository {
-    /// Makes a repository at `store`. `recipients` empty means no encryption.
-    pub fn init(store: Box<dyn Store>, recipients: &[String], sealed: bool) -> Result<Self> {
-        let encryption = if recipients.is_empty() { Encryption::None } else { Encryption::Age };
-        let description = Description {
-            repository: VERSION,
-            id: random_hex(16),
-            created: Timestamp::now(),
-            encryption,
-            sealed,
-            recipients: recipients.to_vec(),
-        };
+    /// Makes a repository at `store`.
+    pub fn init(store: Box<dyn Store>, description: Description) -> Result<Self> {
         let recovery = recovery(&description)?;
         let mut json = serde_json::to_vec_pretty(&description).expect("plain data serialises");
         json.push(b'\n');

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 use snapshot::crypt;
-use snapshot::repository::Repository;
+use snapshot::repository::{Description, Repository};
 
 use crate::cli::S3Args;
 use crate::exit::{Exit, UsageError};
@@ -80,8 +80,6 @@ pub(crate) fn run(args: &InitArgs, ui: &Ui) -> Result<Exit> {
         }
     };
     let sealed = !args.recipients.is_empty();
-    // Its place is checked before the repository is made, and it is written right after: nothing
-    // is ever sealed to an identity that was not written down.
     if let Some(path) = &args.identity_out
         && path.exists()
     {
@@ -95,23 +93,26 @@ pub(crate) fn run(args: &InitArgs, ui: &Ui) -> Result<Exit> {
              so, but whoever has the key can: consider versioning",
         );
     }
-    let repository = Repository::init(store, &recipients, sealed)?;
-    let id = repository.description().id.clone();
-    let identity_file = match secret {
+    let description = Description::new(&recipients, sealed);
+    let id = description.id.clone();
+    // The identity first: nothing is ever sealed to one that was not written down.
+    let identity_file = match &secret {
         Some(secret) => {
             let path = match &args.identity_out {
                 Some(path) => path.clone(),
                 None => default_identity_path(&id)?,
             };
-            let written = write_identity(&path, &secret, &recipients[0], &location);
-            if let Err(error) = written {
-                repository.store().delete(snapshot::layout::REPOSITORY)?;
-                return Err(error);
-            }
+            write_identity(&path, secret, &recipients[0], &location)?;
             Some(path)
         }
         None => None,
     };
+    let repository = Repository::init(store, description).inspect_err(|_| {
+        if let Some(path) = &identity_file {
+            // It was just made, and opens nothing.
+            let _ = std::fs::remove_file(path);
+        }
+    })?;
     let report = InitReport {
         repository: repository.store().display(),
         id,

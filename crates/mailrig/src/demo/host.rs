@@ -10,7 +10,7 @@ use snapshot::backup::{self, Trust};
 use snapshot::crypt::{self, Unseal};
 use snapshot::manifest::Manifest;
 use snapshot::progress::Progress;
-use snapshot::repository::{Repository, read_identity};
+use snapshot::repository::{Description, Repository, read_identity};
 use snapshot::state::State;
 use snapshot::store::local::Local;
 use snapshot::{restore, verify};
@@ -37,7 +37,10 @@ impl Host {
         let (recipient, secret) = crypt::generate();
         let recipient = recipient.to_string();
         write_identity(&identity, &secret, &recipient, &repository.display().to_string())?;
-        Repository::init(Box::new(Local::open(&repository)), &[recipient], false)?;
+        Repository::init(
+            Box::new(Local::open(&repository)),
+            Description::new(&[recipient], false),
+        )?;
         Ok(Self {
             root: workplace.join(STORE),
             repository,

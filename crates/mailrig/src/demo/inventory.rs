@@ -44,6 +44,10 @@ impl Inventory {
             let inside = path.strip_prefix(root).unwrap_or(path).to_owned();
             let metadata = entry.metadata().with_context(read)?;
             let taken = if metadata.is_dir() {
+                // Folders above the mailboxes are no part of a snapshot.
+                if !has_maildir_parent(path, root) {
+                    continue;
+                }
                 Entry::Dir { mode: mode(&metadata) }
             } else if metadata.is_symlink() {
                 Entry::Link { target: fs::read_link(path).with_context(read)? }
@@ -79,6 +83,13 @@ impl Inventory {
         };
         paths.into_iter().filter_map(differ).collect()
     }
+}
+
+/// Whether `path` is, or lies in, a mailbox: a folder with `cur`.
+fn has_maildir_parent(path: &Path, root: &Path) -> bool {
+    path.ancestors()
+        .take_while(|above| above.starts_with(root))
+        .any(|above| above.join("cur").is_dir())
 }
 
 impl Entry {

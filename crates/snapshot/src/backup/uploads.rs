@@ -62,8 +62,12 @@ impl<'env> Uploads<'env> {
     ) -> Ticket {
         let (done, ticket) = sync_channel(1);
         let mut state = self.state.lock().expect("no holder panics");
-        while state.bytes_in_flight > IN_FLIGHT_BYTES {
+        while state.bytes_in_flight > IN_FLIGHT_BYTES && !state.is_closed {
             state = self.changed.wait(state).expect("no holder panics");
+        }
+        if state.is_closed {
+            // The run has failed; the ticket says so, because nobody holds `done` any more.
+            return Ticket(ticket);
         }
         state.bytes_in_flight += bytes;
         state.jobs.push_back(Job { bytes, work: Box::new(work), done });

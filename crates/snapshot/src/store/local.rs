@@ -72,11 +72,15 @@ impl Local {
         let temporary = self.temporary()?;
         let written = write_file(&temporary, data)
             .and_then(|()| if durably { File::open(&temporary)?.sync_all() } else { Ok(()) })
-            .and_then(|()| fs::hard_link(&temporary, &path));
+            .and_then(|()| publish(&temporary, &path));
         // Removed also when writing failed: on a full disk the half-written file is what fills it.
         let removed = fs::remove_file(&temporary);
         match written {
-            Ok(()) => removed?,
+            // Gone already if it was renamed.
+            Ok(()) => removed.or_else(|e| match e.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(e),
+            })?,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(Put::Exists),
             Err(e) => return Err(e),
         }
@@ -249,6 +253,20 @@ fn write_file(path: &Path, data: Data) -> io::Result<()> {
             from.rewind()?;
             io::copy(&mut from, &mut file).map(drop)
         }
+    }
+}
+
+/// Gives a file its name unless something has it: by a link, or where the file system has none (FAT,
+/// some network mounts) by a rename that refuses to replace.
+fn publish(temporary: &Path, path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match fs::hard_link(temporary, path) {
+        Err(e)
+            if matches!(e.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) =>
+        {
+            Ok(renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)?)
+        }
+        other => other,
     }
 }
 

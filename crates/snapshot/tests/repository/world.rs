@@ -12,7 +12,7 @@ use snapshot::backup::{self, Options, Report, Trust};
 use snapshot::crypt::{self, Unseal};
 use snapshot::manifest::{self, Manifest};
 use snapshot::progress::Progress;
-use snapshot::repository::Repository;
+use snapshot::repository::{Description, Repository};
 use snapshot::state::State;
 use snapshot::store::Store;
 use snapshot::store::memory::Memory;
@@ -66,8 +66,8 @@ impl World {
     }
 
     pub(crate) fn init(&self, objects: impl Store + 'static) {
-        let recipients = [self.recipient.clone()];
-        Repository::init(Box::new(objects), &recipients, false).unwrap();
+        let description = Description::new(std::slice::from_ref(&self.recipient), false);
+        Repository::init(Box::new(objects), description).unwrap();
     }
 
     pub(crate) fn options(&self) -> Options {
