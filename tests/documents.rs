@@ -53,6 +53,8 @@ fn every_command_keeps_to_its_schema() {
     assert_eq!(kind(verified), "verify");
     let manifest = env.keys("snapshots/").remove(0);
     fs::write(Path::new(env.repo()).join(manifest), "no manifest").unwrap();
+    let demo = env.run(&["demo", "--messages", "200", "--json"]).expect(0).json();
+    assert_eq!(demo["is_equal"], true);
     let list = run(3, &["snapshots"]);
     assert!(!list["damaged"].as_array().unwrap().is_empty());
 }
