@@ -2,17 +2,16 @@
 //! keeps what was in earlier snapshots, and hangs nothing.
 
 use std::ffi::OsString;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode};
 use serde_json::{Value, json};
 
 use crate::env::{Env, text};
-use crate::store::{Mailbox, letter};
+use crate::store::{Mailbox, letter, set_mode};
 use crate::tree::Tree;
 
 const ALICE: &str = "example.org/alice/Maildir";
@@ -98,7 +97,7 @@ fn names_of_any_bytes_come_back() {
     fs::write(odd.join("cur/1.a:2,"), "x").unwrap();
     for (dir, mode) in [("", 0o700), ("cur", 0o700), ("new", 0o700), ("tmp", 0o700), ("..", 0o755)]
     {
-        fs::set_permissions(odd.join(dir), Permissions::from_mode(mode)).unwrap();
+        set_mode(&odd.join(dir), mode);
     }
     let before = Tree::read(&env.path("store"));
     let report = env.backup(&["--json"]).expect(0).json();
@@ -178,10 +177,6 @@ fn links_out_of_the_store_are_kept_and_not_followed() {
     env.restore("latest", "to").expect(0);
     before.assert_restored(&env.path("to"));
     assert_eq!(Tree::read(&elsewhere).files(), 3);
-}
-
-fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::env::{Env, Output, text};
+use crate::env::{Env, text};
 use crate::nights::{furnish, pass_a_night};
+use crate::process::Output;
 use crate::tree::Tree;
 
 /// A repository of two nights, copied for each kind of damage.
@@ -98,6 +99,8 @@ impl Copy<'_> {
     }
 }
 
+type Damage = fn(&Path);
+
 fn truncate(path: &Path) {
     let file = fs::File::options().write(true).open(path).unwrap();
     file.set_len(path.metadata().unwrap().len() / 2).unwrap();
@@ -122,7 +125,7 @@ fn an_undamaged_copy_restores_and_is_sound() {
 #[test]
 fn a_damaged_pack_costs_its_own_messages_only() {
     let mut repository = Repository::new();
-    let damages: [(&str, fn(&Path)); 3] =
+    let damages: [(&str, Damage); 3] =
         [("listed", |path| fs::remove_file(path).unwrap()), ("listed", truncate), ("stored", flip)];
     for pack in repository.keys(".tar.") {
         for (level, damage) in damages {
@@ -193,7 +196,7 @@ fn a_damaged_key_costs_its_own_mailbox_only() {
     let mut repository = Repository::new();
     for key in repository.keys("keys/") {
         for (level, damage) in [
-            ("listed", (|path: &Path| fs::remove_file(path).unwrap()) as fn(&Path)),
+            ("listed", (|path: &Path| fs::remove_file(path).unwrap()) as Damage),
             ("content", flip),
         ] {
             let copy = repository.copy();

@@ -63,9 +63,7 @@ mod needs_dovecot_needs_garage_needs_corpus {
         let store = env.path("vmail");
         make_vmail(&store);
         let Some(dovecot) = Dovecot::start(&env.path("first"), &store) else { return };
-        let step = letters.len() / MESSAGES;
-        let letters: Vec<_> =
-            letters.into_iter().step_by(step).zip(USERS.into_iter().cycle()).collect();
+        let letters: Vec<_> = letters.into_iter().zip(USERS.into_iter().cycle()).collect();
         dovecot.deliver(&letters);
         env.init(&[]).expect(0);
         env.run(&["backup", env.repo(), text(&store)]).expect(0);
@@ -83,7 +81,7 @@ mod needs_dovecot_needs_garage_needs_corpus {
         let to = env.path("restored");
         env.run(&["restore", env.repo(), "latest", "--to", text(&to)]).expect(0);
         let Some(dovecot) = Dovecot::start(&env.path("second"), &to) else { return };
-        for (user, before) in USERS.into_iter().zip(served) {
+        for (user, before) in USERS.into_iter().zip(&served) {
             let after = dovecot.dump(user);
             let folders = before["folders"].as_object().unwrap();
             let names: Vec<_> = folders.keys().map(String::as_str).collect();
@@ -106,8 +104,17 @@ mod needs_dovecot_needs_garage_needs_corpus {
             }
         }
         assert_eq!(dovecot.complaints(), [""; 0]);
+        drop(dovecot);
+
+        // Without the list of UIDs the comparison would not have passed.
+        let to = env.path("without");
+        let alice = ["restore", env.repo(), "latest", "--mailbox", USERS[0], "--to", text(&to)];
+        env.run(&alice).expect(0);
+        fs::remove_file(to.join("example.org/alice/Maildir/dovecot-uidlist")).unwrap();
+        let Some(dovecot) = Dovecot::start(&env.path("third"), &to) else { return };
+        let [before, after] = [&served[0], &dovecot.dump(USERS[0])]
+            .map(|dump| dump["folders"]["INBOX"]["messages"].clone());
+        assert_eq!(before.as_object().unwrap().len(), after.as_object().unwrap().len());
+        assert_ne!(before, after);
     }
 }
-
-/// How many of the letters are delivered, about.
-const MESSAGES: usize = 1_500;

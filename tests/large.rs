@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::env::{Env, Output, Running, text};
+use crate::env::{Env, text};
+use crate::process::{Output, Running};
 use crate::store::noise;
 
 /// Runs to the end; gives the peak of resident memory in bytes. The kernel keeps the peak, so

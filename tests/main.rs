@@ -15,6 +15,7 @@ mod kills;
 mod large;
 mod lost_state;
 mod nights;
+mod process;
 mod recover;
 mod s3;
 #[allow(dead_code, reason = "the tests of the S3 store use the rest")]

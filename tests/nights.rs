@@ -1,9 +1,11 @@
 //! The main job: two nights of a store, looked at, restored and verified.
 
-use std::time::{Duration, Instant};
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::env::{Env, text};
-use crate::store::letter;
+use crate::store::{letter, set_mode};
 use crate::tree::Tree;
 
 const ALICE: &str = "example.org/alice/Maildir";
@@ -61,6 +63,10 @@ fn both_nights_come_back_byte_for_byte() {
     assert_eq!(ids, [&first, &second]);
 }
 
+fn set_mtime(path: &Path) {
+    File::options().append(true).open(path).unwrap().set_modified(UNIX_EPOCH).unwrap();
+}
+
 #[test]
 fn the_comparison_of_trees_notices_every_kind_of_difference() {
     let env = Env::new();
@@ -70,16 +76,8 @@ fn the_comparison_of_trees_notices_every_kind_of_difference() {
         &|| _ = mailbox.message("cur/1.a:2,S", b"c"),
         &|| _ = mailbox.rename("cur/1.a:2,S", "cur/1.a:2,ST"),
         &|| _ = mailbox.remove("cur/1.a:2,S"),
-        &|| {
-            drop(
-                std::fs::File::options()
-                    .append(true)
-                    .open(path("cur/1.a:2,S"))
-                    .unwrap()
-                    .set_modified(std::time::UNIX_EPOCH),
-            )
-        },
-        &|| drop(std::process::Command::new("chmod").arg("640").arg(path("cur/1.a:2,S")).status()),
+        &|| set_mtime(&path("cur/1.a:2,S")),
+        &|| set_mode(&path("cur/1.a:2,S"), 0o640),
     ];
     for change in changes {
         for entry in std::fs::read_dir(path("cur")).unwrap() {

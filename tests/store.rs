@@ -1,10 +1,10 @@
 //! Builds stores: Maildirs with messages whose content, time and mode are given by a seed.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, FileTimes};
+use std::fs::{self, DirBuilder, File, FileTimes, Permissions};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -138,6 +138,11 @@ impl Random {
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
+}
+
+/// As `chmod`.
+pub(crate) fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 fn make_dir(path: &Path) {

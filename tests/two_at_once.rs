@@ -3,7 +3,8 @@
 
 use rustix::process::Signal;
 
-use crate::env::{Env, Running, text, wait_until};
+use crate::env::{Env, text, wait_until};
+use crate::process::Running;
 use crate::store::noise;
 use crate::tree::Tree;
 

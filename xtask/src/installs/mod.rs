@@ -34,7 +34,8 @@ pub(crate) fn all() -> Vec<Skipped> {
 
 /// What a quick run leaves out: everything that needs a real server or a download.
 pub(crate) fn none() -> Vec<Skipped> {
-    let tools = debian::TOOLS.iter().map(|(_, tool)| *tool).chain(["corpus", "moto", "garage", "tmpfs"]);
+    let tools =
+        debian::TOOLS.iter().map(|(_, tool)| *tool).chain(["corpus", "moto", "garage", "tmpfs"]);
     let mut skipped: Vec<Skipped> = Vec::new();
     for tool in tools {
         if !skipped.iter().any(|known| known.tool == tool) {

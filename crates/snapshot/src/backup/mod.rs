@@ -384,9 +384,8 @@ fn is_unreadable(path: &str, found: &Discovery, root: &Path) -> bool {
     let Some(path) = crate::layout::decode_name(path) else { return false };
     let path = root.join(std::ffi::OsStr::from_bytes(&path));
     // A mailbox that cannot be entered is not recognised, and then walked into in vain.
-    let is_behind = |error: &maildir::Error| {
-        path.starts_with(&error.path) || error.path.starts_with(&path)
-    };
+    let is_behind =
+        |error: &maildir::Error| path.starts_with(&error.path) || error.path.starts_with(&path);
     found.unreadable.iter().any(is_behind)
 }
 
