@@ -2,5 +2,23 @@
 //! looks at exit code, output and files. Nothing outside a test's own folder is touched.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
+mod bad_stores;
+mod damage;
+mod delivered;
+mod documents;
+mod dovecot;
+mod env;
+mod exit_codes;
+mod full_disk;
+mod keys;
+mod kills;
+mod large;
 mod lost_state;
+mod nights;
 mod recover;
+mod s3;
+#[allow(dead_code, reason = "the tests of the S3 store use the rest")]
+mod servers;
+mod store;
+mod tree;
+mod two_at_once;

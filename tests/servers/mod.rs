@@ -28,9 +28,7 @@ pub(crate) const BUCKET: &str = "vault";
 /// The program at `path` in the cache. `None` if `MAILRIG_TEST_SKIP` names `part` (a comma stands
 /// between names): a test that was not run must never look like one that passed.
 pub(crate) fn program(part: &str, path: &str) -> Option<PathBuf> {
-    let skipped = env::var("MAILRIG_TEST_SKIP").unwrap_or_default();
-    if skipped.split(',').any(|name| name.trim() == part) {
-        eprintln!("skipped: {part} (MAILRIG_TEST_SKIP)");
+    if is_skipped(part) {
         return None;
     }
     let program = cache().join(path);
@@ -43,7 +41,18 @@ pub(crate) fn program(part: &str, path: &str) -> Option<PathBuf> {
     Some(program)
 }
 
-fn cache() -> PathBuf {
+/// Whether `MAILRIG_TEST_SKIP` names `part`.
+pub(crate) fn is_skipped(part: &str) -> bool {
+    let skipped = env::var("MAILRIG_TEST_SKIP").unwrap_or_default();
+    let is_named = skipped.split(',').any(|name| name.trim() == part);
+    if is_named {
+        eprintln!("skipped: {part} (MAILRIG_TEST_SKIP)");
+    }
+    is_named
+}
+
+/// Where `cargo xtask test` puts programs and corpora.
+pub(crate) fn cache() -> PathBuf {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("MAILRIG_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("mailrig")))

@@ -15,7 +15,7 @@ use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::hash::{Sum, hex};
 use crate::index::Index;
-use crate::layout::{catalog_name, mailbox_prefix};
+use crate::layout::{catalog_name, mailbox_key, mailbox_prefix};
 use crate::manifest::Manifest;
 use crate::object::{CheckedReader, ObjectRef};
 use crate::progress::Progress;
@@ -130,6 +130,12 @@ struct Run<'r> {
 
 impl Run<'_> {
     fn mailbox(&self, mailbox: &str, catalogs: &BTreeMap<&str, &ObjectRef>) -> Result<()> {
+        // Its content is only known to who can open it; that it is there, to everyone.
+        let key = mailbox_key(mailbox, self.repository.is_encrypted());
+        match self.repository.store().size(&key) {
+            Ok(_) => self.count(1, 0),
+            Err(e) => self.object_failed(&key, e.into())?,
+        }
         let prefix = mailbox_prefix(mailbox);
         let present = self.list(&prefix)?;
         let mut needs: BTreeMap<String, Need> = BTreeMap::new();
@@ -193,7 +199,7 @@ impl Run<'_> {
             Ok(opened) => opened,
             Err(Error::WrongIdentity { object }) => return Err(Error::WrongIdentity { object }),
             Err(e) => {
-                let key = crate::layout::mailbox_key(mailbox, self.repository.is_encrypted());
+                let key = mailbox_key(mailbox, self.repository.is_encrypted());
                 return self.object_failed(&key, e);
             }
         };

@@ -4,6 +4,7 @@
 pub(crate) mod debian;
 mod garage;
 mod moto;
+mod tmpfs;
 
 use anyhow::Result;
 
@@ -27,12 +28,13 @@ pub(crate) fn all() -> Vec<Skipped> {
     note("corpus", corpus::install());
     note("moto", moto::install());
     note("garage", garage::install());
+    note("tmpfs", tmpfs::try_mount());
     skipped
 }
 
 /// What a quick run leaves out: everything that needs a real server or a download.
 pub(crate) fn none() -> Vec<Skipped> {
-    let tools = debian::TOOLS.iter().map(|(_, tool)| *tool).chain(["corpus", "moto", "garage"]);
+    let tools = debian::TOOLS.iter().map(|(_, tool)| *tool).chain(["corpus", "moto", "garage", "tmpfs"]);
     let mut skipped: Vec<Skipped> = Vec::new();
     for tool in tools {
         if !skipped.iter().any(|known| known.tool == tool) {

@@ -98,11 +98,12 @@ fn text(report: &Report, started: Instant) -> String {
         line("snapshot", id.clone());
     }
     let (mailboxes, messages) = (&report.mailboxes, &report.messages);
+    let is_dry = report.snapshot.is_none();
     line(
         "mailboxes",
         format!(
             "{} ({} new, {} changed, {} gone{})",
-            count(report.totals.mailboxes),
+            count(if is_dry { mailboxes.found } else { report.totals.mailboxes }),
             count(mailboxes.new),
             count(mailboxes.changed),
             count(mailboxes.gone),
@@ -114,13 +115,17 @@ fn text(report: &Report, started: Instant) -> String {
     );
     line(
         "messages",
-        format!(
-            "{} ({} new, {} gone), {}",
-            count(report.totals.messages),
-            count(messages.new),
-            count(messages.gone),
-            size(report.totals.bytes)
-        ),
+        match is_dry {
+            // Nothing was read: what the snapshot would hold is not known.
+            true => format!("{} new, {} gone", count(messages.new), count(messages.gone)),
+            false => format!(
+                "{} ({} new, {} gone), {}",
+                count(report.totals.messages),
+                count(messages.new),
+                count(messages.gone),
+                size(report.totals.bytes)
+            ),
+        },
     );
     line(
         "folders",
@@ -136,10 +141,17 @@ fn text(report: &Report, started: Instant) -> String {
         ),
     );
     ledger(&mut text, report);
-    let verb = if report.snapshot.is_some() { "Backed up" } else { "Would back up" };
+    if is_dry {
+        text.push_str(&format!(
+            "Would back up {} of {}.\n",
+            plural(report.messages.new, "new message"),
+            plural(report.mailboxes.found, "mailbox"),
+        ));
+        return text;
+    }
     let ending = if report.is_incomplete { "; the snapshot is incomplete, see above" } else { "" };
     text.push_str(&format!(
-        "{verb} {} with {} in {}{ending}.\n",
+        "Backed up {} with {} in {}{ending}.\n",
         plural(report.totals.mailboxes, "mailbox"),
         plural(report.totals.messages, "message"),
         duration(started.elapsed())

@@ -258,7 +258,8 @@ impl<'run, 'env> Run<'run, 'env> {
         drop_doubles(&mut messages);
         let doubled = messages.iter().filter(|message| message.is_duplicate);
         for message in doubled.copied().collect::<Vec<_>>() {
-            self.note(Incident::DuplicateName, &folder.path, message.name, None);
+            let inside = folder.path.join(message.subdir().name());
+            self.note(Incident::DuplicateName, &inside, message.name, None);
         }
         let kept = decisions
             .iter()
@@ -282,6 +283,7 @@ impl<'run, 'env> Run<'run, 'env> {
         let mut messages = Vec::with_capacity(decisions.len());
         for (entry, decision) in listing.entries().iter().zip(decisions) {
             let name = listing.name(entry);
+            let inside = || folder.path.join(entry.subdir.name());
             match *decision {
                 Decision::Keep(message) => {
                     messages.push(message);
@@ -289,7 +291,7 @@ impl<'run, 'env> Run<'run, 'env> {
                 }
                 Decision::SeenTwice => continue,
                 Decision::NotAMessage(kind) => {
-                    self.note(Incident::NotAMessage, &folder.path, name, Some(kind.to_owned()));
+                    self.note(Incident::NotAMessage, &inside(), name, Some(kind.to_owned()));
                     continue;
                 }
                 Decision::Compare(known) => {
@@ -315,13 +317,13 @@ impl<'run, 'env> Run<'run, 'env> {
                     messages.push(stored.message(entry.subdir, name));
                 }
                 Content::Gone => {
-                    self.note(Incident::ExpungedDuringRun, &folder.path, name, None);
+                    self.note(Incident::ExpungedDuringRun, &inside(), name, None);
                 }
                 Content::NotAFile(kind) => {
-                    self.note(Incident::NotAMessage, &folder.path, name, Some(kind.to_owned()));
+                    self.note(Incident::NotAMessage, &inside(), name, Some(kind.to_owned()));
                 }
                 Content::Unreadable(reason) => {
-                    self.note(Incident::Unreadable, &folder.path, name, Some(reason));
+                    self.note(Incident::Unreadable, &inside(), name, Some(reason));
                 }
             }
         }

@@ -383,7 +383,11 @@ fn carry(
 fn is_unreadable(path: &str, found: &Discovery, root: &Path) -> bool {
     let Some(path) = crate::layout::decode_name(path) else { return false };
     let path = root.join(std::ffi::OsStr::from_bytes(&path));
-    found.unreadable.iter().any(|error| path.starts_with(&error.path))
+    // A mailbox that cannot be entered is not recognised, and then walked into in vain.
+    let is_behind = |error: &maildir::Error| {
+        path.starts_with(&error.path) || error.path.starts_with(&path)
+    };
+    found.unreadable.iter().any(is_behind)
 }
 
 /// Forgets mailboxes that are no longer in the store, and counts them.
