@@ -24,7 +24,7 @@ use crate::ui::Ui;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   mailrig init /srv/backup/mail
-  mailrig init s3://backups/mail --identity-out /root/mailrig.identity
+  mailrig init s3://backups/mail --identity-out /media/usb/mail.identity
   mailrig init s3://backups/mail --recipient age1...     sealed: the secret is elsewhere")]
 pub(crate) struct InitArgs {
     /// REPO: path, file:///path or s3://bucket/prefix

@@ -31,18 +31,19 @@ impl Levels {
     /// The level for a frame of `bytes`.
     pub(crate) fn next(&self, bytes: usize) -> i32 {
         if bytes < SMALL_BYTES {
-            return HARD_LEVEL;
+            return SMALL_LEVEL;
         }
         let before = self.hard_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         if before < HARD_BYTES { HARD_LEVEL } else { FAST_LEVEL }
     }
 }
 
-/// Frames below this are always compressed hard.
+/// Frames below this, a night's, are always compressed well; harder would gain them nothing.
 const SMALL_BYTES: usize = 1 << 20;
+const SMALL_LEVEL: i32 = 6;
 
 /// How much of larger frames a run compresses hard before it turns to speed.
-const HARD_BYTES: u64 = 24 << 20;
+const HARD_BYTES: u64 = 32 << 20;
 
 const HARD_LEVEL: i32 = 9;
 const FAST_LEVEL: i32 = 3;
