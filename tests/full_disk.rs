@@ -62,8 +62,10 @@ mod needs_tmpfs {
     #[test]
     fn a_full_repository_ends_the_run_and_space_lets_the_next_one_complete() {
         let env = Env::new();
+        let repo = env.path("disk/repo");
+        // The test's folder goes after what is mounted in it.
+        let env = env.at(text(&repo));
         let Some(disk) = Tmpfs::mount(env.path("disk"), "2m") else { return };
-        let env = env.at(text(&disk.path().join("repo")));
         env.init(&[]).expect(0);
         env.store().mailbox("example.org/user0/Maildir").fill("", 3, 1);
         let first = env.backup(&["--json"]).expect(0).json();
