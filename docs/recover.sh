@@ -58,6 +58,7 @@ recover() { # MAILBOX CATALOG SHA256
     path=$root/$path
     subdirs=(${maildir:+"$path/cur" "$path/new" "$path/tmp"})
     [[ $EUID != 0 || $kind == mailbox ]] || owner=(-o "$uid" -g "$gid")
+    printf -v mode '%o' $((8#${mode:-0} & 8#777)) # no set-uid from a repository
     case $kind in
     mailbox) root=$out$path ;;
     folder) mkdir -p -- "$path" "${subdirs[@]}" ;;

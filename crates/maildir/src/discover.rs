@@ -25,13 +25,16 @@ pub struct Discovery {
     pub mailboxes: Vec<MailboxDir>,
     /// Directories that could not be read: a mailbox may be behind each.
     pub unreadable: Vec<Error>,
-    /// Links to directories, which are not followed.
+    /// Links to directories outside the store, which are not followed.
     pub links: Vec<PathBuf>,
+    /// Links to directories inside the store, where they are found by their own names.
+    pub aliases: Vec<PathBuf>,
 }
 
 /// Walks `store`. Fails only if the store itself cannot be listed.
 pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
     std::fs::read_dir(store).map_err(|e| Error::new("list", store, e))?;
+    let real_store = store.canonicalize().map_err(|e| Error::new("open", store, e))?;
     let mut found = Discovery::default();
     let mut home: Option<PathBuf> = None;
     let mut walk = WalkDir::new(store).max_depth(MAX_DEPTH).sort_by_file_name().into_iter();
@@ -52,7 +55,10 @@ pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
         let inside = path.strip_prefix(store).expect("walkdir yields paths below its root");
         if entry.path_is_symlink() && entry.depth() > 0 {
             if path.is_dir() {
-                found.links.push(inside.to_owned());
+                // A link to elsewhere in the store is another name for what is found there.
+                let is_inside = path.canonicalize().is_ok_and(|to| to.starts_with(&real_store));
+                let list = if is_inside { &mut found.aliases } else { &mut found.links };
+                list.push(inside.to_owned());
             }
             continue;
         }
@@ -60,12 +66,14 @@ pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
             continue;
         }
         let in_home = home.as_ref().is_some_and(|home| path.parent() == Some(home));
-        if in_home && entry.file_name() != HOME_MAILDIR {
+        let is_mailbox = is_mailbox(path);
+        let is_home = is_maildir(&path.join(HOME_MAILDIR));
+        if in_home && !is_mailbox && !is_home {
             walk.skip_current_dir();
-        } else if is_mailbox(path) {
+        } else if is_mailbox {
             found.mailboxes.push(MailboxDir { name: name(store, inside), path: inside.to_owned() });
             walk.skip_current_dir();
-        } else if is_maildir(&path.join(HOME_MAILDIR)) {
+        } else if is_home && entry.depth() > 0 {
             home = Some(path.to_owned());
         }
     }
@@ -137,13 +145,31 @@ mod tests {
     #[test]
     fn a_home_is_not_searched_beyond_its_maildir_and_links_are_not_followed() {
         let store = tempfile::tempdir().unwrap();
-        for dir in ["erin/Maildir/cur", "erin/Maildir/new", "erin/old/cur", "erin/old/new"] {
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), store.path().join("away")).unwrap();
+        let dirs =
+            ["erin/Maildir/cur", "erin/Maildir/new", "erin/old/mail/cur", "erin/old/mail/new"];
+        for dir in dirs {
             fs::create_dir_all(store.path().join(dir)).unwrap();
         }
         std::os::unix::fs::symlink("erin", store.path().join("alias")).unwrap();
         let found = find_mailboxes(store.path()).unwrap();
         assert_eq!(found.mailboxes.len(), 1);
-        assert_eq!(found.links, [PathBuf::from("alias")]);
+        assert_eq!(found.aliases, [PathBuf::from("alias")]);
+        assert_eq!(found.links, [PathBuf::from("away")]);
+    }
+
+    /// Mail to the vmail user itself, or a catch-all, must not hide everybody else's.
+    #[test]
+    fn a_maildir_beside_mailboxes_hides_none_of_them() {
+        let store = tempfile::tempdir().unwrap();
+        for mailbox in
+            ["Maildir", "example.org/Maildir", "example.org/alice", "example.org/bob/Maildir"]
+        {
+            fs::create_dir_all(store.path().join(mailbox).join("cur")).unwrap();
+            fs::create_dir_all(store.path().join(mailbox).join("new")).unwrap();
+        }
+        assert_eq!(find_mailboxes(store.path()).unwrap().mailboxes.len(), 4);
     }
 
     #[test]

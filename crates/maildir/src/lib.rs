@@ -12,5 +12,5 @@ pub use discover::{Discovery, MailboxDir, find_mailboxes};
 pub use error::{Error, Result};
 pub use listing::{DirPrint, Entry, FileKind, FolderPrint, Lister, Listing, Subdir};
 pub use name::{base_name, flags, is_unique_name};
-pub use open::{OpenMessage, Opened, open_file, open_message};
-pub use tree::{Attributes, Folder, KeptFile, KeptKind, Tree, read_tree};
+pub use open::{OpenMessage, Opened, Opener, open_file};
+pub use tree::{Attributes, Folder, KeptFile, KeptKind, Tree, leads_to_mail, read_tree};

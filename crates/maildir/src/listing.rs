@@ -67,9 +67,14 @@ impl FolderPrint {
     pub fn read(path: &Path) -> Result<Self> {
         let dir = |subdir: Subdir| {
             let path = path.join(subdir.name());
-            let stat = rustix::fs::statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|e| Error::new("stat", &path, e))?;
-            Ok(dir_print(&stat))
+            match rustix::fs::statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => Ok(dir_print(&stat)),
+                // A folder may lack one of the two, see `read_tree`.
+                Err(rustix::io::Errno::NOENT) if path.parent().is_some_and(Path::is_dir) => {
+                    Ok(DirPrint::default())
+                }
+                Err(e) => Err(Error::new("stat", &path, e)),
+            }
         };
         Ok(Self { dirs: [dir(Subdir::New)?, dir(Subdir::Cur)?] })
     }
@@ -124,6 +129,13 @@ impl Listing {
         &self.names[entry.start as usize..][..usize::from(entry.base_len)]
     }
 
+    /// The files with a base name.
+    pub fn find(&self, base: &[u8]) -> &[Entry] {
+        let start = self.entries.partition_point(|entry| self.base(entry) < base);
+        let count = self.entries[start..].iter().take_while(|e| self.base(e) == base).count();
+        &self.entries[start..start + count]
+    }
+
     fn push(&mut self, subdir: Subdir, name: &[u8], ino: u64, kind: FileKind) -> io::Result<()> {
         let too_large = |_| io::Error::other("more names than a listing can hold");
         let start = u32::try_from(self.names.len()).map_err(too_large)?;
@@ -163,7 +175,10 @@ impl Lister {
             let now_ns = now_ns();
             let before = FolderPrint::read(folder)?;
             let mut listing = Listing { print: before, ..Listing::default() };
-            for subdir in [Subdir::New, Subdir::Cur] {
+            for (subdir, print) in [Subdir::New, Subdir::Cur].into_iter().zip(before.dirs) {
+                if print == DirPrint::default() {
+                    continue;
+                }
                 let path = folder.join(subdir.name());
                 self.read_dir(&path, subdir, &mut listing)
                     .map_err(|e| Error::new("list", &path, e))?;

@@ -3,12 +3,12 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use crate::listing::{nanoseconds, os};
-use crate::{Attributes, Error, Lister, Result, Subdir, base_name};
+use crate::{Attributes, Error, Lister, Listing, Result, Subdir, base_name};
 
 /// A message, open for reading, with what fstat said of it.
 #[derive(Debug)]
@@ -36,35 +36,52 @@ pub enum Opened {
     NotAFile(&'static str),
 }
 
-/// Opens the message listed as `name` in `subdir` of `folder`. If it is not there under this name,
-/// the folder is listed again and the base name looked up, a bounded number of times.
-pub fn open_message(
-    folder: &Path,
-    subdir: Subdir,
-    name: &[u8],
-    lister: &mut Lister,
-) -> Result<Opened> {
-    match open_as(folder, subdir, name)? {
-        Opened::Gone => {}
-        opened => return Ok(opened),
+/// Opens messages by name, and by base name when they were renamed; keeps the listing that the look-up
+/// needed, because where one message vanished, many did.
+#[derive(Default)]
+pub struct Opener {
+    lister: Lister,
+    looked_up: Option<(PathBuf, Listing)>,
+}
+
+impl Opener {
+    /// Lists a folder.
+    pub fn list(&mut self, folder: &Path) -> Result<Listing> {
+        self.looked_up = None;
+        self.lister.list(folder)
     }
-    for _ in 0..MAX_LOOKUPS {
-        let listing = lister.list(folder)?;
-        let base = base_name(name);
-        let Some(entry) = listing.entries().iter().find(|e| listing.base(e) == base) else {
-            if listing.is_unstable {
-                continue;
-            }
-            return Ok(Opened::Gone);
-        };
-        match open_as(folder, entry.subdir, listing.name(entry))? {
+
+    /// Opens the message listed as `name` in `subdir` of `folder`. If it is not there under this
+    /// name, its base name is looked up in a listing made since, a bounded number of times. A
+    /// listing that stood still and lacks the base name proves that the message is gone.
+    pub fn open(&mut self, folder: &Path, subdir: Subdir, name: &[u8]) -> Result<Opened> {
+        match open_as(folder, subdir, name)? {
             Opened::Gone => {}
             opened => return Ok(opened),
         }
+        for _ in 0..MAX_LOOKUPS {
+            let is_fresh = !matches!(&self.looked_up, Some((path, _)) if path == folder);
+            if is_fresh {
+                self.looked_up = Some((folder.to_owned(), self.lister.list(folder)?));
+            }
+            let Some((_, listing)) = &self.looked_up else { break };
+            let found = listing.find(base_name(name));
+            if found.is_empty() && !listing.is_unstable {
+                return Ok(Opened::Gone);
+            }
+            for entry in found {
+                match open_as(folder, entry.subdir, listing.name(entry))? {
+                    Opened::Gone => {}
+                    opened => return Ok(opened),
+                }
+            }
+            // What the listing says is out of date.
+            self.looked_up = None;
+        }
+        let path = folder.join(subdir.name()).join(os(name));
+        let reason = io::Error::other("its name keeps changing");
+        Err(Error { action: "open", path, source: reason })
     }
-    let path = folder.join(subdir.name()).join(os(name));
-    let reason = io::Error::other("its name keeps changing");
-    Err(Error { action: "open", path, source: reason })
 }
 
 fn open_as(folder: &Path, subdir: Subdir, name: &[u8]) -> Result<Opened> {

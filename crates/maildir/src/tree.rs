@@ -110,7 +110,8 @@ fn visit(
     }
     entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     let has = |name: &str| entries.iter().any(|(n, file_type)| n == name && file_type.is_dir());
-    let is_maildir = has("new") && has("cur");
+    // Either will do: tools that prune empty folders take the other away, not the mail.
+    let is_maildir = has("new") || has("cur");
     tree.folders.push(Folder { path: inside.to_owned(), is_maildir, attributes });
     for (name, file_type) in &entries {
         let path = inside.join(name);
@@ -161,9 +162,17 @@ fn add_file(tree: &mut Tree, root: &Path, inside: &Path, file_type: FileType) ->
     Ok(())
 }
 
-/// Whether a directory holds messages: it has `new` and `cur`, both directories and no links.
+/// Whether a directory is a Maildir: at least two of `cur`, `new` and `tmp` are directories, no links.
 pub(crate) fn is_maildir(path: &Path) -> bool {
-    ["cur", "new"].iter().all(|name| lstat(&path.join(name)).is_ok_and(|stat| is_dir(&stat)))
+    let has = |name: &str| lstat(&path.join(name)).is_ok_and(|stat| is_dir(&stat));
+    ["cur", "new", "tmp"].into_iter().filter(|name| has(name)).count() >= 2
+}
+
+/// Whether a link leads to mail that is therefore not where it is looked for: it is called `new` or
+/// `cur`, or its target has one of them.
+pub fn leads_to_mail(link: &Path) -> bool {
+    let is_subdir = link.file_name().is_some_and(|name| name == "cur" || name == "new");
+    link.is_dir() && (is_subdir || link.join("cur").is_dir() || link.join("new").is_dir())
 }
 
 fn is_dir(stat: &Stat) -> bool {

@@ -48,7 +48,7 @@ pub(crate) struct S3Args {
     #[arg(long, value_name = "NAME")]
     pub(crate) s3_profile: Option<String>,
     /// Bucket in the path (true) or in the host name (false) [default: true with an endpoint]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) s3_path_style: Option<bool>,
 }
 
@@ -56,8 +56,8 @@ pub(crate) struct S3Args {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Repository options")]
 pub(crate) struct IdentityArgs {
-    /// File with the age identity that opens the repository [default: where `init` put it]
-    #[arg(long, value_name = "FILE", env = "MAILRIG_IDENTITY")]
+    /// File with the age identity that opens the repository [env: MAILRIG_IDENTITY] [default: where `init` put it]
+    #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
 }
 

@@ -62,8 +62,9 @@ pub(crate) fn identity(args: &IdentityArgs, repository: &Repository) -> Result<O
     if !repository.is_encrypted() {
         return Ok(None);
     }
-    if let Some(path) = &args.identity {
-        return Ok(Some(read_identity(path)?));
+    let variable = std::env::var_os("MAILRIG_IDENTITY").filter(|path| !path.is_empty());
+    if let Some(path) = args.identity.clone().or(variable.map(PathBuf::from)) {
+        return Ok(Some(read_identity(&path)?));
     }
     let path = default_identity_path(&repository.description().id)?;
     if path.exists() { Ok(Some(read_identity(&path)?)) } else { Ok(None) }

@@ -41,7 +41,7 @@ impl Ui {
             serde_json::to_writer(&mut out, &document)?;
             writeln!(out)
         } else {
-            out.write_all(text().as_bytes())
+            out.write_all(printable(&text()).as_bytes())
         };
         match printed.and_then(|()| out.flush()) {
             // `mailrig ls | head` is no failure.
@@ -61,7 +61,7 @@ impl Ui {
     pub(crate) fn warning(&self, text: impl Display) {
         if !self.json {
             let label = if self.colour { "\x1b[33mwarning:\x1b[0m" } else { "warning:" };
-            eprintln!("{label} {text}");
+            eprintln!("{label} {}", printable(&text.to_string()));
         }
     }
 
@@ -77,7 +77,7 @@ impl Ui {
             return;
         }
         let label = if self.colour { "\x1b[31merror:\x1b[0m" } else { "error:" };
-        eprintln!("{label} {message}");
+        eprintln!("{label} {}", printable(&message));
         if let Some(hint) = hint {
             eprintln!("hint: {hint}");
         }
@@ -88,6 +88,17 @@ impl Ui {
         let is_shown = io::stderr().is_terminal() && !self.quiet && !self.json;
         ProgressDisplay::start(Arc::clone(progress), unit, is_shown)
     }
+}
+
+/// Names come from mail and repositories: what would steer a terminal is shown instead.
+fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+    if !text.contains(|c: char| c.is_control() && c != '\n') {
+        return text.into();
+    }
+    let show = |c: char| {
+        if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.into() }
+    };
+    text.chars().map(show).collect::<String>().into()
 }
 
 #[derive(Serialize)]

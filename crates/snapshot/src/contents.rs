@@ -7,7 +7,7 @@ use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::layout::decode_name;
 use crate::manifest::Manifest;
-use crate::repository::Repository;
+use crate::repository::{OpenMailbox, Repository};
 
 /// A mailbox of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,27 +54,48 @@ pub struct MessageRow {
     pub bytes: u64,
 }
 
-/// All mailboxes, by name.
+/// A mailbox that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// Its id in the repository.
+    pub id: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// All mailboxes, by name, and those that could not be read.
 pub fn mailboxes(
     repository: &Repository,
     manifest: &Manifest,
     identity: Option<&Unseal>,
-) -> Result<Vec<MailboxRow>> {
+) -> Result<(Vec<MailboxRow>, Vec<Unreadable>)> {
+    let identity = unseal(repository, identity)?;
     let mut rows = Vec::new();
+    let mut unreadable = Vec::new();
     for (id, catalog) in &manifest.mailboxes {
-        let (name, contents) = read(repository, manifest, identity, id)?;
-        rows.push(MailboxRow {
-            id: id.clone(),
-            name,
-            path: readable(&contents.path),
-            folders: contents.folders.values().filter(|folder| folder.maildir).count() as u64,
-            messages: contents.messages,
-            bytes: contents.bytes,
-            carried: catalog.carried,
+        let read = repository.open_mailbox(id, identity).and_then(|mailbox| {
+            let contents = read(repository, manifest, &mailbox)?;
+            Ok((mailbox, contents))
         });
+        match read {
+            Ok((mailbox, contents)) => rows.push(MailboxRow {
+                id: id.clone(),
+                name: mailbox.display_name(),
+                path: readable(&contents.path),
+                folders: contents.folders.values().filter(|folder| folder.maildir).count() as u64,
+                messages: contents.messages,
+                bytes: contents.bytes,
+                carried: catalog.carried,
+            }),
+            Err(Error::WrongIdentity { object }) => return Err(Error::WrongIdentity { object }),
+            Err(e) if e.is_local_to_object() => {
+                unreadable.push(Unreadable { id: id.clone(), reason: e.to_string() });
+            }
+            Err(e) => return Err(e),
+        }
     }
     rows.sort_by(|a, b| a.name.cmp(&b.name).then(a.path.cmp(&b.path)));
-    Ok(rows)
+    Ok((rows, unreadable))
 }
 
 /// What the mailbox called `name` held.
@@ -84,13 +105,38 @@ pub fn mailbox(
     identity: Option<&Unseal>,
     name: &str,
 ) -> Result<Contents> {
+    let mailbox = find(repository, manifest, unseal(repository, identity)?, name)?;
+    read(repository, manifest, &mailbox)
+}
+
+/// The mailbox of a snapshot with this name or id. Two of one name are told apart by their ids.
+pub(crate) fn find(
+    repository: &Repository,
+    manifest: &Manifest,
+    identity: &Unseal,
+    wanted: &str,
+) -> Result<OpenMailbox> {
+    let mut found: Vec<OpenMailbox> = Vec::new();
     for id in manifest.mailboxes.keys() {
-        let mailbox = repository.open_mailbox(id, unseal(repository, identity)?)?;
-        if mailbox.display_name() == name {
-            return Ok(read(repository, manifest, identity, id)?.1);
+        match repository.open_mailbox(id, identity) {
+            Ok(mailbox) if mailbox.id == wanted => return Ok(mailbox),
+            Ok(mailbox) if mailbox.display_name() == wanted => found.push(mailbox),
+            Ok(_) => {}
+            Err(Error::WrongIdentity { object }) => return Err(Error::WrongIdentity { object }),
+            Err(e) if e.is_local_to_object() => {}
+            Err(e) => return Err(e),
         }
     }
-    Err(Error::Selection(format!("snapshot {} has no mailbox `{name}`", manifest.id)))
+    if found.len() > 1 {
+        let ids: Vec<&str> = found.iter().map(|mailbox| mailbox.id.as_str()).collect();
+        let ids = ids.join(", ");
+        return Err(Error::Selection(format!(
+            "several mailboxes are called `{wanted}`; name one by its id (see `ls --json`): {ids}"
+        )));
+    }
+    found.pop().ok_or_else(|| {
+        Error::Selection(format!("snapshot {} has no mailbox `{wanted}`", manifest.id))
+    })
 }
 
 /// The folders of a mailbox.
@@ -120,22 +166,18 @@ pub fn messages(contents: &Contents, folder: &str) -> Result<Vec<MessageRow>> {
     Ok(contents.folders[path].messages.values().map(row).collect())
 }
 
-fn read(
-    repository: &Repository,
-    manifest: &Manifest,
-    identity: Option<&Unseal>,
-    id: &str,
-) -> Result<(String, Contents)> {
-    let mailbox = repository.open_mailbox(id, unseal(repository, identity)?)?;
-    let catalog = &manifest.mailboxes[id];
+fn read(repository: &Repository, manifest: &Manifest, mailbox: &OpenMailbox) -> Result<Contents> {
+    let catalog = manifest.mailboxes.get(&mailbox.id).ok_or_else(|| {
+        Error::Selection(format!("snapshot {} has no mailbox {}", manifest.id, mailbox.id))
+    })?;
     let (_, contents) = catalog::read(
         repository.store(),
-        id,
+        &mailbox.id,
         &catalog.catalog,
         &catalog.reference,
         &mailbox.unseal,
     )?;
-    Ok((mailbox.display_name(), contents))
+    Ok(contents)
 }
 
 fn unseal<'i>(repository: &Repository, identity: Option<&'i Unseal>) -> Result<&'i Unseal> {

@@ -1,7 +1,7 @@
 //! Pack indexes: JSON lines, the pack's frames first, then one line a member in order. A member's
 //! place in the tar follows from the sizes before it, so it is not written down.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +69,9 @@ impl Index {
 pub(crate) fn json_lines<'a>(object: &str, sealed: &'a [u8], unseal: &Unseal) -> Result<Lines<'a>> {
     let plain = unseal.reader(sealed).map_err(|e| Error::open(object, e))?;
     let decoder = zstd::Decoder::new(plain).map_err(|e| Error::damaged(object, e))?;
-    Ok(Lines { object: object.to_owned(), input: BufReader::with_capacity(1 << 16, decoder) })
+    let limit = (sealed.len() as u64).saturating_mul(EXPANSION_MAX).max(EXPANDED_MIN);
+    let input = BufReader::with_capacity(1 << 16, decoder.take(limit));
+    Ok(Lines { object: object.to_owned(), input })
 }
 
 pub(crate) fn parse<'l, T: Deserialize<'l>>(object: &str, line: &'l [u8]) -> Result<T> {
@@ -77,9 +79,12 @@ pub(crate) fn parse<'l, T: Deserialize<'l>>(object: &str, line: &'l [u8]) -> Res
         .map_err(|e| Error::damaged(object, format!("has a line that is not as it should be: {e}")))
 }
 
+/// Unsealing, then decompressing.
+type Decoder<'a> = zstd::Decoder<'static, BufReader<Box<dyn Read + 'a>>>;
+
 pub(crate) struct Lines<'a> {
     object: String,
-    input: BufReader<zstd::Decoder<'static, BufReader<Box<dyn Read + 'a>>>>,
+    input: BufReader<io::Take<Decoder<'a>>>,
 }
 
 impl Lines<'_> {
@@ -102,3 +107,8 @@ impl Lines<'_> {
 
 /// The longest line: a path of 4 KiB with every byte encoded, many times over.
 const LINE_BYTES: u64 = 4 << 20;
+
+/// How many times its size an object of lines may become: real ones stay below 20. What goes on
+/// beyond is cut, and found as an unfinished line or a missing member.
+const EXPANSION_MAX: u64 = 200;
+const EXPANDED_MIN: u64 = 16 << 20;

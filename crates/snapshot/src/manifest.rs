@@ -73,12 +73,19 @@ pub struct LedgerCounts {
     pub unstable_folders: u64,
     /// Base names that two messages of a folder share.
     pub duplicate_names: u64,
+    /// Links to mail outside the store.
+    #[serde(default)]
+    pub not_followed: u64,
+    /// Mailboxes that are gone from the store together with most others: a disk not mounted?
+    #[serde(default)]
+    pub mailboxes_missing: u64,
 }
 
 impl LedgerCounts {
     /// Whether something that may be mail is not in the snapshot.
     pub fn is_incomplete(&self) -> bool {
-        self.unreadable > 0 || self.not_messages > 0 || self.unstable_folders > 0
+        self.unreadable + self.not_messages + self.unstable_folders > 0
+            || self.not_followed + self.mailboxes_missing > 0
     }
 }
 

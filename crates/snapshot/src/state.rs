@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use maildir::{Attributes, DirPrint, FolderPrint, Subdir};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
@@ -242,6 +243,17 @@ impl State {
     /// Stores the known mailboxes.
     pub fn set_mailboxes(&self, mailboxes: &Mailboxes) -> Result<()> {
         self.replace(&self.dir.join("mailboxes.list"), &encode(mailboxes))
+    }
+
+    /// The last snapshot that was made with this state: its id and time.
+    pub fn last_run(&self) -> Option<(String, Timestamp)> {
+        let (id, milliseconds) = decode(&fs::read(self.dir.join("last.run")).ok()?)?;
+        Some((id, Timestamp::from_millisecond(milliseconds).ok()?))
+    }
+
+    /// Notes a snapshot whose manifest is durable.
+    pub fn set_last_run(&self, id: &str, time: Timestamp) -> Result<()> {
+        self.replace(&self.dir.join("last.run"), &encode(&(id, time.as_millisecond())))
     }
 
     /// What is known of a mailbox.

@@ -1,7 +1,7 @@
 //! Verify: are the objects of a snapshot there, are they the bytes that were stored, do they hold
 //! the messages that the catalogs promise? The first two levels need no identity.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Read};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -226,7 +226,7 @@ impl Run<'_> {
             let key = format!("{prefix}{}", catalog_name(catalog));
             let store = self.repository.store();
             match catalog::read(store, mailbox, catalog, reference, &opened.unseal) {
-                Ok((_, contents)) => self.entries(&key, &contents, &sizes),
+                Ok((_, contents)) => self.entries(&key, head, &contents, &sizes),
                 Err(e) => self.object_failed(&key, e)?,
             }
         }
@@ -309,9 +309,19 @@ impl Run<'_> {
     }
 
     /// Every entry must have its member, of its size, in a pack that is whole.
-    fn entries(&self, key: &str, contents: &Contents, sizes: &BTreeMap<u32, &[u64]>) {
+    fn entries(
+        &self,
+        key: &str,
+        head: &CatalogHead,
+        contents: &Contents,
+        sizes: &BTreeMap<u32, &[u64]>,
+    ) {
+        let named: BTreeSet<u32> = head.needs.iter().filter_map(|need| need.pack).collect();
         let lacks = |content: &Content| {
-            let Some(members) = sizes.get(&content.pack) else { return false };
+            // A pack that is damaged was reported as such; one that nobody names was not.
+            let Some(members) = sizes.get(&content.pack) else {
+                return !named.contains(&content.pack);
+            };
             members.get(content.member as usize) != Some(&content.size)
         };
         let messages = contents.folders.values().flat_map(|folder| folder.messages.values());

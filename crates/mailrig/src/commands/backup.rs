@@ -29,8 +29,8 @@ pub(crate) struct BackupArgs {
     /// REPO, and the folder with the mailboxes
     #[arg(value_names = ["REPO", "STORE"], num_args = 1..=2)]
     positional: Vec<String>,
-    /// Where this host remembers what it has seen [default: /var/lib/mailrig or ~/.local/state/mailrig]
-    #[arg(long, value_name = "DIR", env = "MAILRIG_STATE")]
+    /// Where this host remembers what it has seen [env: MAILRIG_STATE] [default: /var/lib/mailrig or ~/.local/state/mailrig]
+    #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Only mailboxes whose names match (`*`, `?`); the others are taken over from the last snapshot
     #[arg(long = "mailbox", value_name = "GLOB")]
@@ -57,14 +57,16 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
     let root =
         root.canonicalize().with_context(|| format!("opening the store {}", root.display()))?;
     let repository = open(&location, &args.s3)?;
-    let state_dir = match args.state {
+    let variable = std::env::var_os("MAILRIG_STATE").filter(|dir| !dir.is_empty());
+    let state_dir = match args.state.or(variable.map(PathBuf::from)) {
         Some(dir) => dir,
         None => default_state_dir()?,
     };
     let state = State::open(&state_dir, &repository.description().id, &root)?;
     // Only a lost state needs it: one that cannot be read must not stop a backup.
+    let mut notices = Vec::new();
     let identity = identity(&args.identity, &repository).unwrap_or_else(|error| {
-        ui.warning(format!("{error:#}"));
+        notices.push(format!("{error:#}"));
         None
     });
     let options = Options {
@@ -85,7 +87,8 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
     let display = ui.progress(&progress, "mailboxes");
     let report = backup::run(&repository, &state, &root, identity.as_ref(), &options, &progress);
     drop(display);
-    let report = report?;
+    let mut report = report?;
+    report.notices.splice(0..0, notices);
     report.notices.iter().for_each(|notice| ui.warning(notice));
     ui.result("backup", &report, || text(&report, started))?;
     Ok(if report.is_incomplete { Exit::Incomplete } else { Exit::Done })
@@ -166,6 +169,8 @@ fn ledger(text: &mut String, report: &Report) {
         let what = match entry.incident {
             Incident::DuplicateName => "two messages with this name, both kept",
             Incident::ExpungedDuringRun => "expunged during the run",
+            Incident::MailboxMissing => "taken over from the last snapshot",
+            Incident::NotFollowed => "a link to mail outside the store, not followed",
             Incident::NotAMessage => "not a message, left out",
             Incident::Unreadable => "unreadable, left out",
             Incident::UnstableFolder => "changed faster than it could be listed",

@@ -107,10 +107,18 @@ pub(crate) fn run(args: &InitArgs, ui: &Ui) -> Result<Exit> {
         }
         None => None,
     };
-    let repository = Repository::init(store, description).inspect_err(|_| {
-        if let Some(path) = &identity_file {
+    let repository = Repository::init(store, description).inspect_err(|error| {
+        let Some(path) = &identity_file else { return };
+        if matches!(error, snapshot::Error::AlreadyRepository { .. }) {
             // It was just made, and opens nothing.
             let _ = std::fs::remove_file(path);
+        } else {
+            // The repository may be there all the same: an answer was lost, a sync failed.
+            ui.warning(format!(
+                "the recovery identity was written to {}; keep it until you know \
+                 that there is no repository",
+                path.display()
+            ));
         }
     })?;
     let report = InitReport {
@@ -165,5 +173,7 @@ pub(crate) fn write_identity(
         .mode(0o600)
         .open(path)
         .with_context(context)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(context)
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(context)?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).with_context(context)
 }

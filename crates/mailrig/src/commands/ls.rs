@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use snapshot::contents::{self, FolderRow, MailboxRow, MessageRow};
+use snapshot::contents::{self, FolderRow, MailboxRow, MessageRow, Unreadable};
 use snapshot::manifest;
 
 use crate::cli::{IdentityArgs, S3Args};
@@ -37,6 +37,9 @@ struct LsReport {
     snapshot: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     mailboxes: Option<Vec<MailboxRow>>,
+    /// Mailboxes that could not be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<Unreadable>,
     #[serde(skip_serializing_if = "Option::is_none")]
     folders: Option<Vec<FolderRow>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,13 +52,23 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> Result<Exit> {
     let manifest = manifest::select(repository.store(), &rest[0], None)?;
     let identity = identity(&args.identity, &repository)?;
     let identity = identity.as_ref();
-    let mut report =
-        LsReport { snapshot: manifest.id.clone(), mailboxes: None, folders: None, messages: None };
+    let mut report = LsReport {
+        snapshot: manifest.id.clone(),
+        mailboxes: None,
+        unreadable: Vec::new(),
+        folders: None,
+        messages: None,
+    };
     let text = match (&args.mailbox, &args.folder) {
         (None, None) => {
-            let rows = contents::mailboxes(&repository, &manifest, identity)?;
-            let text = mailboxes(&rows);
+            let (rows, unreadable) = contents::mailboxes(&repository, &manifest, identity)?;
+            let mut text = String::new();
+            for mailbox in &unreadable {
+                text.push_str(&format!("unreadable {}: {}\n", mailbox.id, mailbox.reason));
+            }
+            text.push_str(&mailboxes(&rows));
             report.mailboxes = Some(rows);
+            report.unreadable = unreadable;
             text
         }
         (Some(name), None) => {
@@ -75,7 +88,7 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> Result<Exit> {
         (None, Some(_)) => return Err(UsageError("--folder needs --mailbox".into()).into()),
     };
     ui.result("ls", &report, || text)?;
-    Ok(Exit::Done)
+    Ok(if report.unreadable.is_empty() { Exit::Done } else { Exit::Incomplete })
 }
 
 fn mailboxes(rows: &[MailboxRow]) -> String {

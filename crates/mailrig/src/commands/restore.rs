@@ -63,7 +63,7 @@ pub(crate) fn run(args: RestoreArgs, ui: &Ui) -> Result<Exit> {
     let manifest = manifest::select(repository.store(), &rest[0], args.at)?;
     let identity = identity(&args.identity, &repository)?;
     let options = Options {
-        to: args.to,
+        to: std::path::absolute(&args.to)?,
         mailbox: args.mailbox,
         folder: args.folder,
         dry_run: args.dry_run,

@@ -127,6 +127,8 @@ fn show(row: &Row) -> String {
         ("unstable folders", count(ledger.unstable_folders)),
         ("expunged during run", count(ledger.expunged_during_run)),
         ("duplicate names", count(ledger.duplicate_names)),
+        ("links not followed", count(ledger.not_followed)),
+        ("mailboxes missing", count(ledger.mailboxes_missing)),
     ];
     let mut text: String =
         lines.iter().map(|(label, value)| format!("{label:<20} {value}\n")).collect();

@@ -66,14 +66,23 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
             for id in manifest::ids(repository.store())? {
                 match Manifest::read(repository.store(), &id) {
                     Ok(manifest) => manifests.push(manifest),
-                    Err(e) if e.is_local_to_object() => problems.push(Problem {
-                        object: snapshot::layout::snapshot_key(&id),
-                        reason: e.to_string(),
-                    }),
+                    Err(e)
+                        if e.is_local_to_object()
+                            || matches!(e, snapshot::Error::TooNew { .. }) =>
+                    {
+                        problems.push(Problem {
+                            object: snapshot::layout::snapshot_key(&id),
+                            reason: e.to_string(),
+                        })
+                    }
                     Err(e) => return Err(e.into()),
                 }
             }
         }
+    }
+    if manifests.is_empty() && problems.is_empty() {
+        let reason = "the repository has no snapshot: there is nothing that could be restored";
+        return Err(snapshot::Error::Selection(reason.into()).into());
     }
     let level = match args.level {
         LevelArg::Listed => Level::Listed,

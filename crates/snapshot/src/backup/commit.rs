@@ -30,15 +30,19 @@ pub(crate) fn run(
 ) -> Result<Committed> {
     let mut committed = Committed::default();
     let mut group = Vec::new();
+    let mut group_bytes = 0;
     for outcome in outcomes {
         let outcome = outcome?;
-        if outcome.body.is_some() {
-            group.push(outcome);
-        } else {
-            committed.add(context, outcome);
+        match &outcome.body {
+            Some(body) => {
+                group_bytes += body.size_bytes;
+                group.push(outcome);
+            }
+            None => committed.add(context, outcome),
         }
-        if group.len() >= GROUP_MAX {
+        if group.len() >= GROUP_MAX || group_bytes >= GROUP_BYTES {
             commit(context, &mut group, &mut committed)?;
+            group_bytes = 0;
         }
     }
     commit(context, &mut group, &mut committed)?;
@@ -96,5 +100,8 @@ impl Committed {
     }
 }
 
-/// How many mailboxes become durable together.
+/// How many mailboxes become durable together, at most.
 const GROUP_MAX: usize = 256;
+
+/// Bytes of catalogs that wait for it in memory.
+const GROUP_BYTES: u64 = 16 << 20;

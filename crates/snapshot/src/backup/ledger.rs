@@ -13,8 +13,12 @@ pub enum Incident {
     DuplicateName,
     /// Listed, then gone when it was to be read.
     ExpungedDuringRun,
+    /// One of most mailboxes of the store that are gone at once.
+    MailboxMissing,
     /// In `new` or `cur`, and no regular file.
     NotAMessage,
+    /// A link to mail outside the store.
+    NotFollowed,
     /// Could not be read.
     Unreadable,
     /// A folder that kept changing while it was listed.
@@ -57,12 +61,16 @@ impl Ledger {
             not_messages,
             unstable_folders,
             duplicate_names,
+            not_followed,
+            mailboxes_missing,
         } = other.counts;
         self.counts.expunged_during_run += expunged_during_run;
         self.counts.unreadable += unreadable;
         self.counts.not_messages += not_messages;
         self.counts.unstable_folders += unstable_folders;
         self.counts.duplicate_names += duplicate_names;
+        self.counts.not_followed += not_followed;
+        self.counts.mailboxes_missing += mailboxes_missing;
         other.entries.into_iter().for_each(|entry| self.name(entry));
     }
 
@@ -76,6 +84,8 @@ impl Ledger {
         match incident {
             Incident::DuplicateName => &mut self.counts.duplicate_names,
             Incident::ExpungedDuringRun => &mut self.counts.expunged_during_run,
+            Incident::MailboxMissing => &mut self.counts.mailboxes_missing,
+            Incident::NotFollowed => &mut self.counts.not_followed,
             Incident::NotAMessage => &mut self.counts.not_messages,
             Incident::Unreadable => &mut self.counts.unreadable,
             Incident::UnstableFolder => &mut self.counts.unstable_folders,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use maildir::{Folder, FolderPrint, KeptFile, KeptKind, Lister, Listing, Tree};
+use maildir::{Folder, FolderPrint, KeptFile, KeptKind, Listing, Opener, Tree};
 
 use super::Trust;
 use super::chain;
@@ -65,9 +65,9 @@ pub(crate) struct Work {
 }
 
 /// Backs one mailbox up.
-pub(crate) fn backup(context: &Context<'_>, job: &Job, lister: &mut Lister) -> Result<Outcome> {
+pub(crate) fn backup(context: &Context<'_>, job: &Job, opener: &mut Opener) -> Result<Outcome> {
     let known = context.state.mailbox(&job.known.id);
-    let mut run = Run::new(context, job, known.unwrap_or_default(), lister);
+    let mut run = Run::new(context, job, known.unwrap_or_default(), opener);
     let root = context.root.join(&job.path);
     let tree = match maildir::read_tree(&root) {
         Ok(tree) => tree,
@@ -102,7 +102,7 @@ impl<'run, 'env> Run<'run, 'env> {
         context: &'run Context<'env>,
         job: &'run Job,
         old: MailboxState,
-        lister: &'run mut Lister,
+        opener: &'run mut Opener,
     ) -> Self {
         let next = MailboxState {
             catalog: None,
@@ -113,7 +113,7 @@ impl<'run, 'env> Run<'run, 'env> {
             files: BTreeMap::new(),
         };
         let outcome = Outcome { id: job.known.id.clone(), ..Outcome::default() };
-        Self { context, job, reader: Reader::new(lister), old, next, outcome }
+        Self { context, job, reader: Reader::new(opener), old, next, outcome }
     }
 
     /// The mailbox cannot be read: what an earlier snapshot had is kept.
@@ -253,8 +253,13 @@ impl<'run, 'env> Run<'run, 'env> {
         }
         let known_messages = known.and_then(FolderState::messages).unwrap_or_default();
         let decisions = decide(&known_messages, &listing, trust);
-        let mut messages =
-            self.messages(folder, &path, &listing, &decisions, packer).map_err(FolderError::Run)?;
+        let before = self.outcome.ledger.counts;
+        let mut messages = self
+            .messages(folder, &path, &listing, &decisions, &known_messages, packer)
+            .map_err(FolderError::Run)?;
+        // What is wrong today must be looked at again tomorrow: mending it may not touch the folder.
+        let is_clean = self.outcome.ledger.counts.unreadable == before.unreadable
+            && self.outcome.ledger.counts.not_messages == before.not_messages;
         drop_doubles(&mut messages);
         let doubled = messages.iter().filter(|message| message.is_duplicate);
         for message in doubled.copied().collect::<Vec<_>>() {
@@ -267,7 +272,7 @@ impl<'run, 'env> Run<'run, 'env> {
             .count();
         let gone = known_messages.len().saturating_sub(kept) as u64;
         self.outcome.work.messages_gone += gone;
-        next.set_print(listing.is_settled.then_some(listing.print));
+        next.set_print((listing.is_settled && is_clean).then_some(listing.print));
         next.set_messages(&messages);
         Ok(next)
     }
@@ -278,6 +283,7 @@ impl<'run, 'env> Run<'run, 'env> {
         path: &Path,
         listing: &'b Listing,
         decisions: &[Decision<'b>],
+        known: &[MessageState<'b>],
         packer: &mut Packer<'_, 'env>,
     ) -> Result<Vec<MessageState<'b>>> {
         let mut messages = Vec::with_capacity(decisions.len());
@@ -324,6 +330,12 @@ impl<'run, 'env> Run<'run, 'env> {
                 }
                 Content::Unreadable(reason) => {
                     self.note(Incident::Unreadable, &inside(), name, Some(reason));
+                    // An earlier run could read it: that is better than nothing.
+                    let base = maildir::base_name(name);
+                    if let Ok(at) = known.binary_search_by(|message| message.base().cmp(base)) {
+                        let is_new = entry.subdir == maildir::Subdir::New;
+                        messages.push(MessageState { name, is_new, ino: 0, ..known[at] });
+                    }
                 }
             }
         }
@@ -353,6 +365,7 @@ impl<'run, 'env> Run<'run, 'env> {
                 next.target = Some(target.clone());
                 // A link's own time means nothing to a mail server, and is in no catalog.
                 next.mtime_ns = 0;
+                self.note_link(&file.path);
                 self.next.files.insert(key, next);
                 return Ok(());
             }
@@ -389,6 +402,16 @@ impl<'run, 'env> Run<'run, 'env> {
             }
         }
         Ok(())
+    }
+
+    /// A link is kept as one. If it leads to mail outside the store, that mail is not backed up.
+    fn note_link(&mut self, inside: &Path) {
+        let path = self.context.root.join(&self.job.path).join(inside);
+        let leads_out =
+            path.canonicalize().is_ok_and(|target| !target.starts_with(self.context.root));
+        if leads_out && maildir::leads_to_mail(&path) {
+            self.note(Incident::NotFollowed, inside, b"", None);
+        }
     }
 
     fn write_catalog(mut self, seal: &crate::crypt::Seal, changes: &Lines) -> Result<Outcome> {

@@ -13,10 +13,9 @@ mod mailbox;
 mod packer;
 mod read;
 mod rebuild;
+mod selection;
 mod uploads;
 
-use std::collections::BTreeSet;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,9 +24,8 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use maildir::{Discovery, Lister, MailboxDir};
+use maildir::{Discovery, MailboxDir, Opener};
 use serde::Serialize;
-use wildmatch::WildMatch;
 
 use self::commit::Committed;
 use self::context::{Context, Levels};
@@ -35,11 +33,12 @@ pub use self::diff::Trust;
 pub use self::ledger::{Incident, Ledger, LedgerEntry, NAMED_MAX};
 use self::mailbox::{Job, Outcome};
 pub(crate) use self::rebuild::INDEX_BYTES;
+use self::selection::Selection;
 use self::uploads::Uploads;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::layout::{snapshot_key, timed_id};
-use crate::manifest::{self, CatalogRef, LedgerCounts, Manifest, Totals};
+use crate::manifest::{self, LedgerCounts, Manifest, Totals};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::state::{KnownMailbox, Mailboxes, State, mailbox_path_key};
@@ -153,6 +152,7 @@ pub fn run(
         return Err(Error::NoMailbox { path: root.to_owned() });
     }
     let mut notices = Vec::new();
+    let options = &resume(repository, state, options, &mut notices)?;
     let mut known = match state.mailboxes() {
         Some(known) => known,
         None => rebuild::run(repository, state, root, identity, options, &mut notices)?,
@@ -166,19 +166,16 @@ pub fn run(
         }
     }
     let before = known.len();
-    let (jobs, unselected) = select(&found, options);
-    if jobs.is_empty() {
-        let globs = options.mailboxes.join(", ");
-        return Err(Error::Selection(format!("no mailbox is called {globs}")));
-    }
+    let selection = Selection::new(state, &known, &found, root, options)?;
+    selection.notices(&mut notices);
+    let jobs = selection.jobs.clone();
     let jobs = introduce(repository, state, jobs, &mut known, options)?;
     Progress::add(&progress.units, jobs.len() as u64);
     let new = known.len().saturating_sub(before) as u64;
     let mut done = work(repository, state, root, &jobs, options, progress)?;
     note_store(root, &found, &mut done.ledger, &mut notices);
-    let carried = carry(state, &known, &unselected, &found, root, &mut done);
-    let gone = forget_gone(state, &mut known, &found, root, options)?;
-
+    let carried = selection.carry(state, &known, &mut done);
+    let gone = selection.gone.len() as u64;
     let time = options.time;
     let id = timed_id(time);
     let counts = MailboxCounts {
@@ -205,6 +202,8 @@ pub fn run(
         progress.check()?;
         Progress::add(&progress.stored_bytes, body.size_bytes);
         repository.store().put_durably(&key, body)?;
+        state.set_last_run(&id, time)?;
+        selection.forget_gone(state, &mut known)?;
     }
     Ok(Report {
         snapshot: (!options.dry_run).then_some(id),
@@ -227,15 +226,32 @@ pub fn run(
     })
 }
 
-fn select<'f>(
-    found: &'f Discovery,
+/// Options for a run after the last one: its snapshot must sort after that one's, and if the
+/// repository has lost that one, nothing that the state says of it can be relied on.
+fn resume(
+    repository: &Repository,
+    state: &State,
     options: &Options,
-) -> (Vec<&'f MailboxDir>, Vec<&'f MailboxDir>) {
-    let globs: Vec<WildMatch> = options.mailboxes.iter().map(|glob| WildMatch::new(glob)).collect();
-    found.mailboxes.iter().partition(|mailbox| {
-        let name = String::from_utf8_lossy(&mailbox.name);
-        globs.is_empty() || globs.iter().any(|glob| glob.matches(&name))
-    })
+    notices: &mut Vec<String>,
+) -> Result<Options> {
+    let mut options = options.clone();
+    let Some((last, last_time)) = state.last_run() else { return Ok(options) };
+    if last_time >= options.time {
+        notices.push(format!("the clock was ahead when snapshot {last} was made"));
+        options.time = last_time + Duration::from_millis(1);
+    }
+    match repository.store().size(&snapshot_key(&last)) {
+        Ok(_) => {}
+        Err(e) if e.is_not_found() => {
+            notices.push(format!(
+                "snapshot {last}, the last one of this host, is not in the repository any more: \
+                 what it had is looked for and stored again where it is missing"
+            ));
+            options.rebase = true;
+        }
+        Err(e) => return Err(e.into()),
+    }
+    Ok(options)
 }
 
 /// Gives every mailbox that is seen for the first time an id and a key. Both are durable, here and
@@ -300,7 +316,7 @@ fn work(
         state,
         options,
         progress,
-        uploads: Arc::new(Uploads::new()),
+        uploads: Arc::new(Uploads::new(progress)),
         root,
         levels: Levels::default(),
     };
@@ -320,7 +336,10 @@ fn work(
         }
         drop(outcomes);
         context.uploads.close();
-        done
+        match (done, context.uploads.failure()) {
+            (Err(Error::Cancelled), Some(failure)) => Err(failure),
+            (done, _) => done,
+        }
     })
 }
 
@@ -330,10 +349,10 @@ fn worker(
     next: &AtomicUsize,
     sender: &SyncSender<Result<Outcome>>,
 ) {
-    let mut lister = Lister::default();
+    let mut opener = Opener::default();
     while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
         let outcome =
-            context.progress.check().and_then(|()| mailbox::backup(context, job, &mut lister));
+            context.progress.check().and_then(|()| mailbox::backup(context, job, &mut opener));
         let has_failed = outcome.is_err();
         if sender.send(outcome).is_err() || has_failed {
             return;
@@ -349,67 +368,15 @@ fn note_store(root: &Path, found: &Discovery, ledger: &mut Ledger, notices: &mut
         ledger.note(Incident::Unreadable, path, Some(error.source.to_string()));
     }
     for link in &found.links {
-        notices.push(format!("{} is a link and was not followed", link.display()));
-    }
-}
-
-/// Takes the mailboxes that were not selected over from the last run.
-fn carry(
-    state: &State,
-    known: &Mailboxes,
-    unselected: &[&MailboxDir],
-    found: &Discovery,
-    root: &Path,
-    done: &mut Committed,
-) -> u64 {
-    let unreadable = known.iter().filter(|(path, _)| is_unreadable(path, found, root));
-    let unselected = unselected
-        .iter()
-        .filter_map(|mailbox| known.get_key_value(&mailbox_path_key(&mailbox.path)));
-    for (_, mailbox) in unselected.chain(unreadable) {
-        let Some(state) = state.mailbox(&mailbox.id) else { continue };
-        let Some(link) = state.catalog else { continue };
-        let carried = CatalogRef { catalog: link.id, reference: link.reference, carried: true };
-        if done.catalogs.insert(mailbox.id.clone(), carried).is_none() {
-            done.totals.mailboxes += 1;
-            done.totals.messages += state.folders.values().map(|f| f.messages).sum::<u64>();
-            done.totals.bytes += state.folders.values().map(|f| f.bytes).sum::<u64>();
+        if maildir::leads_to_mail(&root.join(link)) || root.join(link).join("Maildir").is_dir() {
+            ledger.note(Incident::NotFollowed, link.to_string_lossy().into_owned(), None);
+        } else {
+            notices.push(format!(
+                "{} is a link out of the store and was not followed",
+                link.display()
+            ));
         }
     }
-    done.catalogs.values().filter(|catalog| catalog.carried).count() as u64
-}
-
-/// Whether a known mailbox lies in a part of the store that could not be read.
-fn is_unreadable(path: &str, found: &Discovery, root: &Path) -> bool {
-    let Some(path) = crate::layout::decode_name(path) else { return false };
-    let path = root.join(std::ffi::OsStr::from_bytes(&path));
-    // A mailbox that cannot be entered is not recognised, and then walked into in vain.
-    let is_behind =
-        |error: &maildir::Error| path.starts_with(&error.path) || error.path.starts_with(&path);
-    found.unreadable.iter().any(is_behind)
-}
-
-/// Forgets mailboxes that are no longer in the store, and counts them.
-fn forget_gone(
-    state: &State,
-    known: &mut Mailboxes,
-    found: &Discovery,
-    root: &Path,
-    options: &Options,
-) -> Result<u64> {
-    let present: BTreeSet<String> =
-        found.mailboxes.iter().map(|mailbox| mailbox_path_key(&mailbox.path)).collect();
-    let before = known.len();
-    let forgotten: Vec<KnownMailbox> = known
-        .extract_if(.., |path, _| !present.contains(path) && !is_unreadable(path, found, root))
-        .map(|(_, mailbox)| mailbox)
-        .collect();
-    let gone = before - known.len();
-    if gone > 0 && !options.dry_run {
-        state.set_mailboxes(known)?;
-        forgotten.iter().for_each(|mailbox| state.forget_mailbox(&mailbox.id));
-    }
-    Ok(gone as u64)
 }
 
 /// No upload of a run that is alive takes so long.

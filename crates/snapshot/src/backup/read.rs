@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
-use maildir::{Attributes, Lister, Listing, OpenMessage, Opened, Subdir};
+use maildir::{Attributes, Listing, OpenMessage, Opened, Opener, Subdir};
 use sha2::{Digest, Sha256};
 
 use super::packer::{Packer, Place};
@@ -61,18 +61,18 @@ impl Stored {
 
 /// Buffers that are kept from one message to the next.
 pub(crate) struct Reader<'run> {
-    lister: &'run mut Lister,
+    opener: &'run mut Opener,
     headers: HeaderReader,
     buffer: Vec<u8>,
 }
 
 impl<'run> Reader<'run> {
-    pub(crate) fn new(lister: &'run mut Lister) -> Self {
-        Self { lister, headers: HeaderReader::default(), buffer: Vec::new() }
+    pub(crate) fn new(opener: &'run mut Opener) -> Self {
+        Self { opener, headers: HeaderReader::default(), buffer: Vec::new() }
     }
 
     pub(crate) fn list(&mut self, folder: &Path) -> maildir::Result<Listing> {
-        self.lister.list(folder)
+        self.opener.list(folder)
     }
 
     /// The known message with what stat says now, if it still is the same file.
@@ -81,7 +81,7 @@ impl<'run> Reader<'run> {
         folder: &Path,
         known: &MessageState<'b>,
     ) -> Option<MessageState<'b>> {
-        let opened = maildir::open_message(folder, known.subdir(), known.name, self.lister).ok()?;
+        let opened = self.opener.open(folder, known.subdir(), known.name).ok()?;
         let Opened::Message(OpenMessage { ino, size_bytes, mtime_ns, attributes, .. }) = opened
         else {
             return None;
@@ -97,7 +97,7 @@ impl<'run> Reader<'run> {
         source: &Source<'_>,
         packer: &mut Packer<'_, '_>,
     ) -> Result<Content> {
-        let opened = maildir::open_message(source.folder, source.subdir, source.name, self.lister);
+        let opened = self.opener.open(source.folder, source.subdir, source.name);
         match opened {
             Ok(Opened::Message(message)) => self.store(message, packer, true),
             Ok(Opened::Gone) => Ok(Content::Gone),

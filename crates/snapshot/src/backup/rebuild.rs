@@ -58,6 +58,9 @@ pub(crate) fn run(
             Err(e) => return Err(e),
         }
     }
+    if !options.dry_run {
+        state.set_mailboxes(&mailboxes)?;
+    }
     notices.push(format!(
         "this host's state was lost and has been rebuilt from snapshot {}",
         manifest.id

@@ -7,9 +7,12 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::Scope;
 
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 /// A queue of jobs and the threads that do them.
 pub(crate) struct Uploads<'env> {
+    progress: &'env Progress,
+    failure: Mutex<Option<Error>>,
     state: Mutex<State<'env>>,
     changed: Condvar,
 }
@@ -39,8 +42,14 @@ impl Ticket {
 }
 
 impl<'env> Uploads<'env> {
-    pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State::default()), changed: Condvar::new() }
+    pub(crate) fn new(progress: &'env Progress) -> Self {
+        let state = Mutex::new(State::default());
+        Self { progress, failure: Mutex::new(None), state, changed: Condvar::new() }
+    }
+
+    /// The first failure of a job, which is why all others were cancelled.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.failure.lock().expect("no holder panics").take()
     }
 
     /// Starts the threads. They end after [`Uploads::close`].
@@ -81,6 +90,13 @@ impl<'env> Uploads<'env> {
         self.changed.notify_all();
     }
 
+    /// Stops the run at once: reading a whole store for a repository that is full helps nobody.
+    fn fail(&self, error: Error) -> Error {
+        self.failure.lock().expect("no holder panics").get_or_insert(error);
+        self.progress.stop();
+        Error::Cancelled
+    }
+
     fn run(&self) {
         loop {
             let mut state = self.state.lock().expect("no holder panics");
@@ -95,7 +111,7 @@ impl<'env> Uploads<'env> {
             };
             drop(state);
             // Nobody may be waiting any more: then another failure is on its way up already.
-            let _ = job.done.send((job.work)());
+            let _ = job.done.send((job.work)().map_err(|e| self.fail(e)));
             self.state.lock().expect("no holder panics").bytes_in_flight -= job.bytes;
             self.changed.notify_all();
         }

@@ -18,6 +18,7 @@ use self::plan::{MailboxPlan, PackPlan, safe_path};
 use self::unpack::Written;
 use self::write::Partial;
 use crate::catalog;
+use crate::contents;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
@@ -183,19 +184,8 @@ impl<'r> Run<'r> {
         let Some(wanted) = &self.options.mailbox else {
             return Ok(ids.iter().map(|id| id.as_str()).collect());
         };
-        for id in ids {
-            self.progress.check()?;
-            match self.repository.open_mailbox(id, self.identity) {
-                Ok(mailbox) if mailbox.display_name() == *wanted => return Ok(vec![id.as_str()]),
-                Ok(_) => {}
-                Err(Error::WrongIdentity { object }) => {
-                    return Err(Error::WrongIdentity { object });
-                }
-                Err(e) if e.is_local_to_object() => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Err(Error::Selection(format!("snapshot {} has no mailbox `{wanted}`", self.manifest.id)))
+        let found = contents::find(self.repository, self.manifest, self.identity, wanted)?;
+        Ok(ids.iter().filter(|id| ***id == found.id).map(|id| id.as_str()).collect())
     }
 
     fn work(&self, queue: &Queue<'r>, report: &Mutex<Report>) -> Result<()> {
@@ -251,22 +241,37 @@ impl<'r> Run<'r> {
             self.problem(report, &name, contents.messages, "its path leaves the target".into());
             return Ok(());
         };
-        for (what, reason) in &plan.refused {
-            self.problem(report, &name, 1, format!("{what}: {reason}"));
+        for refused in &plan.refused {
+            let reason = format!("{}: {}", refused.what, refused.reason);
+            self.problem(report, &name, refused.messages, reason);
         }
         let target = self.options.to.join(&path);
         if !is_free(&target).map_err(|e| Error::io("look at", &target, e))? {
-            return Err(Error::TargetExists { path: target });
+            let occupied = Error::TargetExists { path: target };
+            if self.manifest.mailboxes.len() == 1 || self.options.mailbox.is_some() {
+                return Err(occupied);
+            }
+            // A restore that is run again finds what the first one finished.
+            self.problem(report, &name, contents.messages, format!("{occupied}; left as it is"));
+            Progress::add(&self.progress.units_done, 1);
+            return Ok(());
         }
         if self.options.dry_run {
             self.restored(report, &name, &path, plan.messages, plan.bytes);
             return Ok(());
         }
-        let failed = |e| Error::io("restore to", &target, e);
-        let partial =
-            Partial::create(&self.options.to, &path, plan.dirs.first().map(|dir| &dir.owner))
-                .map_err(failed)?;
-        partial.make_dirs(&plan.dirs).map_err(failed)?;
+        let owner = plan.dirs.first().map(|dir| &dir.owner);
+        let made = Partial::create(&self.options.to, &path, owner)
+            .and_then(|partial| partial.make_dirs(&plan.dirs).map(|()| partial));
+        let partial = match made {
+            Ok(partial) => partial,
+            Err(e) if is_odd_name(&e) => {
+                let reason = Error::io("restore to", &target, e);
+                self.problem(report, &name, plan.messages, with_cause(&reason));
+                return Ok(());
+            }
+            Err(e) => return Err(Error::io("restore to", &target, e)),
+        };
         let packs = std::mem::take(&mut plan.packs);
         let work = Arc::new(Work {
             mailbox,
@@ -299,7 +304,7 @@ impl<'r> Run<'r> {
 
     fn pack(&self, work: &Work, pack: PackPlan, report: &Mutex<Report>) -> Result<()> {
         let mut written = Written::default();
-        let result = self.unpack(work, &pack, &mut written);
+        let result = self.unpack(work, &pack, &mut written, report);
         match result {
             Ok(()) => {}
             Err(e) if e.is_local_to_object() => {
@@ -361,6 +366,19 @@ impl<'r> Run<'r> {
         if report.problems.len() < PROBLEMS_MAX {
             report.problems.push(Problem { mailbox, messages, reason });
         }
+    }
+}
+
+/// Whether one mailbox or message cannot have the name it asks for, which says nothing of others.
+fn is_odd_name(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, InvalidFilename, InvalidInput, NotADirectory};
+    matches!(error.kind(), AlreadyExists | InvalidFilename | InvalidInput | NotADirectory)
+}
+
+fn with_cause(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 

@@ -20,11 +20,19 @@ pub(crate) struct MailboxPlan {
     /// Links; made last, so that nothing is written through one.
     pub(crate) links: Vec<Link>,
     /// What cannot be restored, with the reason.
-    pub(crate) refused: Vec<(String, String)>,
+    pub(crate) refused: Vec<Refused>,
     /// Number of messages.
     pub(crate) messages: u64,
     /// Bytes of messages.
     pub(crate) bytes: u64,
+}
+
+/// Something that a hostile or damaged catalog asks for.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) what: String,
+    pub(crate) reason: String,
+    pub(crate) messages: u64,
 }
 
 /// A directory to make.
@@ -137,7 +145,17 @@ pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>
                 raw,
                 members,
             }),
-            None => plan.refuse(&format!("pack {number}"), "the catalog does not name it"),
+            None => {
+                let messages = members.values().flatten().filter(|target| target.is_message);
+                let (count, bytes) = messages.fold((0, 0), |(n, bytes), t| (n + 1, bytes + t.size));
+                plan.messages -= count;
+                plan.bytes -= bytes;
+                plan.refused.push(Refused {
+                    what: format!("pack {number}"),
+                    reason: "the catalog does not name it".into(),
+                    messages: count,
+                });
+            }
         }
     }
     plan
@@ -145,7 +163,8 @@ pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>
 
 impl MailboxPlan {
     fn refuse(&mut self, what: &str, reason: &str) {
-        self.refused.push((what.to_owned(), reason.to_owned()));
+        let (what, reason) = (what.to_owned(), reason.to_owned());
+        self.refused.push(Refused { what, reason, messages: 1 });
     }
 }
 

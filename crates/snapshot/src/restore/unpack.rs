@@ -4,19 +4,26 @@
 use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use super::plan::{PackPlan, Target};
 use super::write::Partial;
-use super::{Run, Work};
+use super::{Report, Run, Work, is_odd_name, with_cause};
 use crate::error::{Error, Result};
 use crate::object::CheckedReader;
 use crate::progress::Progress;
 
 impl Run<'_> {
     /// Unpacks `pack`; `written` tells what was written, also when it fails.
-    pub(super) fn unpack(&self, work: &Work, pack: &PackPlan, written: &mut Written) -> Result<()> {
+    pub(super) fn unpack(
+        &self,
+        work: &Work,
+        pack: &PackPlan,
+        written: &mut Written,
+        report: &Mutex<Report>,
+    ) -> Result<()> {
         let mut object = pack.reference.stream(self.repository.store(), &pack.key);
-        let done = self.members(work, pack, &mut object, written);
+        let done = self.members(work, pack, &mut object, written, report);
         match object.failure() {
             Some(failure) => Err(failure),
             None => done,
@@ -29,6 +36,7 @@ impl Run<'_> {
         pack: &PackPlan,
         object: &mut CheckedReader<'_>,
         written: &mut Written,
+        report: &Mutex<Report>,
     ) -> Result<()> {
         let damaged = |reason: String| Error::damaged(&pack.key, reason);
         let unsealed =
@@ -51,7 +59,7 @@ impl Run<'_> {
             if targets.iter().any(|target| target.size != size) {
                 return Err(damaged(format!("has another size at member {member}")));
             }
-            self.member(work, pack, member, &mut entry, targets, &mut buffer, written)?;
+            self.member(work, pack, member, &mut entry, targets, &mut buffer, written, report)?;
             left -= 1;
             if left == 0 {
                 break;
@@ -75,6 +83,7 @@ impl Run<'_> {
         targets: &[Target],
         buffer: &mut Vec<u8>,
         written: &mut Written,
+        report: &Mutex<Report>,
     ) -> Result<()> {
         let damaged = |e: io::Error| Error::damaged(&pack.key, e);
         let size = targets.first().map_or(0, |target| target.size);
@@ -100,7 +109,19 @@ impl Run<'_> {
                     done.map(|file| large = Some(file))
                 }
             };
-            done.map_err(|e| Error::io("write", &path(), e))?;
+            match done {
+                Ok(()) => {}
+                Err(e) if is_odd_name(&e) => {
+                    let reason = with_cause(&Error::io("write", &path(), e));
+                    let messages = u64::from(target.is_message);
+                    self.problem(report, &work.mailbox.display_name(), messages, reason);
+                    let mut missing = work.missing.lock().expect("no holder panics");
+                    missing.0 += messages;
+                    missing.1 += messages * target.size;
+                    continue;
+                }
+                Err(e) => return Err(Error::io("write", &path(), e)),
+            }
             written.targets.push((member, index));
             if target.is_message {
                 Progress::add(&self.progress.messages, 1);

@@ -43,9 +43,9 @@ impl Partial {
             parent = make_dirs(parent.as_fd(), above, owner.filter(|_| may_chown))?;
         }
         let name = PathBuf::from(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
-        let mut partial = name.clone().into_os_string();
-        partial.push(PARTIAL);
-        let partial = PathBuf::from(partial);
+        // Short, so that a long name has room; always the same, so that a second try finds it.
+        let sum = crate::hash::sha256(name.as_os_str().as_bytes());
+        let partial = PathBuf::from(format!("{PARTIAL}{}", crate::hash::hex(&sum[..8])));
         let left_behind = base.join(path).with_file_name(&partial);
         match std::fs::remove_dir_all(&left_behind) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -172,8 +172,9 @@ fn ids(owner: &Owner) -> (Option<Uid>, Option<Gid>) {
     (Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))
 }
 
+/// No set-uid and the like from a repository: a mail store has no use for them, an attacker has.
 fn mode(owner: &Owner) -> Mode {
-    Mode::from_raw_mode(owner.mode_bits())
+    Mode::from_raw_mode(owner.mode_bits() & 0o777)
 }
 
 /// Opens `path` below `base`, making what is missing and giving it to `owner`; a link on the way is
@@ -217,8 +218,8 @@ pub(crate) fn sync(to: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(dir)?)
 }
 
-/// Ends the name of a folder that is not whole yet.
-pub(crate) const PARTIAL: &str = ".mailrig-partial";
+/// Begins the name of a folder that is not whole yet.
+const PARTIAL: &str = ".mailrig-partial-";
 
 /// For folders above a mailbox, which no snapshot describes: other mailboxes may lie there too.
 const SHARED: Mode = Mode::from_bits_retain(0o755);

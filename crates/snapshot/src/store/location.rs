@@ -43,6 +43,11 @@ impl FromStr for Location {
             }
             return Ok(Self::Local(rest.into()));
         }
+        if ["s3:", "file:"].iter().any(|scheme| text.starts_with(scheme)) {
+            return Err(wrong(
+                "it takes two slashes after the colon; write ./s3:… for such a folder",
+            ));
+        }
         if text.contains("://") {
             return Err(wrong("known schemes are s3:// and file://"));
         }

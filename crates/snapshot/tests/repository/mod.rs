@@ -2,6 +2,7 @@
 //! are damaged on purpose.
 
 mod crash;
+mod incidents;
 mod nights;
 mod power;
 mod property;
