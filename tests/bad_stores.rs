@@ -170,10 +170,16 @@ fn links_out_of_the_store_are_kept_and_not_followed() {
     symlink("sieve/none.sieve", mailbox.path(".dovecot.sieve")).unwrap();
     let before = Tree::read(&env.path("store"));
     symlink(elsewhere.join("shared"), env.path("store/example.org/eve")).unwrap();
-    let report = env.backup(&["--json"]).expect(0).json();
+    // Links that stay inside the store, or lead to no mail, are nobody's loss.
+    symlink("alice", env.path("store/example.org/alias")).unwrap();
+    symlink(env.path("to"), env.path("store/example.org/nothing")).unwrap();
+    let report = env.backup(&["--json"]).expect(3).json();
     assert_eq!(report["totals"]["messages"], 2);
-    let notices = json!(["example.org/eve is a link and was not followed"]);
-    assert_eq!(report["notices"], notices);
+    let expected = json!([
+        { "incident": "not_followed", "path": "example.org/alice/Maildir/.Shared" },
+        { "incident": "not_followed", "path": "example.org/eve" },
+    ]);
+    assert_eq!(report["incidents"], expected);
     env.restore("latest", "to").expect(0);
     before.assert_restored(&env.path("to"));
     assert_eq!(Tree::read(&elsewhere).files(), 3);

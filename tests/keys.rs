@@ -134,7 +134,10 @@ fn a_newer_snapshot_is_refused_and_older_ones_are_read() {
     env.restore(first, "first").expect(0);
     let list = env.run(&["snapshots", env.repo(), "--json"]).expect(3).json();
     assert_eq!(list["damaged"][0]["reason"], sentence);
-    env.run(&["verify", env.repo()]).expect_error(1, &sentence, "use a newer mailrig");
+    // What this mailrig cannot read is no reason not to look at the rest.
+    let report = env.run(&["verify", env.repo(), "--json"]).expect(4).json();
+    assert_eq!(report["problems"][0]["reason"], sentence);
+    assert_eq!((&report["mailboxes"], &report["snapshots"][0]), (&2.into(), &first.into()));
 }
 
 #[test]
@@ -153,6 +156,12 @@ fn nothing_that_exists_is_overwritten() {
     let output = env.restore("latest", "to").expect(1);
     let hint = "exists and is not empty\nhint: restore into an empty folder\n";
     assert!(output.stderr.ends_with(hint), "{output}");
+    // A restore that was interrupted goes on with what is not there yet, and says what was.
+    fs::remove_dir_all(env.path("to/example.org/bob")).unwrap();
+    let output = env.restore("latest", "to").expect(3);
+    assert!(output.stdout.contains("Restored 1 mailbox "), "{output}");
+    assert!(output.stdout.contains("exists and is not empty; left as it is"), "{output}");
+    assert!(env.path("to/example.org/bob/Maildir/cur").is_dir());
     let sentence = "there is no repository at /nonexistent";
     env.run(&["snapshots", "/nonexistent"]).expect_error(
         1,

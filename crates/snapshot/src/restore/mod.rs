@@ -95,10 +95,12 @@ pub fn run(
         Some(identity) => identity,
         None => return Err(Error::NoIdentity),
     };
-    let run = Run { repository, manifest, identity, options, progress };
+    let occupied = AtomicUsize::new(0);
+    let run = Run { repository, manifest, identity, options, progress, occupied: &occupied };
     let ids: Vec<&String> = manifest.mailboxes.keys().collect();
     let selected = run.select(&ids)?;
     Progress::add(&progress.units, selected.len() as u64);
+    let selected_count = selected.len();
     let queue = Queue { jobs: Mutex::new(Vec::new()), busy: AtomicUsize::new(0) };
     queue.jobs.lock().expect("no holder panics").extend(selected.into_iter().map(Job::Mailbox));
     let report = Mutex::new(Report { snapshot: manifest.id.clone(), ..Report::default() });
@@ -123,6 +125,9 @@ pub fn run(
             None => ends.into_iter().collect(),
         }
     })?;
+    if occupied.into_inner() == selected_count && selected_count > 0 {
+        return Err(Error::TargetExists { path: options.to.clone() });
+    }
     let mut report = report.into_inner().expect("no holder panics");
     if !options.dry_run && !report.mailboxes.is_empty() {
         write::sync(&options.to).map_err(|e| Error::io("sync", &options.to, e))?;
@@ -155,6 +160,8 @@ struct Run<'r> {
     identity: &'r Unseal,
     options: &'r Options,
     progress: &'r Progress,
+    /// Mailboxes whose places are not free.
+    occupied: &'r AtomicUsize,
 }
 
 enum Job<'r> {
@@ -252,6 +259,7 @@ impl<'r> Run<'r> {
                 return Err(occupied);
             }
             // A restore that is run again finds what the first one finished.
+            self.occupied.fetch_add(1, Ordering::Relaxed);
             self.problem(report, &name, contents.messages, format!("{occupied}; left as it is"));
             Progress::add(&self.progress.units_done, 1);
             return Ok(());
