@@ -114,3 +114,64 @@ pub fn open_file(path: &Path) -> Result<Opened> {
 
 /// How often a message whose name keeps changing is looked up again.
 const MAX_LOOKUPS: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Read;
+
+    fn folder(messages: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for subdir in ["new", "cur"] {
+            fs::create_dir(folder.path().join(subdir)).unwrap();
+        }
+        for message in messages {
+            fs::write(folder.path().join(message), message).unwrap();
+        }
+        folder
+    }
+
+    fn content(opened: Opened) -> String {
+        let Opened::Message(mut message) = opened else { panic!("{opened:?}") };
+        let mut text = String::new();
+        message.file.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_message_is_found_under_its_new_name_wherever_it_went() {
+        let folder = folder(&["new/1.a", "cur/2.b:2,S", "cur/3.c:2,"]);
+        let path = folder.path();
+        fs::rename(path.join("new/1.a"), path.join("cur/1.a:2,S")).unwrap();
+        fs::rename(path.join("cur/2.b:2,S"), path.join("cur/2.b:2,FS")).unwrap();
+        let mut opener = Opener::default();
+        assert_eq!(content(opener.open(path, Subdir::New, b"1.a").unwrap()), "new/1.a");
+        assert_eq!(content(opener.open(path, Subdir::Cur, b"2.b:2,S").unwrap()), "cur/2.b:2,S");
+        // The listing that was made for these is out of date for the next.
+        fs::rename(path.join("cur/3.c:2,"), path.join("cur/3.c:2,T")).unwrap();
+        assert_eq!(content(opener.open(path, Subdir::Cur, b"3.c:2,").unwrap()), "cur/3.c:2,");
+    }
+
+    #[test]
+    fn a_message_that_vanished_is_gone_and_its_folder_too() {
+        let folder = folder(&["cur/1.a:2,S"]);
+        let mut opener = Opener::default();
+        let gone = opener.open(folder.path(), Subdir::Cur, b"2.b:2,S").unwrap();
+        assert!(matches!(gone, Opened::Gone));
+        let error = opener.open(&folder.path().join("no"), Subdir::Cur, b"2.b:2,S").unwrap_err();
+        assert!(error.is_vanished(), "{error}");
+    }
+
+    #[test]
+    fn a_link_and_a_folder_are_told_for_what_they_are() {
+        let folder = folder(&["cur/1.a:2,S"]);
+        std::os::unix::fs::symlink("1.a:2,S", folder.path().join("cur/2.b:2,S")).unwrap();
+        fs::create_dir(folder.path().join("cur/3.c:2,S")).unwrap();
+        let mut opener = Opener::default();
+        for name in [b"2.b:2,S", b"3.c:2,S"] {
+            let opened = opener.open(folder.path(), Subdir::Cur, name).unwrap();
+            assert!(matches!(opened, Opened::NotAFile(_)), "{opened:?}");
+        }
+    }
+}

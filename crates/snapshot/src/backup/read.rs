@@ -102,6 +102,8 @@ impl<'run> Reader<'run> {
             Ok(Opened::Message(message)) => self.store(message, packer, true),
             Ok(Opened::Gone) => Ok(Content::Gone),
             Ok(Opened::NotAFile(kind)) => Ok(Content::NotAFile(kind)),
+            // The folder itself is gone, and its messages with it.
+            Err(e) if e.is_vanished() => Ok(Content::Gone),
             Err(e) => Ok(Content::Unreadable(e.source.to_string())),
         }
     }

@@ -141,3 +141,34 @@ fn a_clock_that_went_back_does_not_hide_the_newest_snapshot() {
     let (restored, _) = world.restore(Arc::clone(&objects), "latest").unwrap();
     assert_same(&restored, &world.image(), "latest is the last one made");
 }
+
+/// Messages are expunged as fast as they can be while the run goes on. What was there throughout is
+/// in the snapshot; what vanished is counted, and the run is whole.
+#[test]
+fn messages_that_vanish_during_the_run_are_counted_and_cost_no_other() {
+    let (world, objects) = first_night();
+    for i in 0..3000 {
+        let name = format!("cur/5.{i:04}.host:2,S");
+        world.deliver(ALICE, &name, format!("message {i}\n").as_bytes());
+    }
+    let cur = world.store().join(ALICE).join("cur");
+    let report = std::thread::scope(|scope| {
+        let expunge = scope.spawn(|| {
+            // From the end, where the run arrives last.
+            for i in (0..3000).rev().step_by(2) {
+                fs::remove_file(cur.join(format!("5.{i:04}.host:2,S"))).unwrap();
+            }
+        });
+        let report = world.backup(Arc::clone(&objects)).unwrap();
+        expunge.join().unwrap();
+        report
+    });
+    assert!(!report.is_incomplete, "{:?}", report.incidents);
+    let (restored, restore) = world.restore(Arc::clone(&objects), "latest").unwrap();
+    assert!(restore.problems.is_empty());
+    for (path, file) in world.image() {
+        assert_eq!(restored.get(&path), Some(&file), "{} stayed", path.display());
+    }
+    let in_snapshot = restored.keys().filter(|path| path.to_string_lossy().contains("/5.")).count();
+    assert!((1500..=3000).contains(&in_snapshot), "{in_snapshot}");
+}
