@@ -24,10 +24,12 @@ pub(crate) fn split_repo(given: &[String], names: &[&str]) -> Result<(String, Ve
         (rest, Some(repo)) if rest.len() == names.len() => Ok((repo, rest.to_vec())),
         _ => {
             let wanted = names.join(" ");
-            let wanted = if wanted.is_empty() { String::new() } else { format!(" {wanted}") };
-            let reason = format!(
-                "expected REPO{wanted} (or {REPO_VARIABLE} in the environment and then{wanted})"
-            );
+            let reason = match wanted.as_str() {
+                "" => format!("expected REPO, or {REPO_VARIABLE} in the environment"),
+                wanted => format!(
+                    "expected REPO {wanted}, or {wanted} alone with {REPO_VARIABLE} in the environment"
+                ),
+            };
             Err(UsageError(reason).into())
         }
     }

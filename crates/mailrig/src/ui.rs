@@ -130,8 +130,7 @@ impl ProgressDisplay {
         let thread = is_shown.then(|| {
             thread::spawn(move || {
                 let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-                let template =
-                    "{wide_bar:.cyan/dim} {pos}/{len} {prefix}  {msg}  {elapsed} (left {eta})";
+                let template = "{wide_bar:.cyan/dim} {pos}/{len} {prefix}  {msg}";
                 if let Ok(style) = ProgressStyle::with_template(template) {
                     bar.set_style(style);
                 }
@@ -150,11 +149,18 @@ impl ProgressDisplay {
 fn draw(bar: &ProgressBar, progress: &Progress) {
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let (messages, bytes) = (read(&progress.messages), read(&progress.bytes));
-    let seconds = bar.elapsed().as_secs_f64().max(0.001);
-    bar.set_length(read(&progress.units));
-    bar.set_position(read(&progress.units_done));
-    let rate = size((bytes as f64 / seconds) as u64);
-    bar.set_message(format!("{} messages  {}  {rate}/s", count(messages), size(bytes)));
+    let (units, done) = (read(&progress.units), read(&progress.units_done));
+    let elapsed = bar.elapsed();
+    let rate = size((bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64);
+    // Before the first mailbox is done nothing is known of the others.
+    let left = match done {
+        0 => "?".to_owned(),
+        done => duration(elapsed.mul_f64(units.saturating_sub(done) as f64 / done as f64)),
+    };
+    bar.set_length(units);
+    bar.set_position(done);
+    let (messages, bytes, elapsed) = (count(messages), size(bytes), duration(elapsed));
+    bar.set_message(format!("{messages} messages  {bytes}  {rate}/s  {elapsed}, left {left}"));
 }
 
 impl Drop for ProgressDisplay {
