@@ -73,7 +73,7 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
                         problems.push(Problem {
                             object: snapshot::layout::snapshot_key(&id),
                             reason: e.to_string(),
-                        })
+                        });
                     }
                     Err(e) => return Err(e.into()),
                 }
