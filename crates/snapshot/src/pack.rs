@@ -115,16 +115,6 @@ impl PackWriter {
         self.compressed_bytes >= PACK_BYTES
     }
 
-    /// Number of members so far.
-    pub fn members(&self) -> u32 {
-        self.sums.len() as u32
-    }
-
-    /// Bytes of members so far, with tar's padding.
-    pub fn raw_bytes(&self) -> u64 {
-        self.raw_bytes + self.raw.len() as u64
-    }
-
     /// Seals the pack and its index.
     pub fn finish(mut self, levels: Levels<'_>) -> io::Result<FinishedPack> {
         // Two empty blocks end a tar.

@@ -168,8 +168,7 @@ pub fn run(
     let before = known.len();
     let selection = Selection::new(state, &known, &found, root, options)?;
     selection.notices(&mut notices);
-    let jobs = selection.jobs.clone();
-    let jobs = introduce(repository, state, jobs, &mut known, options)?;
+    let jobs = introduce(repository, state, &selection.jobs, &mut known, options)?;
     Progress::add(&progress.units, jobs.len() as u64);
     let new = known.len().saturating_sub(before) as u64;
     let mut done = work(repository, state, root, &jobs, options, progress)?;
@@ -259,7 +258,7 @@ fn resume(
 fn introduce(
     repository: &Repository,
     state: &State,
-    mailboxes: Vec<&MailboxDir>,
+    mailboxes: &[&MailboxDir],
     known: &mut Mailboxes,
     options: &Options,
 ) -> Result<Vec<Job>> {
@@ -300,7 +299,7 @@ fn introduce(
         let known = known.get(&mailbox_path_key(&mailbox.path))?.clone();
         Some(Job { path: mailbox.path.clone(), known })
     };
-    Ok(mailboxes.into_iter().filter_map(job).collect())
+    Ok(mailboxes.iter().copied().filter_map(job).collect())
 }
 
 fn work(
