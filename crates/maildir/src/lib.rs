@@ -7,6 +7,7 @@ mod listing;
 mod name;
 mod open;
 mod tree;
+mod uidlist;
 
 pub use discover::{Discovery, MailboxDir, find_mailboxes};
 pub use error::{Error, Result};
@@ -14,3 +15,4 @@ pub use listing::{DirPrint, Entry, FileKind, FolderPrint, Lister, Listing, Subdi
 pub use name::{base_name, flags, is_unique_name};
 pub use open::{OpenMessage, Opened, Opener, open_file};
 pub use tree::{Attributes, Folder, KeptFile, KeptKind, Tree, leads_to_mail, read_tree};
+pub use uidlist::{UidRecord, Uidlist};

@@ -12,6 +12,7 @@ pub mod headers;
 pub mod index;
 pub mod layout;
 pub mod manifest;
+pub mod message_id;
 pub mod object;
 pub mod pack;
 pub mod progress;

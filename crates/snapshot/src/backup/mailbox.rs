@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use maildir::{Folder, FolderPrint, KeptFile, KeptKind, Listing, Opener, Tree};
+use maildir::{Folder, FolderPrint, Listing, Opener, Tree};
 
 use super::Trust;
 use super::chain;
@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::manifest::CatalogRef;
 use crate::progress::Progress;
 use crate::state::{
-    ChainLink, FileState, FolderState, KnownMailbox, MailboxState, MessageState, attributes_tuple,
+    ChainLink, FolderState, KnownMailbox, MailboxState, MessageState, attributes_tuple,
 };
 use crate::store::Body;
 
@@ -88,12 +88,12 @@ pub(crate) fn backup(context: &Context<'_>, job: &Job, opener: &mut Opener) -> R
 }
 
 /// The state of work on one mailbox.
-struct Run<'run, 'env> {
-    context: &'run Context<'env>,
-    job: &'run Job,
-    reader: Reader<'run>,
+pub(super) struct Run<'run, 'env> {
+    pub(super) context: &'run Context<'env>,
+    pub(super) job: &'run Job,
+    pub(super) reader: Reader<'run>,
     old: MailboxState,
-    next: MailboxState,
+    pub(super) next: MailboxState,
     outcome: Outcome,
 }
 
@@ -199,28 +199,6 @@ impl<'run, 'env> Run<'run, 'env> {
         self.next.packs.retain(|number, _| used.contains(number));
         self.old = old;
         Ok(())
-    }
-
-    /// What lies below directories that cannot be read is kept as it was known.
-    fn keep_unreadable(&mut self, tree: &Tree, old: &MailboxState) {
-        let root = self.context.root.join(&self.job.path);
-        for (path, kind) in &tree.skipped {
-            self.note(Incident::NotAMessage, path, b"", Some((*kind).to_owned()));
-        }
-        for error in &tree.unreadable {
-            let inside = error.path.strip_prefix(&root).unwrap_or(&error.path);
-            let reason = Some(error.source.to_string());
-            self.note(Incident::Unreadable, inside, b"", reason);
-            let is_below =
-                |path: &&Vec<u8>| Path::new(std::ffi::OsStr::from_bytes(path)).starts_with(inside);
-            for (path, folder) in old.folders.iter().filter(|(path, _)| is_below(path)) {
-                let kept = FolderState { print: None, ..folder.clone() };
-                self.next.folders.entry(path.clone()).or_insert(kept);
-            }
-            for (path, file) in old.files.iter().filter(|(path, _)| is_below(path)) {
-                self.next.files.entry(path.clone()).or_insert_with(|| file.clone());
-            }
-        }
     }
 
     fn folder(
@@ -342,78 +320,6 @@ impl<'run, 'env> Run<'run, 'env> {
         Ok(messages)
     }
 
-    fn file(
-        &mut self,
-        file: &KeptFile,
-        known: Option<&FileState>,
-        packer: &mut Packer<'_, 'env>,
-    ) -> Result<()> {
-        let mut next = FileState {
-            attributes: attributes_tuple(file.attributes),
-            ino: file.ino,
-            mtime_ns: file.mtime_ns,
-            ctime_ns: file.ctime_ns,
-            target: None,
-            size: 0,
-            pack: 0,
-            member: 0,
-            sum: [0; 32],
-        };
-        let key = file.path.as_os_str().as_bytes().to_vec();
-        let size = match &file.kind {
-            KeptKind::Symlink { target } => {
-                next.target = Some(target.clone());
-                // A link's own time means nothing to a mail server, and is in no catalog.
-                next.mtime_ns = 0;
-                self.note_link(&file.path);
-                self.next.files.insert(key, next);
-                return Ok(());
-            }
-            KeptKind::File { size_bytes } => *size_bytes,
-        };
-        let is_same = |known: &&FileState| {
-            (known.ino, known.mtime_ns, known.ctime_ns, known.size)
-                == (file.ino, file.mtime_ns, file.ctime_ns, size)
-                && self.context.options.trust != Trust::Nothing
-                && known.target.is_none()
-        };
-        if let Some(known) = known.filter(is_same) {
-            let attributes = next.attributes;
-            self.next.files.insert(key, FileState { attributes, ..known.clone() });
-            return Ok(());
-        }
-        if self.context.options.dry_run {
-            return Ok(());
-        }
-        let path = self.context.root.join(&self.job.path).join(&file.path);
-        match self.reader.read_file(&path, packer)? {
-            Content::Stored(stored) => {
-                (next.pack, next.member) = stored.place;
-                (next.sum, next.size, next.mtime_ns) = (stored.sum, stored.size, stored.mtime_ns);
-                self.next.files.insert(key, next);
-            }
-            // Locks and half-written files come and go beside the ones that matter.
-            Content::Gone | Content::NotAFile(_) => {}
-            Content::Unreadable(reason) => {
-                self.note(Incident::Unreadable, &file.path, b"", Some(reason));
-                if let Some(known) = known {
-                    self.next.files.insert(key, known.clone());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A link is kept as one. If it leads to mail outside the store, that mail is not backed up.
-    fn note_link(&mut self, inside: &Path) {
-        let path = self.context.root.join(&self.job.path).join(inside);
-        let leads_out =
-            path.canonicalize().is_ok_and(|target| !target.starts_with(self.context.root));
-        if leads_out && maildir::leads_to_mail(&path) {
-            self.note(Incident::NotFollowed, inside, b"", None);
-        }
-    }
-
     fn write_catalog(mut self, seal: &crate::crypt::Seal, changes: &Lines) -> Result<Outcome> {
         let next = chain::Next {
             mailbox: &self.job.known.id,
@@ -433,7 +339,13 @@ impl<'run, 'env> Run<'run, 'env> {
         Ok(self.outcome)
     }
 
-    fn note(&mut self, incident: Incident, folder: &Path, name: &[u8], reason: Option<String>) {
+    pub(super) fn note(
+        &mut self,
+        incident: Incident,
+        folder: &Path,
+        name: &[u8],
+        reason: Option<String>,
+    ) {
         let mut path = self.job.path.join(folder);
         if !name.is_empty() {
             path.push(std::ffi::OsStr::from_bytes(name));

@@ -7,6 +7,7 @@ mod commit;
 mod context;
 mod diff;
 mod fold;
+mod kept;
 mod ledger;
 mod lines;
 mod mailbox;
