@@ -40,7 +40,22 @@ pub struct Need {
     /// For a pack: the length of its tar in bytes, which a reader must not exceed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<u64>,
+    /// For an index: the packs that it is needed for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sections: Vec<Section>,
 }
+
+impl Need {
+    /// An object that is neither pack nor index.
+    pub(crate) fn of(object: String, reference: &ObjectRef) -> Self {
+        Self { object, reference: reference.clone(), pack: None, raw: None, sections: Vec::new() }
+    }
+}
+
+/// What an index says of one pack: the pack's number, and where it begins and ends in the index
+/// before sealing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section(pub u32, pub u64, pub u64);
 
 /// One sealed line. Names and paths are percent-encoded, see [`crate::layout::encode_name`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,12 +6,12 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::lines::Lines;
-use crate::catalog::{self, CatalogHead, Need};
+use crate::catalog::{self, CatalogHead, Need, Section};
 use crate::crypt::Seal;
 use crate::error::{Error, Result};
 use crate::layout::{catalog_name, index_name, pack_name, timed_id};
 use crate::object::ObjectRef;
-use crate::state::{ChainLink, MailboxState};
+use crate::state::{ChainLink, MailboxState, PackState};
 use crate::store::Body;
 
 /// What a catalog is made from.
@@ -68,20 +68,20 @@ impl Next<'_> {
     }
 
     fn needs(&self, state: &MailboxState, parents: &[ChainLink]) -> Vec<Need> {
-        let need = |object, reference: &ObjectRef| Need {
-            object,
-            reference: reference.clone(),
-            pack: None,
-            raw: None,
-        };
         let mut needs = Vec::new();
         for (number, pack) in &state.packs {
-            let object = pack_name(&pack.id, self.encrypted);
-            let (number, raw) = (Some(*number), Some(pack.raw));
-            needs.push(Need { pack: number, raw, ..need(object, &pack.pack) });
-            needs.push(need(index_name(&pack.id, self.encrypted), &pack.index));
+            let need = Need::of(pack_name(&pack.id, self.encrypted), &pack.pack);
+            needs.push(Need { pack: Some(*number), raw: Some(pack.raw), ..need });
         }
-        needs.extend(parents.iter().map(|link| need(catalog_name(&link.id), &link.reference)));
+        for (id, reference) in &state.indexes {
+            let packs = state.packs.iter().filter(|(_, pack)| pack.index == *id);
+            let section = |(number, pack): (&u32, &PackState)| {
+                Section(*number, pack.section.0, pack.section.1)
+            };
+            let need = Need::of(index_name(id, self.encrypted), reference);
+            needs.push(Need { sections: packs.map(section).collect(), ..need });
+        }
+        needs.extend(parents.iter().map(|link| Need::of(catalog_name(&link.id), &link.reference)));
         needs
     }
 }

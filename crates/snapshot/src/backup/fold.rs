@@ -11,6 +11,7 @@ use super::packer::Packer;
 use super::read::{Content, Reader, Source};
 use crate::error::Result;
 use crate::layout::{index_name, mailbox_prefix, pack_name};
+use crate::object::ObjectRef;
 use crate::repository::Repository;
 use crate::state::{MailboxState, MessageState, PackState};
 
@@ -26,8 +27,8 @@ pub(crate) fn choose(state: &MailboxState) -> Vec<u32> {
         .map_or_else(Vec::new, |(_, packs)| packs)
 }
 
-/// The packs that the repository has lost: their contents are stored again while they are still in
-/// the mailbox.
+/// The packs that the repository has lost, or whose index it has lost: their contents are stored
+/// again while they are still in the mailbox.
 pub(crate) fn lost(
     repository: &Repository,
     mailbox: &str,
@@ -39,10 +40,13 @@ pub(crate) fn lost(
         present.insert(object.key, object.size_bytes);
     })?;
     let encrypted = repository.is_encrypted();
+    let is_there = |name: String, reference: &ObjectRef| {
+        present.get(&format!("{prefix}{name}")) == Some(&reference.size)
+    };
     let is_lost = |pack: &PackState| {
-        let size = |name: String| present.get(&format!("{prefix}{name}")).copied();
-        size(pack_name(&pack.id, encrypted)) != Some(pack.pack.size)
-            || size(index_name(&pack.id, encrypted)) != Some(pack.index.size)
+        let index = state.indexes.get(&pack.index);
+        !is_there(pack_name(&pack.id, encrypted), &pack.pack)
+            || !index.is_some_and(|index| is_there(index_name(&pack.index, encrypted), index))
     };
     let lost = state.packs.iter().filter(|(_, pack)| is_lost(pack));
     Ok(lost.map(|(number, _)| *number).collect())
@@ -105,12 +109,12 @@ const FIRST_CLASS_BITS: u32 = 13;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::ObjectRef;
 
     fn state(sizes: &[u64]) -> MailboxState {
         let pack = |size| {
-            let reference = ObjectRef { size, sha256: String::new() };
-            PackState { id: String::new(), pack: reference.clone(), index: reference, raw: 0 }
+            let pack = ObjectRef { size, sha256: String::new() };
+            let (id, index) = (String::new(), String::new());
+            PackState { id, pack, raw: 0, index, section: (0, 0) }
         };
         let packs = (0..).zip(sizes.iter().map(|size| pack(*size))).collect();
         MailboxState { packs, ..MailboxState::default() }

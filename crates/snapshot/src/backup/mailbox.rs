@@ -108,6 +108,7 @@ impl<'run, 'env> Run<'run, 'env> {
             catalog: None,
             parents: Vec::new(),
             packs: old.packs.clone(),
+            indexes: old.indexes.clone(),
             next_pack: old.next_pack,
             folders: BTreeMap::new(),
             files: BTreeMap::new(),
@@ -185,10 +186,6 @@ impl<'run, 'env> Run<'run, 'env> {
             let root = context.root.join(&self.job.path);
             fold::store_again(&root, &mut self.next, &fold, &mut packer, &mut self.reader)?;
         }
-        let packed = packer.finish()?;
-        self.next.next_pack = packed.next_pack;
-        self.next.packs.extend(packed.packs);
-        self.outcome.tickets = packed.tickets;
         let used: BTreeSet<u32> = self
             .next
             .folders
@@ -196,7 +193,14 @@ impl<'run, 'env> Run<'run, 'env> {
             .flat_map(|folder| folder.packs.iter().copied())
             .chain(self.next.files.values().filter(|f| f.target.is_none()).map(|f| f.pack))
             .collect();
+        let packed = packer.finish(&used)?;
+        self.next.next_pack = packed.next_pack;
+        self.next.packs.extend(packed.packs);
         self.next.packs.retain(|number, _| used.contains(number));
+        self.next.indexes.extend(packed.indexes);
+        let packs = &self.next.packs;
+        self.next.indexes.retain(|id, _| packs.values().any(|pack| pack.index == *id));
+        self.outcome.tickets = packed.tickets;
         self.old = old;
         Ok(())
     }

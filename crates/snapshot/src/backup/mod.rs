@@ -2,6 +2,7 @@
 //! last. Mailboxes are worked on by as many threads as there are processors; uploads and commits
 //! go on beside them.
 
+mod bundle;
 mod chain;
 mod commit;
 mod context;
@@ -33,7 +34,6 @@ use self::context::{Context, Levels};
 pub use self::diff::Trust;
 pub use self::ledger::{Incident, Ledger, LedgerEntry, NAMED_MAX};
 use self::mailbox::{Job, Outcome};
-pub(crate) use self::rebuild::INDEX_BYTES;
 use self::selection::Selection;
 use self::uploads::Uploads;
 use crate::crypt::Unseal;
