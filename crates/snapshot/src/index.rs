@@ -2,7 +2,7 @@
 //! member in order. A member's place in the tar follows from the sizes before it, so it is not
 //! written down. A section is a zstd frame of its own, so that it can be read without the others.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,12 @@ impl<'a> Sections<'a> {
         Ok(Self { object: object.to_owned(), lines, line: Vec::new(), left: 0 })
     }
 
+    /// Of a part of an index that was unsealed and has `size_bytes`.
+    pub(crate) fn part(object: &str, part: impl Read + 'a, size_bytes: u64) -> Result<Self> {
+        let lines = Lines::new(object, part, size_bytes)?;
+        Ok(Self { object: object.to_owned(), lines, line: Vec::new(), left: 0 })
+    }
+
     /// Goes on to the next section; `None` after the last.
     pub(crate) fn next_section(&mut self) -> Result<Option<SectionHead>> {
         while self.next_line()?.is_some() {}
@@ -111,10 +117,7 @@ struct Slim<'l> {
 /// The lines of a sealed, compressed JSON-lines object, one at a time and of bounded length.
 pub(crate) fn json_lines<'a>(object: &str, sealed: &'a [u8], unseal: &Unseal) -> Result<Lines<'a>> {
     let plain = unseal.reader(sealed).map_err(|e| Error::open(object, e))?;
-    let decoder = zstd::Decoder::new(plain).map_err(|e| Error::damaged(object, e))?;
-    let limit = (sealed.len() as u64).saturating_mul(EXPANSION_MAX).max(EXPANDED_MIN);
-    let input = BufReader::with_capacity(1 << 16, decoder.take(limit));
-    Ok(Lines { object: object.to_owned(), input })
+    Lines::new(object, plain, sealed.len() as u64)
 }
 
 pub(crate) fn parse<'l, T: Deserialize<'l>>(object: &str, line: &'l [u8]) -> Result<T> {
@@ -122,22 +125,25 @@ pub(crate) fn parse<'l, T: Deserialize<'l>>(object: &str, line: &'l [u8]) -> Res
         .map_err(|e| Error::damaged(object, format!("has a line that is not as it should be: {e}")))
 }
 
-/// Unsealing, then decompressing.
-type Decoder<'a> = zstd::Decoder<'static, BufReader<Box<dyn Read + 'a>>>;
-
 pub(crate) struct Lines<'a> {
     object: String,
-    input: BufReader<io::Take<Decoder<'a>>>,
+    input: Box<dyn BufRead + 'a>,
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
+    /// Of `size_bytes` compressed bytes.
+    fn new(object: &str, compressed: impl Read + 'a, size_bytes: u64) -> Result<Self> {
+        let decoder = zstd::Decoder::new(compressed).map_err(|e| Error::damaged(object, e))?;
+        let limit = size_bytes.saturating_mul(EXPANSION_MAX).max(EXPANDED_MIN);
+        let input = Box::new(BufReader::with_capacity(1 << 16, decoder.take(limit)));
+        Ok(Self { object: object.to_owned(), input })
+    }
+
     /// Reads the next line, without its end, into `line`; false at the end.
     pub(crate) fn next_into(&mut self, line: &mut Vec<u8>) -> Result<bool> {
         line.clear();
         let mut limited = (&mut self.input).take(LINE_BYTES);
-        limited
-            .read_until(b'\n', line)
-            .map_err(|e| Error::damaged(&self.object, format!("does not decode: {e}")))?;
+        limited.read_until(b'\n', line).map_err(|e| Error::decode(&self.object, e))?;
         if line.is_empty() {
             return Ok(false);
         }

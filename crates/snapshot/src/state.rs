@@ -34,6 +34,9 @@ pub struct KnownMailbox {
     pub id: String,
     /// What its objects are sealed to; `None` without encryption.
     pub recipient: Option<String>,
+    /// Name; may not be UTF-8.
+    #[serde(with = "serde_bytes")]
+    pub name: Vec<u8>,
 }
 
 /// What is known of a mailbox; the messages of its folders stay encoded until they are needed.

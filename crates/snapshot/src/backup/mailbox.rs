@@ -388,7 +388,7 @@ fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
 }
 
 fn catalog_ref(link: &ChainLink) -> CatalogRef {
-    CatalogRef { catalog: link.id.clone(), reference: link.reference.clone(), carried: false }
+    CatalogRef::new(link.id.clone(), link.reference.clone())
 }
 
 impl Work {

@@ -44,12 +44,13 @@ pub(crate) fn run(
     };
     for (id, catalog) in &manifest.mailboxes {
         match rebuild(repository, id, catalog, identity) {
-            Ok((path, recipient, rebuilt)) => {
+            Ok((path, mailbox, rebuilt)) => {
                 if !options.dry_run {
                     state.prepare_mailbox(id, &rebuilt)?;
                     state.commit_mailbox(id)?;
                 }
-                mailboxes.insert(path, KnownMailbox { id: id.clone(), recipient });
+                let OpenMailbox { recipient, name, .. } = mailbox;
+                mailboxes.insert(path, KnownMailbox { id: id.clone(), recipient, name });
             }
             // Whatever cannot be read is stored again.
             Err(e) if e.is_local_to_object() && !matches!(e, Error::WrongIdentity { .. }) => {
@@ -89,7 +90,7 @@ fn rebuild(
     id: &str,
     catalog: &CatalogRef,
     identity: &Unseal,
-) -> Result<(String, Option<String>, MailboxState)> {
+) -> Result<(String, OpenMailbox, MailboxState)> {
     let mailbox = repository.open_mailbox(id, identity)?;
     let store = repository.store();
     let (head, contents) =
@@ -138,7 +139,7 @@ fn rebuild(
         state.folders.insert(path, folder_state);
     }
     state.files = files(&contents, &sums).ok_or_else(damaged)?;
-    Ok((contents.path, mailbox.recipient, state))
+    Ok((contents.path, mailbox, state))
 }
 
 type Places = HashMap<(u32, u32), Sum>;
