@@ -4,6 +4,7 @@
 
 pub mod backup;
 pub mod catalog;
+pub mod compare;
 pub mod contents;
 pub mod crypt;
 pub mod error;
