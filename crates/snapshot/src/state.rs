@@ -76,6 +76,8 @@ pub struct PackState {
     pub pack: ObjectRef,
     /// Length of its tar in bytes.
     pub raw: u64,
+    /// Number of members.
+    pub members: u32,
     /// Id of the index that says what is in it.
     pub index: String,
     /// Where that begins and ends in the index.
@@ -165,6 +167,8 @@ pub struct PendingPack {
     pub pack: ObjectRef,
     /// Length of its tar in bytes.
     pub raw: u64,
+    /// Number of members.
+    pub members: u32,
     /// Its section of an index, compressed.
     #[serde(with = "serde_bytes")]
     pub section: Vec<u8>,
@@ -386,7 +390,8 @@ mod tests {
         state.commit_mailbox("a").unwrap();
         assert_eq!(state.mailbox("a"), Some(mailbox));
         let pack = ObjectRef { size: 1, sha256: "x".into() };
-        let pending = PendingPack { id: "p".into(), pack, raw: 5, section: vec![1; 32] };
+        let pending =
+            PendingPack { id: "p".into(), pack, raw: 5, members: 3, section: vec![1; 32] };
         state.add_pending("a", &pending).unwrap();
         state.add_pending("a", &pending).unwrap();
         let read = || state.pending("a").collect::<Vec<_>>();

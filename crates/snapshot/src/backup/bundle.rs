@@ -29,8 +29,9 @@ impl Bundle {
         let start = self.frames.len() as u64;
         self.frames.extend_from_slice(&pack.section);
         let section = (start, self.frames.len() as u64);
-        let PendingPack { id, pack, raw, .. } = pack;
-        self.packs.push((number, PackState { id, pack, raw, index: String::new(), section }));
+        let PendingPack { id, pack, raw, members, .. } = pack;
+        let pack = PackState { id, pack, raw, members, index: String::new(), section };
+        self.packs.push((number, pack));
     }
 
     /// Whether the index should be stored before more is added.

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::packer::Packer;
-use super::read::{Content, Reader, Source};
+use super::read::{Content, IN_MEMORY_BYTES, Reader, Source};
 use crate::error::Result;
 use crate::layout::{index_name, mailbox_prefix, pack_name};
 use crate::object::ObjectRef;
@@ -18,7 +18,9 @@ use crate::state::{MailboxState, MessageState, PackState};
 /// The packs to fold: all of a size class that has become crowded, the smallest class first.
 pub(crate) fn choose(state: &MailboxState) -> Vec<u32> {
     let mut classes: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for (number, pack) in &state.packs {
+    // A large content has a pack of its own, however well it compresses: again would be the same.
+    let is_alone = |pack: &PackState| pack.members == 1 && pack.raw > IN_MEMORY_BYTES;
+    for (number, pack) in state.packs.iter().filter(|(_, pack)| !is_alone(pack)) {
         classes.entry(size_class(pack.pack.size)).or_default().push(*number);
     }
     classes
@@ -114,7 +116,7 @@ mod tests {
         let pack = |size| {
             let pack = ObjectRef { size, sha256: String::new() };
             let (id, index) = (String::new(), String::new());
-            PackState { id, pack, raw: 0, index, section: (0, 0) }
+            PackState { id, pack, raw: 0, members: 1, index, section: (0, 0) }
         };
         let packs = (0..).zip(sizes.iter().map(|size| pack(*size))).collect();
         MailboxState { packs, ..MailboxState::default() }
@@ -127,6 +129,15 @@ mod tests {
         assert!(choose(&state(&[12 << 20; 100])).is_empty());
         let mixed = [&[12 << 20][..], &[20_000; 8], &[5_000; 3]].concat();
         assert_eq!(choose(&state(&mixed)), [1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn large_contents_that_compress_well_are_not_stored_every_night() {
+        let mut logs = state(&[5_000; 20]);
+        logs.packs.values_mut().for_each(|pack| pack.raw = 5 << 20);
+        assert!(choose(&logs).is_empty());
+        logs.packs.values_mut().for_each(|pack| pack.members = 2);
+        assert_eq!(choose(&logs).len(), 20);
     }
 
     /// A pack a night, sizes adding up: the number of packs must grow like a logarithm.

@@ -212,6 +212,7 @@ impl<'run, 'env> Packer<'run, 'env> {
             id: finished.id,
             pack: ObjectRef::of(&finished.pack),
             raw: finished.raw_bytes,
+            members: finished.members,
             section: finished.section,
         };
         let (state, noted, mailbox) = (self.context.state, pack.clone(), self.mailbox.to_owned());

@@ -155,7 +155,8 @@ fn read_packs(
     for need in &head.needs {
         let (Some(number), Some(raw)) = (need.pack, need.raw) else { continue };
         let (id, pack) = (id_in_name(&need.object).to_owned(), need.reference.clone());
-        let pack = PackState { id, pack, raw, index: String::new(), section: (0, 0) };
+        let (members, index, section) = (0, String::new(), (0, 0));
+        let pack = PackState { id, pack, raw, members, index, section };
         state.packs.insert(number, pack);
     }
     for need in head.needs.iter().filter(|need| !need.sections.is_empty()) {
@@ -167,12 +168,15 @@ fn read_packs(
             }
         }
         state.indexes.insert(index.to_owned(), need.reference.clone());
-        let numbers: HashMap<&str, u32> =
-            state.packs.iter().map(|(number, pack)| (pack.id.as_str(), *number)).collect();
+        let numbers: HashMap<String, u32> =
+            state.packs.iter().map(|(number, pack)| (pack.id.clone(), *number)).collect();
         let sealed = need.reference.read(repository.store(), &object, INDEX_BYTES)?;
         let mut sections = Sections::open(&object, &sealed, &mailbox.unseal)?;
         while let Some(section) = sections.next_section()? {
-            let Some(number) = numbers.get(section.pack.as_str()) else { continue };
+            let Some(number) = numbers.get(&section.pack) else { continue };
+            if let Some(pack) = state.packs.get_mut(number) {
+                pack.members = section.members;
+            }
             let members = (0..).zip(sections.members()?);
             sums.extend(members.map(|(member, line)| ((*number, member), line.sum)));
         }

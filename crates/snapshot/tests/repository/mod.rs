@@ -6,4 +6,5 @@ mod incidents;
 mod nights;
 mod power;
 mod property;
+mod search;
 mod world;
