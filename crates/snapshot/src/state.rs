@@ -59,12 +59,17 @@ pub struct MailboxState {
 }
 
 /// A catalog in a chain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainLink {
     /// The catalog's id.
     pub id: String,
     /// Size and hash.
     pub reference: ObjectRef,
+    /// How many runs' changes it holds; 0 for a full one.
+    pub runs: u32,
+    /// Its lines, compressed; empty for a full one, and where they are not known.
+    #[serde(with = "serde_bytes")]
+    pub lines: Vec<u8>,
 }
 
 /// A pack as catalogs need it.

@@ -12,6 +12,7 @@ use crate::hash::Sum;
 use crate::index::{INDEX_BYTES, Sections};
 use crate::layout::{decode_name, id_in_name, mailbox_prefix};
 use crate::manifest::{self, CatalogRef, Manifest};
+use crate::object::ObjectRef;
 use crate::repository::{OpenMailbox, Repository};
 use crate::state::{
     ChainLink, FileState, FolderState, KnownMailbox, MailboxState, Mailboxes, MessageState,
@@ -95,7 +96,7 @@ fn rebuild(
     let store = repository.store();
     let (head, contents) =
         catalog::read(store, id, &catalog.catalog, &catalog.reference, &mailbox.unseal)?;
-    let link = ChainLink { id: catalog.catalog.clone(), reference: catalog.reference.clone() };
+    let link = link(&catalog.catalog, &catalog.reference);
     let mut state =
         MailboxState { catalog: Some(link), parents: parents(&head), ..MailboxState::default() };
     let sums = read_packs(repository, &mailbox, &head, &mut state)?;
@@ -188,11 +189,15 @@ fn read_packs(
 }
 
 fn parents(head: &CatalogHead) -> Vec<ChainLink> {
-    let link = |need: &catalog::Need| {
-        let id = need.object.strip_prefix("catalogs/")?.to_owned();
-        Some(ChainLink { id, reference: need.reference.clone() })
-    };
-    head.needs.iter().filter_map(link).collect()
+    let parent =
+        |need: &catalog::Need| Some(link(need.object.strip_prefix("catalogs/")?, &need.reference));
+    head.needs.iter().filter_map(parent).collect()
+}
+
+/// A catalog whose lines are not kept: it stays in the chain until the next full one.
+fn link(id: &str, reference: &ObjectRef) -> ChainLink {
+    let (id, reference) = (id.to_owned(), reference.clone());
+    ChainLink { id, reference, runs: 1, lines: Vec::new() }
 }
 
 fn files(
