@@ -29,6 +29,9 @@ usage: cargo xtask COMMAND
   corpus                    fetch the real messages that tests and benchmarks use
   bench backup              measure mailrig beside restic and tar; options:
       [--messages N] [--rounds N] [--only mailrig,restic,tar] [--dir DIR] [--seed N] [--keep]
+  bench find                measure finding and printing messages; options:
+      [--messages N] [--nights N] [--rounds N] [--dir DIR] [--seed N] [--keep]
+                            MAILRIG_BENCH_PROGRAM names another program than the release build
 ";
 
 fn main() -> ExitCode {
@@ -41,6 +44,9 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["corpus"] => corpus::run(),
         ["bench", "backup", options @ ..] => bench::parse(options).and_then(|o| bench::run(&o)),
+        ["bench", "find", options @ ..] => {
+            bench::find::parse(options).and_then(|o| bench::find::run(&o))
+        }
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())

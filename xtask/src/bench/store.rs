@@ -113,6 +113,17 @@ pub(super) fn generate(root: &Path, letters: &Letters, plan: &Plan) -> Result<St
     Ok(Store { root: root.to_owned(), mailboxes })
 }
 
+/// One mailbox with all messages, at `root`.
+pub(super) fn generate_one(
+    root: &Path,
+    letters: &Letters,
+    seed: u64,
+    messages: usize,
+) -> Result<Store> {
+    let mailboxes = vec![fill_mailbox(root, letters, seed, 0, messages)?];
+    Ok(Store { root: root.to_owned(), mailboxes })
+}
+
 /// The corpus as one mailbox: its groups are the folders, its messages stay as they are.
 pub(super) fn from_corpus(root: &Path, corpus: &Path) -> Result<Store> {
     let mut random = Random::new(6046, 0);

@@ -156,6 +156,7 @@ impl Store for Local {
         }
         let mut bytes = Vec::with_capacity(size_bytes as usize);
         file.read_to_end(&mut bytes).map_err(|e| Error::io("read", key, e))?;
+        tracing::debug!(key, bytes = bytes.len(), "read");
         Ok(bytes)
     }
 
@@ -170,6 +171,7 @@ impl Store for Local {
             io::ErrorKind::UnexpectedEof => Error::Truncated { key: key.to_owned() },
             _ => Error::io("read", key, e),
         })?;
+        tracing::debug!(key, bytes = bytes.len(), from = range.start, "read");
         Ok(bytes)
     }
 
@@ -184,6 +186,7 @@ impl Store for Local {
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Object)) -> Result<()> {
         Counters::add(&self.counters.list);
+        tracing::debug!(prefix, "list");
         let dir = prefix.rsplit_once('/').map_or("", |(dir, _)| dir);
         self.list_dir(&self.root.join(dir), prefix, each).map_err(|e| Error::io("list", prefix, e))
     }
