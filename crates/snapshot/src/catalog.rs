@@ -2,15 +2,20 @@
 //! that is needed, so that retention needs no key; the rest is sealed JSON lines: all entries, or
 //! the change since the parent catalog. Entries are applied in order, the last one wins.
 
+mod flat;
+mod history;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use self::flat::FlatLine;
+pub(crate) use self::history::History;
 use crate::crypt::{Seal, Unseal};
 use crate::error::{Error, Result};
-use crate::index::{json_lines, parse};
-use crate::layout::{catalog_name, is_object_name, mailbox_prefix};
+use crate::index::parse;
+use crate::layout::is_object_name;
 use crate::message_id::MessageId;
 use crate::object::ObjectRef;
 use crate::store::{Body, Store};
@@ -71,7 +76,7 @@ pub struct Section(pub u32, pub u64, pub u64);
 
 /// One sealed line. Names and paths are percent-encoded, see [`crate::layout::encode_name`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", try_from = "FlatLine")]
 pub enum Line {
     /// First sealed line.
     Mailbox {
@@ -345,73 +350,6 @@ pub fn read(
     Ok((head, history.contents))
 }
 
-/// The contents of a mailbox while its catalogs are read from old to new: of a chain only what
-/// follows the catalog that was read last.
-#[derive(Default)]
-pub(crate) struct History {
-    pub(crate) contents: Contents,
-    /// The catalog that the contents are of.
-    at: Option<(String, ObjectRef, CatalogHead)>,
-}
-
-impl History {
-    /// Goes on to a catalog. After a failure the next one is read from its beginning.
-    pub(crate) fn go_to(
-        &mut self,
-        store: &dyn Store,
-        mailbox: &str,
-        catalog: &str,
-        reference: &ObjectRef,
-        unseal: &Unseal,
-    ) -> Result<CatalogHead> {
-        let at = self.at.take();
-        let is_at = |id: &str, reference: &ObjectRef| {
-            at.as_ref().is_some_and(|at| at.0 == id && at.1 == *reference)
-        };
-        if let Some(at) = at.as_ref().filter(|_| is_at(catalog, reference)) {
-            let head = at.2.clone();
-            self.at = Some(at.clone());
-            return Ok(head);
-        }
-        let key = |id: &str| format!("{}{}", mailbox_prefix(mailbox), catalog_name(id));
-        let newest = reference.read(store, &key(catalog), CATALOG_BYTES)?;
-        let (newest_head, _) = decode_head(&key(catalog), mailbox, &newest)?;
-        let mut parent = newest_head.parent.clone();
-        let mut chain = vec![(key(catalog), newest)];
-        let mut is_continued = false;
-        while let Some(id) = parent {
-            let name = catalog_name(&id);
-            let need =
-                newest_head.needs.iter().find(|need| need.object == name).ok_or_else(|| {
-                    Error::damaged(&key(catalog), format!("does not name its parent {id}"))
-                })?;
-            if chain.len() > newest_head.needs.len() {
-                return Err(Error::damaged(&key(catalog), "builds on itself"));
-            }
-            is_continued = is_at(&id, &need.reference);
-            if is_continued {
-                break;
-            }
-            let bytes = need.reference.read(store, &key(&id), CATALOG_BYTES)?;
-            parent = decode_head(&key(&id), mailbox, &bytes)?.0.parent;
-            chain.push((key(&id), bytes));
-        }
-        if !is_continued {
-            self.contents = Contents::default();
-        }
-        for (object, bytes) in chain.iter().rev() {
-            let (_, sealed) = decode_head(object, mailbox, bytes)?;
-            let mut lines = json_lines(object, sealed, unseal)?;
-            let mut line = Vec::new();
-            while lines.next_into(&mut line)? {
-                self.contents.apply(object, parse(object, &line)?)?;
-            }
-        }
-        self.at = Some((catalog.to_owned(), reference.clone(), newest_head.clone()));
-        Ok(newest_head)
-    }
-}
-
 #[derive(Deserialize)]
 struct Version {
     catalog: u32,
@@ -420,15 +358,44 @@ struct Version {
 /// The version of catalogs that this code writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 
-/// The largest catalog that is read: a mailbox of some ten million messages.
-const CATALOG_BYTES: u64 = 1 << 30;
-
 const SECOND_NS: i64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn lines_read_as_they_are_written() {
+        let owner = Owner { mode: "0600".into(), uid: 1, gid: 2 };
+        let content = Content { mtime: "1.5".into(), size: 3, pack: 4, member: 5 };
+        let text = String::from;
+        let lines = [
+            Line::Mailbox { path: text("p"), messages: 1, bytes: 2 },
+            Line::Folder { path: text(""), maildir: true, owner: owner.clone() },
+            Line::File { path: text("f"), owner: owner.clone(), content: content.clone() },
+            Line::Link { path: text("l"), target: text("t"), owner: owner.clone() },
+            Line::Message {
+                folder: text(""),
+                name: text("cur/1:2,"),
+                key: Some(text("cur/1:2,")),
+                owner,
+                content,
+            },
+            Line::Gone { path: text("g") },
+            Line::Expunged { folder: text(""), message: text("1") },
+        ];
+        for line in lines {
+            let json = serde_json::to_string(&line).unwrap();
+            assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line, "{json}");
+            // Later versions may add fields; none may be missing.
+            let more = json.replacen('{', "{\"later\":1,", 1);
+            assert_eq!(serde_json::from_str::<Line>(&more).unwrap(), line, "{more}");
+        }
+        for json in [r#"{"kind":"gone"}"#, r#"{"path":"x"}"#, r#"{"kind":"other","path":"x"}"#] {
+            assert!(serde_json::from_str::<Line>(json).is_err(), "{json}");
+        }
+    }
 
     #[test]
     fn times_are_written_as_touch_reads_them() {
