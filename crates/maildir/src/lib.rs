@@ -2,6 +2,7 @@
 //! any moment, so nothing here treats a path as an identity: a message is its base name.
 
 mod discover;
+mod dotlock;
 mod error;
 mod listing;
 mod name;
@@ -10,6 +11,7 @@ mod tree;
 mod uidlist;
 
 pub use discover::{Discovery, MailboxDir, find_mailboxes};
+pub use dotlock::Dotlock;
 pub use error::{Error, Result};
 pub use listing::{DirPrint, Entry, FileKind, FolderPrint, Lister, Listing, Subdir};
 pub use name::{base_name, flags, is_unique_name};
