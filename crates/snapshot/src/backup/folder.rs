@@ -105,7 +105,7 @@ impl Scan<'_, '_, '_> {
         let look = self.looks.remove(path).unwrap_or_default();
         let inside = Path::new(os(path));
         for message in state.messages().unwrap_or_default() {
-            self.account.gone(&message, &inside.join(message.subdir().name()));
+            self.account.gone(&message, inside);
         }
         for (_, (ino, place)) in look.missing {
             self.account.lost(ino, place);
@@ -165,7 +165,7 @@ impl Scan<'_, '_, '_> {
                 if listing.is_unstable {
                     let is_absent = |message: &&MessageState<'_>| !is_listed(listing, message);
                     messages.extend(known_messages.iter().filter(is_absent));
-                    messages.sort_by(|a, b| a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)));
+                    sort(&mut messages);
                 }
             }
         }
@@ -203,14 +203,13 @@ impl Scan<'_, '_, '_> {
         before: Look,
         look: &mut Look,
     ) {
-        let place = |message: &MessageState<'_>| folder.path.join(message.subdir().name());
         for message in read {
             let is_known = known
                 .binary_search_by(|known| known.base().cmp(message.base()))
                 .is_ok_and(|at| known[at].ino == message.ino);
             if !is_known && !before.missing.contains_key(message.base()) {
                 self.run.outcome.work.messages_new += 1;
-                self.account.came(message, &place(message));
+                self.account.came(message, &folder.path);
             }
         }
         if listing.is_unstable {
@@ -223,7 +222,7 @@ impl Scan<'_, '_, '_> {
         }
         for message in known.iter().filter(|message| !is_listed(listing, message)) {
             self.run.outcome.work.messages_gone += 1;
-            self.account.gone(message, &place(message));
+            self.account.gone(message, &folder.path);
         }
         for (base, (ino, place)) in before.missing {
             if listing.find(&base).is_empty() {
@@ -273,10 +272,12 @@ impl Scan<'_, '_, '_> {
             let source = Source { folder: &path, subdir: entry.subdir, name };
             match self.run.reader.read(&source, &mut self.packer)? {
                 Content::Stored(stored) => {
-                    self.run.outcome.work.messages_read += 1;
-                    self.run.outcome.work.bytes_read += stored.size;
-                    Progress::add(&self.run.context.progress.messages, 1);
-                    Progress::add(&self.run.context.progress.bytes, stored.size);
+                    if stored.is_read {
+                        self.run.outcome.work.messages_read += 1;
+                        self.run.outcome.work.bytes_read += stored.size;
+                        Progress::add(&self.run.context.progress.messages, 1);
+                        Progress::add(&self.run.context.progress.bytes, stored.size);
+                    }
                     taken.read.push(taken.messages.len());
                     taken.push(stored.message(entry.subdir, name), stored.found);
                 }
@@ -317,9 +318,14 @@ fn is_listed(listing: &Listing, message: &MessageState<'_>) -> bool {
     found.iter().any(|entry| message.ino == 0 || entry.ino == message.ino)
 }
 
+/// By base name; `new` comes before `cur`, as in a listing.
+pub(super) fn sort(messages: &mut [MessageState<'_>]) {
+    messages.sort_by(|a, b| a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)));
+}
+
 /// Of several messages with one base name and one content one is kept; those with other contents
 /// are marked.
-fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
+pub(super) fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
     for message in &mut *messages {
         message.is_duplicate = false;
     }

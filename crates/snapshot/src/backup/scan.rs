@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use maildir::{Folder, FolderPrint, TICK, Tree};
 
 use super::Trust;
-use super::account::{Account, File, file, has_inode};
+use super::account::{Account, File, file, place};
 use super::fold;
 use super::folder::{Look, os};
 use super::ledger::{Incident, Ledger};
@@ -29,6 +29,8 @@ pub(super) struct Scan<'s, 'run, 'env> {
     pub(super) account: Account,
     /// Whether something was seen to change, or could have while it was looked at.
     pub(super) is_restless: bool,
+    /// Whether the folders became quiet in the end.
+    is_settled: bool,
 }
 
 impl<'run> Run<'run, '_> {
@@ -41,6 +43,7 @@ impl<'run> Run<'run, '_> {
             looks: BTreeMap::new(),
             account: Account::default(),
             is_restless: false,
+            is_settled: true,
         };
         scan.look(&tree)?;
         let tree =
@@ -131,12 +134,16 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             self.is_restless = self.follow_folders(&tree);
             let changed = self.changed(&tree);
             unsettled = changed.iter().map(|(folder, _)| key(folder).to_vec()).collect();
-            if pass == PASSES_MAX - 1 || (pass >= PASSES && idle >= IDLE_PASSES) {
+            let is_idle = idle >= IDLE_PASSES && !self.has_unread();
+            if pass == PASSES_MAX - 1 || (pass >= PASSES && is_idle) {
                 break;
             }
             if pass < PASSES && changed.iter().any(|(_, print)| print.is_some_and(|p| p.is_young()))
             {
                 std::thread::sleep(TICK * (pass + 1));
+            }
+            if pass == REMEMBER_PASS {
+                self.run.reader.remember(self.run.next.folders.values());
             }
             let read = self.run.outcome.work.messages_read;
             for (folder, print) in changed {
@@ -148,8 +155,16 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             }
             idle = if self.run.outcome.work.messages_read == read { idle + 1 } else { 0 };
         }
+        self.is_settled = false;
         self.settle(&unsettled);
         Ok(tree)
+    }
+
+    /// Whether there are files that were listed and never read under any name.
+    fn has_unread(&self) -> bool {
+        let missing = self.looks.values().flat_map(|look| look.missing.values());
+        let mut inodes = missing.map(|(ino, _)| *ino).chain(self.account.lost_inodes());
+        inodes.any(|ino| !self.run.reader.remembers(ino))
     }
 
     /// The folders that are not as they were listed, with their directories as they are now.
@@ -212,21 +227,23 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
     /// Closes the account of the scan.
     fn finish(mut self) -> Packer<'run, 'env> {
         let mut ledger = Ledger::default();
-        let mut wanted = self.account.inodes();
         for look in self.looks.values_mut() {
             ledger.merge(std::mem::take(&mut look.ledger));
-            wanted.extend(look.missing.values().map(|(ino, _)| *ino));
+            for (ino, place) in std::mem::take(&mut look.missing).into_values() {
+                self.account.lost(ino, place);
+            }
         }
         self.run.outcome.ledger.merge(ledger);
-        let places = self.places(&wanted);
-        for (ino, place) in self.looks.values_mut().flat_map(|look| &mut look.missing).map(|m| m.1)
-        {
-            if has_inode(&places, *ino) {
-                self.account.lost(*ino, std::mem::take(place));
-            } else {
-                let reason =
-                    "its name keeps changing, or it is gone: its folder did not become quiet";
-                self.run.note(Incident::Unresolved, place, b"", Some(reason.into()));
+        let wanted = self.account.inodes();
+        let mut places = self.places(&wanted);
+        if !self.is_settled {
+            // Nothing shows that they are gone: they may be on their way from folder to folder.
+            let gone = self.account.take_gone(&places);
+            self.put_back(&gone);
+            places = self.places(&wanted);
+            for place in self.account.take_lost(&places) {
+                let reason = "its folder, or another one, did not become quiet";
+                self.run.note(Incident::Unresolved, &place, b"", Some(reason.into()));
             }
         }
         let balance = self.account.balance(&places);
@@ -253,8 +270,7 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             let folder = Path::new(os(path));
             for message in state.messages().unwrap_or_default() {
                 if wanted.contains(&message.ino) {
-                    let place = folder.join(message.subdir().name()).join(os(message.name));
-                    places.insert(file(&message), place);
+                    places.insert(file(&message), place(folder, &message));
                 }
             }
         }
@@ -280,3 +296,6 @@ const PASSES: u32 = 8;
 /// The same while each pass still finds messages that no pass before could read.
 const PASSES_MAX: u32 = 32;
 const IDLE_PASSES: u32 = 3;
+
+/// The pass from which files are known by inode: before, few have moved.
+const REMEMBER_PASS: u32 = 2;
