@@ -7,4 +7,5 @@ mod live;
 mod nights;
 mod power;
 mod property;
+mod search;
 mod world;
