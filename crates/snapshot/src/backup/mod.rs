@@ -2,12 +2,14 @@
 //! last. Mailboxes are worked on by as many threads as there are processors; uploads and commits
 //! go on beside them.
 
+mod account;
 mod bundle;
 mod chain;
 mod commit;
 mod context;
 mod diff;
 mod fold;
+mod folder;
 mod kept;
 mod ledger;
 mod lines;
@@ -15,7 +17,9 @@ mod mailbox;
 mod packer;
 mod read;
 mod rebuild;
+mod scan;
 mod selection;
+mod settle;
 mod uploads;
 
 use std::collections::BTreeMap;

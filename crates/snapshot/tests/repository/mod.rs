@@ -3,6 +3,7 @@
 
 mod crash;
 mod incidents;
+mod live;
 mod nights;
 mod power;
 mod property;
