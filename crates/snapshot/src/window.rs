@@ -58,8 +58,9 @@ impl<'s> Window<'s> {
 impl BufRead for Window<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.position().is_none() && self.at < self.size {
-            let end = self.until.max(self.at + HEAD_BYTES).min(self.at + WINDOW_BYTES);
-            let range = self.at..end.min(self.size);
+            // Beyond the part, age looks at the last chunk to know where the whole ends.
+            let end = if self.at < self.until { self.until } else { self.at + SEALED_CHUNK };
+            let range = self.at..end.min(self.at + WINDOW_BYTES).min(self.size);
             self.bytes = self.store.get_range(&self.key, range).map_err(io::Error::other)?;
             self.start = self.at;
         }
