@@ -1,18 +1,25 @@
-//! Maildir: names, flags, folders and listings. Reads only; a live server may rename every file at
-//! any moment, so nothing here treats a path as an identity: a message is its base name.
+//! Maildir: names, flags, folders, listings and what goes with a delivery. A live server may rename
+//! every file at any moment, so nothing here treats a path as an identity: a message is its base
+//! name.
 
+mod deliver;
 mod discover;
 mod error;
+mod keywords;
 mod listing;
 mod name;
 mod open;
 mod tree;
 mod uidlist;
+mod utf7;
 
+pub use deliver::{fresh_base, move_new};
 pub use discover::{Discovery, MailboxDir, find_mailboxes};
 pub use error::{Error, Result};
+pub use keywords::{Keywords, translate};
 pub use listing::{DirPrint, Entry, FileKind, FolderPrint, Lister, Listing, Subdir};
 pub use name::{base_name, flags, is_unique_name};
 pub use open::{OpenMessage, Opened, Opener, open_file};
 pub use tree::{Attributes, Folder, KeptFile, KeptKind, Tree, leads_to_mail, read_tree};
 pub use uidlist::{UidRecord, Uidlist};
+pub use utf7::{decode_utf7, encode_utf7};
