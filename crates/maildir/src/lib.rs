@@ -1,9 +1,12 @@
-//! Maildir: names, flags, folders and listings. Reads only; a live server may rename every file at
-//! any moment, so nothing here treats a path as an identity: a message is its base name.
+//! Maildir: names, flags, folders, listings and what goes with a delivery. A live server may rename
+//! every file at any moment, so nothing here treats a path as an identity: a message is its base
+//! name.
 
+mod deliver;
 mod discover;
 mod dotlock;
 mod error;
+mod keywords;
 mod lister;
 mod listing;
 mod name;
@@ -11,10 +14,13 @@ mod open;
 mod print;
 mod tree;
 mod uidlist;
+mod utf7;
 
+pub use deliver::{fresh_base, move_new};
 pub use discover::{Discovery, MailboxDir, find_mailboxes};
 pub use dotlock::Dotlock;
 pub use error::{Error, Result};
+pub use keywords::{Keywords, translate};
 pub use lister::{Lister, Proof};
 pub use listing::{Entry, FileKind, Listing, Subdir};
 pub use name::{base_name, flags, is_unique_name};
@@ -22,3 +28,4 @@ pub use open::{OpenMessage, Opened, Opener, open_file};
 pub use print::{DirPrint, FolderPrint, TICK};
 pub use tree::{Attributes, Folder, KeptFile, KeptKind, Tree, leads_to_mail, read_tree};
 pub use uidlist::{UidRecord, Uidlist};
+pub use utf7::{decode_utf7, encode_utf7};

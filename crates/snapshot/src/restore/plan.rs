@@ -15,6 +15,8 @@ use crate::object::ObjectRef;
 pub(crate) struct MailboxPlan {
     /// Directories, parents before children, with `new`, `cur` and `tmp`.
     pub(crate) dirs: Vec<Dir>,
+    /// Those of them that hold messages.
+    pub(crate) maildirs: Vec<PathBuf>,
     /// Packs and what is taken from each.
     pub(crate) packs: Vec<PackPlan>,
     /// Links; made last, so that nothing is written through one.
@@ -42,6 +44,15 @@ pub(crate) struct Dir {
     pub(crate) owner: Owner,
 }
 
+impl Dir {
+    /// Its path in `folder`, if it is that or one of the three in it.
+    fn inside(&self, folder: &Path) -> Option<PathBuf> {
+        let inside = self.path.strip_prefix(folder).ok()?;
+        let is_its = ["", "cur", "new", "tmp"].iter().any(|subdir| inside == Path::new(subdir));
+        is_its.then(|| inside.to_owned())
+    }
+}
+
 /// A link to make.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -62,6 +73,26 @@ pub(crate) struct PackPlan {
     pub(crate) members: HashMap<u32, Vec<Target>>,
 }
 
+impl PackPlan {
+    /// The object alone.
+    pub(crate) fn without_members(&self) -> Self {
+        let (key, reference) = (self.key.clone(), self.reference.clone());
+        Self { key, reference, raw: self.raw, members: HashMap::new() }
+    }
+
+    /// Number and bytes of its messages.
+    pub(crate) fn messages(&self) -> (u64, u64) {
+        let messages = self.members.values().flatten().filter(|t| t.kind == Kind::Message);
+        messages.fold((0, 0), |(count, bytes), t| (count + 1, bytes + t.size))
+    }
+
+    /// When the newest of its messages came; `None` if it has none.
+    fn newest_ns(&self) -> Option<i64> {
+        let targets = self.members.values().flatten();
+        targets.filter(|t| t.kind == Kind::Message).map(|t| t.mtime_ns).max()
+    }
+}
+
 /// A file to write.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
@@ -71,11 +102,27 @@ pub(crate) struct Target {
     pub(crate) owner: Owner,
     pub(crate) mtime_ns: i64,
     pub(crate) size: u64,
-    pub(crate) is_message: bool,
+    pub(crate) kind: Kind,
 }
 
-/// Plans a mailbox, or one folder of it.
-pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>) -> MailboxPlan {
+/// What a file is to a restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A message.
+    Message,
+    /// A file that is written as it is.
+    File,
+    /// A list of UIDs, which is written last, in words that fit the place.
+    Uidlist,
+}
+
+/// Plans a mailbox, or one folder of it. The packs that bring the newest messages come first.
+pub(crate) fn plan(
+    head: &CatalogHead,
+    contents: &Contents,
+    folder: Option<&str>,
+    is_exact: bool,
+) -> MailboxPlan {
     let mut plan = MailboxPlan::default();
     let mut members: BTreeMap<u32, HashMap<u32, Vec<Target>>> = BTreeMap::new();
     for (encoded, entry) in &contents.folders {
@@ -92,6 +139,7 @@ pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>
             continue;
         }
         if entry.maildir {
+            plan.maildirs.push(path.clone());
             for subdir in ["cur", "new", "tmp"] {
                 plan.dirs.push(Dir { path: path.join(subdir), owner: entry.owner.clone() });
             }
@@ -121,7 +169,7 @@ pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>
         }
         match line {
             Line::File { owner, content, .. } => {
-                let Some(target) = file_target(&path, owner, content) else {
+                let Some(target) = file_target(&path, owner, content, is_exact) else {
                     plan.refuse(encoded, "its time is none");
                     continue;
                 };
@@ -146,7 +194,7 @@ pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>
                 members,
             }),
             None => {
-                let messages = members.values().flatten().filter(|target| target.is_message);
+                let messages = members.values().flatten().filter(|t| t.kind == Kind::Message);
                 let (count, bytes) = messages.fold((0, 0), |(n, bytes), t| (n + 1, bytes + t.size));
                 plan.messages -= count;
                 plan.bytes -= bytes;
@@ -158,10 +206,26 @@ pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>
             }
         }
     }
+    plan.packs.sort_by_cached_key(|pack| (std::cmp::Reverse(pack.newest_ns()), pack.key.clone()));
     plan
 }
 
 impl MailboxPlan {
+    /// The directories of one folder, by their paths in it.
+    pub(crate) fn dirs_of(&self, folder: &Path) -> impl Iterator<Item = Dir> {
+        let dirs = self.dirs.iter();
+        dirs.filter_map(move |dir| {
+            Some(Dir { path: dir.inside(folder)?, owner: dir.owner.clone() })
+        })
+    }
+
+    /// Leaves the directories of a folder as they are.
+    pub(crate) fn drop_folder(&mut self, folder: &Path) {
+        self.dirs.retain(|dir| dir.inside(folder).is_none());
+        self.maildirs.retain(|path| path != folder);
+        self.links.retain(|link| link.path.parent() != Some(folder));
+    }
+
     fn refuse(&mut self, what: &str, reason: &str) {
         let (what, reason) = (what.to_owned(), reason.to_owned());
         self.refused.push(Refused { what, reason, messages: 1 });
@@ -178,18 +242,20 @@ fn message_target(folder: &Path, name: &str, owner: &Owner, content: &Content) -
         owner: owner.clone(),
         mtime_ns: parse_time(&content.mtime)?,
         size: content.size,
-        is_message: true,
+        kind: Kind::Message,
     })
 }
 
-fn file_target(path: &Path, owner: &Owner, content: &Content) -> Option<Target> {
+fn file_target(path: &Path, owner: &Owner, content: &Content, is_exact: bool) -> Option<Target> {
+    let name = path.file_name()?;
+    let is_list = UIDLISTS.contains(&name.as_bytes()) && content.size <= UIDLIST_BYTES;
     Some(Target {
         dir: path.parent()?.to_owned(),
-        name: path.file_name()?.to_owned(),
+        name: name.to_owned(),
         owner: owner.clone(),
         mtime_ns: parse_time(&content.mtime)?,
         size: content.size,
-        is_message: false,
+        kind: if is_list && !is_exact { Kind::Uidlist } else { Kind::File },
     })
 }
 
@@ -205,6 +271,12 @@ pub(crate) fn safe_path(encoded: &str) -> Option<PathBuf> {
     let rebuilt: PathBuf = path.components().collect();
     (is_normal && rebuilt.as_os_str().as_bytes() == path.as_os_str().as_bytes()).then_some(path)
 }
+
+/// Dovecot's list, and Courier's.
+pub(crate) const UIDLISTS: [&[u8]; 2] = [b"dovecot-uidlist", b"courierimapuiddb"];
+
+/// The largest list that is held in memory: some millions of messages.
+const UIDLIST_BYTES: u64 = 512 << 20;
 
 #[cfg(test)]
 mod tests {

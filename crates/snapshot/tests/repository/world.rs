@@ -109,15 +109,26 @@ impl World {
         let manifest = manifest::select(repository.store(), snapshot, None)?;
         let to = tempfile::tempdir().unwrap();
         let options = restore::Options {
-            to: to.path().to_owned(),
-            mailbox: None,
-            folder: None,
-            dry_run: false,
+            uids: Some(restore::Uids::Exact),
             threads: 2,
+            ..restore::Options::all(to.path().to_owned())
         };
         let (identity, progress) = (self.identity(), Progress::default());
-        let report = restore::run(&repository, &manifest, Some(&identity), &options, &progress)?;
+        let report = restore::run(&repository, &[manifest], Some(&identity), &options, &progress)?;
         Ok((image(to.path()), report))
+    }
+
+    /// Restores the newest snapshot into the live store.
+    pub(crate) fn restore_in_place(
+        &self,
+        objects: impl Store + 'static,
+    ) -> snapshot::Result<restore::Report> {
+        let repository = Repository::open(Box::new(objects))?;
+        let manifest = manifest::select(repository.store(), "latest", None)?;
+        let place = restore::Place::Live { store: self.store(), as_folder: None };
+        let options = restore::Options { place, ..restore::Options::all(self.store()) };
+        let (identity, progress) = (self.identity(), Progress::default());
+        restore::run(&repository, &[manifest], Some(&identity), &options, &progress)
     }
 
     pub(crate) fn verify(&self, objects: impl Store + 'static) -> verify::Report {
