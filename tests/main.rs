@@ -23,3 +23,4 @@ mod servers;
 mod store;
 mod tree;
 mod two_at_once;
+mod with;

@@ -14,5 +14,8 @@ pub use error::{Error, Result};
 pub use listing::{DirPrint, Entry, FileKind, FolderPrint, Lister, Listing, Subdir};
 pub use name::{base_name, flags, is_unique_name};
 pub use open::{OpenMessage, Opened, Opener, open_file};
-pub use tree::{Attributes, Folder, KeptFile, KeptKind, Tree, leads_to_mail, read_tree};
+pub use tree::{
+    Attributes, Folder, KeptFile, KeptKind, OUTSIDE, Scope, Tree, leads_to_mail, read_files,
+    read_tree,
+};
 pub use uidlist::{UidRecord, Uidlist};

@@ -6,6 +6,7 @@ mod commands;
 mod demo;
 mod exit;
 mod interrupt;
+mod kept;
 mod repository;
 mod ui;
 

@@ -54,6 +54,9 @@ pub enum Line {
         messages: u64,
         /// Bytes of messages, all folders.
         bytes: u64,
+        /// Whether it is no mailbox but a plain tree, and `path` its own path without the `/`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        tree: bool,
     },
     /// A folder.
     Folder {
@@ -64,6 +67,9 @@ pub enum Line {
         /// Owner and mode.
         #[serde(flatten)]
         owner: Owner,
+        /// Modification time, of a plain tree's folders: see [`Content::mtime`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mtime: Option<String>,
     },
     /// A kept file.
     File {
@@ -200,6 +206,8 @@ pub struct Contents {
     pub messages: u64,
     /// Bytes of messages.
     pub bytes: u64,
+    /// Whether it is a plain tree.
+    pub tree: bool,
     /// Folders by path, parents before children.
     pub folders: BTreeMap<String, FolderContents>,
     /// Kept files and links by path.
@@ -213,6 +221,8 @@ pub struct FolderContents {
     pub maildir: bool,
     /// Owner and mode.
     pub owner: Owner,
+    /// Modification time, of a plain tree's folders.
+    pub mtime: Option<String>,
     /// Messages by key.
     pub messages: BTreeMap<String, MessageEntry>,
 }
@@ -231,13 +241,14 @@ pub struct MessageEntry {
 impl Contents {
     fn apply(&mut self, object: &str, line: Line) -> Result<()> {
         match line {
-            Line::Mailbox { path, messages, bytes } => {
+            Line::Mailbox { path, messages, bytes, tree } => {
                 (self.path, self.messages, self.bytes) = (path, messages, bytes);
+                self.tree = tree;
             }
-            Line::Folder { path, maildir, owner } => {
+            Line::Folder { path, maildir, owner, mtime } => {
                 let messages =
                     self.folders.remove(&path).map_or_else(BTreeMap::new, |f| f.messages);
-                self.folders.insert(path, FolderContents { maildir, owner, messages });
+                self.folders.insert(path, FolderContents { maildir, owner, mtime, messages });
             }
             Line::File { ref path, .. } | Line::Link { ref path, .. } => {
                 self.files.insert(path.clone(), line);

@@ -43,6 +43,9 @@ pub struct CatalogRef {
     /// Size and hash.
     #[serde(flatten)]
     pub reference: ObjectRef,
+    /// Whether it is no mailbox but a plain tree.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tree: bool,
     /// Whether the catalog was taken over from an earlier snapshot without looking at the mailbox:
     /// it was not selected, or could not be read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -54,6 +57,9 @@ pub struct CatalogRef {
 pub struct Totals {
     /// Mailboxes.
     pub mailboxes: u64,
+    /// Plain trees, which are no mailboxes.
+    #[serde(default)]
+    pub trees: u64,
     /// Messages.
     pub messages: u64,
     /// Bytes of messages, uncompressed.

@@ -24,7 +24,8 @@ pub struct State {
     _lock: File,
 }
 
-/// The ids that mailboxes were given, by path inside the store (percent-encoded).
+/// The ids that mailboxes were given, by path inside the store (percent-encoded); those of plain
+/// trees by their absolute paths, which no mailbox has.
 pub type Mailboxes = BTreeMap<String, KnownMailbox>;
 
 /// A mailbox that has an id.
@@ -80,6 +81,8 @@ pub struct PackState {
 pub struct FolderState {
     /// Mode, owner, group.
     pub attributes: (u32, u32, u32),
+    /// Modification time in nanoseconds since 1970; of a plain tree's folders only.
+    pub mtime_ns: Option<i64>,
     /// Whether it has `new` and `cur`.
     pub is_maildir: bool,
     /// Device, inode, mtime, ctime of `new` and `cur`; `None` when they must not be trusted.
@@ -335,6 +338,11 @@ impl State {
 pub fn mailbox_path_key(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
     encode_name(path.as_os_str().as_bytes()).into_owned()
+}
+
+/// Whether a key in [`Mailboxes`] is that of a plain tree.
+pub fn is_tree_key(key: &str) -> bool {
+    key.starts_with('/')
 }
 
 /// Magic, hash, content: a file torn by a crash is recognised.

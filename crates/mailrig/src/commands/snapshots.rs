@@ -121,6 +121,7 @@ fn show(row: &Row) -> String {
         ("store", format!("{}:{}", row.host, row.store)),
         ("tool", row.tool.clone()),
         ("mailboxes", count(row.totals.mailboxes)),
+        ("trees", count(row.totals.trees)),
         ("messages", format!("{}, {}", count(row.totals.messages), size(row.totals.bytes))),
         ("unreadable", count(ledger.unreadable)),
         ("not messages", count(ledger.not_messages)),

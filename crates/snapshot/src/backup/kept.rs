@@ -11,6 +11,7 @@ use super::ledger::Incident;
 use super::mailbox::Run;
 use super::packer::Packer;
 use super::read::Content;
+use super::remarks::Remark;
 use crate::error::Result;
 use crate::state::{FileState, FolderState, MailboxState, attributes_tuple};
 
@@ -19,7 +20,11 @@ impl<'env> Run<'_, 'env> {
     pub(super) fn keep_unreadable(&mut self, tree: &Tree, old: &MailboxState) {
         let root = self.context.root.join(&self.job.path);
         for (path, kind) in &tree.skipped {
-            self.note(Incident::NotAMessage, path, b"", Some((*kind).to_owned()));
+            if self.job.is_tree() {
+                self.remark(Remark::NotAFile, path);
+            } else {
+                self.note(Incident::NotAMessage, path, b"", Some((*kind).to_owned()));
+            }
         }
         for error in &tree.unreadable {
             let inside = error.path.strip_prefix(&root).unwrap_or(&error.path);
@@ -37,12 +42,36 @@ impl<'env> Run<'_, 'env> {
         }
     }
 
-    pub(super) fn file(
+    /// Keeps what of `tree` are files and links.
+    pub(super) fn files(
         &mut self,
-        file: &KeptFile,
+        tree: &Tree,
+        old: &MailboxState,
+        packer: &mut Packer<'_, 'env>,
+    ) -> Result<()> {
+        for file in &tree.files {
+            self.context.progress.check()?;
+            let known = old.files.get(file.as_os_str().as_bytes());
+            self.file(file, known, packer)?;
+        }
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        inside: &Path,
         known: Option<&FileState>,
         packer: &mut Packer<'_, 'env>,
     ) -> Result<()> {
+        let path = self.context.root.join(&self.job.path).join(inside);
+        let file = match KeptFile::read(&path) {
+            Ok(file) => file,
+            Err(e) if e.is_vanished() => return Ok(()),
+            Err(e) => {
+                self.unreadable(inside, known, e.source.to_string());
+                return Ok(());
+            }
+        };
         let mut next = FileState {
             attributes: attributes_tuple(file.attributes),
             ino: file.ino,
@@ -54,17 +83,17 @@ impl<'env> Run<'_, 'env> {
             member: 0,
             sum: [0; 32],
         };
-        let key = file.path.as_os_str().as_bytes().to_vec();
-        let size = match &file.kind {
+        let key = inside.as_os_str().as_bytes().to_vec();
+        let size = match file.kind {
             KeptKind::Symlink { target } => {
-                next.target = Some(target.clone());
+                next.target = Some(target);
                 // A link's own time means nothing to a mail server, and is in no catalog.
                 next.mtime_ns = 0;
-                self.note_link(&file.path);
+                self.note_link(inside, &path);
                 self.next.files.insert(key, next);
                 return Ok(());
             }
-            KeptKind::File { size_bytes } => *size_bytes,
+            KeptKind::File { size_bytes } => size_bytes,
         };
         let is_same = |known: &&FileState| {
             (known.ino, known.mtime_ns, known.ctime_ns, known.size)
@@ -80,7 +109,6 @@ impl<'env> Run<'_, 'env> {
         if self.context.options.dry_run {
             return Ok(());
         }
-        let path = self.context.root.join(&self.job.path).join(&file.path);
         match self.reader.read_file(&path, packer)? {
             Content::Stored(stored) => {
                 (next.pack, next.member) = stored.place;
@@ -89,22 +117,24 @@ impl<'env> Run<'_, 'env> {
             }
             // Locks and half-written files come and go beside the ones that matter.
             Content::Gone | Content::NotAFile(_) => {}
-            Content::Unreadable(reason) => {
-                self.note(Incident::Unreadable, &file.path, b"", Some(reason));
-                if let Some(known) = known {
-                    self.next.files.insert(key, known.clone());
-                }
-            }
+            Content::Unreadable(reason) => self.unreadable(inside, known, reason),
         }
         Ok(())
     }
 
+    /// What an earlier run could read of it is kept.
+    fn unreadable(&mut self, inside: &Path, known: Option<&FileState>, reason: String) {
+        self.note(Incident::Unreadable, inside, b"", Some(reason));
+        if let Some(known) = known {
+            self.next.files.insert(inside.as_os_str().as_bytes().to_vec(), known.clone());
+        }
+    }
+
     /// A link is kept as one. If it leads to mail outside the store, that mail is not backed up.
-    fn note_link(&mut self, inside: &Path) {
-        let path = self.context.root.join(&self.job.path).join(inside);
+    fn note_link(&mut self, inside: &Path, path: &Path) {
         let leads_out =
-            path.canonicalize().is_ok_and(|target| !target.starts_with(self.context.root));
-        if leads_out && maildir::leads_to_mail(&path) {
+            || path.canonicalize().is_ok_and(|target| !target.starts_with(self.context.root));
+        if !self.job.is_tree() && leads_out() && maildir::leads_to_mail(path) {
             self.note(Incident::NotFollowed, inside, b"", None);
         }
     }

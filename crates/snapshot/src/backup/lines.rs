@@ -22,8 +22,10 @@ impl Lines {
 
     /// The line every catalog begins with.
     pub(crate) fn mailbox(&mut self, path: &Path, state: &MailboxState) {
+        let inside = path.strip_prefix("/").unwrap_or(path);
         self.push(&Line::Mailbox {
-            path: encode_name(path.as_os_str().as_bytes()).into_owned(),
+            path: encode_name(inside.as_os_str().as_bytes()).into_owned(),
+            tree: path.is_absolute(),
             messages: state.folders.values().map(|folder| folder.messages).sum(),
             bytes: state.folders.values().map(|folder| folder.bytes).sum(),
         });
@@ -44,12 +46,14 @@ impl Lines {
             let known = old.folders.get(path);
             let path = encode_name(path).into_owned();
             let is_same = |old: &FolderState| {
-                old.attributes == folder.attributes && old.is_maildir == folder.is_maildir
+                (old.attributes, old.mtime_ns, old.is_maildir)
+                    == (folder.attributes, folder.mtime_ns, folder.is_maildir)
             };
             if !known.is_some_and(is_same) {
                 let owner = Owner::of(attributes_of(folder.attributes));
                 let maildir = folder.is_maildir;
-                self.push(&Line::Folder { path: path.clone(), maildir, owner });
+                let mtime = folder.mtime_ns.map(format_time);
+                self.push(&Line::Folder { path: path.clone(), maildir, owner, mtime });
             }
             self.messages(&path, known.unwrap_or(&none), folder);
         }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use maildir::{Folder, FolderPrint, Listing, Opener, Tree};
+use maildir::{Folder, FolderPrint, Listing, Opener, Scope, Tree};
 
 use super::Trust;
 use super::chain;
@@ -17,6 +17,7 @@ use super::ledger::{Incident, Ledger};
 use super::lines::Lines;
 use super::packer::Packer;
 use super::read::{Content, Reader, Source};
+use super::remarks::{Remark, Remarks};
 use super::uploads::Ticket;
 use crate::error::{Error, Result};
 use crate::manifest::CatalogRef;
@@ -26,12 +27,19 @@ use crate::state::{
 };
 use crate::store::Body;
 
-/// A mailbox of this run.
+/// A mailbox of this run, or a plain tree.
 pub(crate) struct Job {
-    /// Path inside the store.
+    /// Path inside the store; of a plain tree, its own absolute path.
     pub(crate) path: PathBuf,
     /// Its id and recipient.
     pub(crate) known: KnownMailbox,
+}
+
+impl Job {
+    /// Whether it is no mailbox but a folder that goes along.
+    pub(crate) fn is_tree(&self) -> bool {
+        self.path.is_absolute()
+    }
 }
 
 /// What became of a mailbox.
@@ -39,6 +47,8 @@ pub(crate) struct Job {
 pub(crate) struct Outcome {
     /// Its id.
     pub(crate) id: String,
+    /// Whether it is a plain tree.
+    pub(crate) is_tree: bool,
     /// The catalog that describes it; `None` if it has none yet and could not be read.
     pub(crate) catalog: Option<CatalogRef>,
     /// The catalog's bytes, if it is new.
@@ -51,6 +61,7 @@ pub(crate) struct Outcome {
     /// What this run did.
     pub(crate) work: Work,
     pub(crate) ledger: Ledger,
+    pub(crate) remarks: Remarks,
 }
 
 /// What was done for one mailbox, or all.
@@ -69,7 +80,8 @@ pub(crate) fn backup(context: &Context<'_>, job: &Job, opener: &mut Opener) -> R
     let known = context.state.mailbox(&job.known.id);
     let mut run = Run::new(context, job, known.unwrap_or_default(), opener);
     let root = context.root.join(&job.path);
-    let tree = match maildir::read_tree(&root) {
+    let scope = if job.is_tree() { Scope::Plain } else { Scope::Mailbox };
+    let tree = match maildir::read_tree(&root, scope) {
         Ok(tree) => tree,
         Err(e) => return Ok(run.carry_over(&e)),
     };
@@ -112,7 +124,8 @@ impl<'run, 'env> Run<'run, 'env> {
             folders: BTreeMap::new(),
             files: BTreeMap::new(),
         };
-        let outcome = Outcome { id: job.known.id.clone(), ..Outcome::default() };
+        let (id, is_tree) = (job.known.id.clone(), job.is_tree());
+        let outcome = Outcome { id, is_tree, ..Outcome::default() };
         Self { context, job, reader: Reader::new(opener), old, next, outcome }
     }
 
@@ -158,7 +171,7 @@ impl<'run, 'env> Run<'run, 'env> {
         let mut packer = Packer::new(context, &self.job.known.id, seal, &old, &fold);
         for folder in &tree.folders {
             context.progress.check()?;
-            self.outcome.work.folders += 1;
+            self.outcome.work.folders += u64::from(!self.job.is_tree());
             let path = folder.path.as_os_str().as_bytes();
             let known = old.folders.get(path);
             let next = match self.folder(folder, known, &mut packer) {
@@ -176,11 +189,7 @@ impl<'run, 'env> Run<'run, 'env> {
         }
         self.keep_unreadable(tree, &old);
         // The uidlist is read after the listings: lines for messages that are not there do no harm.
-        for file in &tree.files {
-            context.progress.check()?;
-            let known = old.files.get(file.path.as_os_str().as_bytes());
-            self.file(file, known, &mut packer)?;
-        }
+        self.files(tree, &old, &mut packer)?;
         if !fold.is_empty() {
             let root = context.root.join(&self.job.path);
             fold::store_again(&root, &mut self.next, &fold, &mut packer, &mut self.reader)?;
@@ -210,6 +219,7 @@ impl<'run, 'env> Run<'run, 'env> {
         let path = self.context.root.join(&self.job.path).join(&folder.path);
         let mut next = FolderState {
             attributes: attributes_tuple(folder.attributes),
+            mtime_ns: self.job.is_tree().then_some(folder.mtime_ns),
             is_maildir: folder.is_maildir,
             ..FolderState::default()
         };
@@ -339,6 +349,10 @@ impl<'run, 'env> Run<'run, 'env> {
         Ok(self.outcome)
     }
 
+    pub(super) fn remark(&mut self, remark: Remark, inside: &Path) {
+        self.outcome.remarks.add(remark, &self.job.path.join(inside));
+    }
+
     pub(super) fn note(
         &mut self,
         incident: Incident,
@@ -384,7 +398,8 @@ fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
 }
 
 fn catalog_ref(link: &ChainLink) -> CatalogRef {
-    CatalogRef { catalog: link.id.clone(), reference: link.reference.clone(), carried: false }
+    let (catalog, reference) = (link.id.clone(), link.reference.clone());
+    CatalogRef { catalog, reference, tree: false, carried: false }
 }
 
 impl Work {

@@ -14,10 +14,12 @@ mod mailbox;
 mod packer;
 mod read;
 mod rebuild;
+mod remarks;
 mod selection;
 mod uploads;
 
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -42,7 +44,7 @@ use crate::layout::{snapshot_key, timed_id};
 use crate::manifest::{self, LedgerCounts, Manifest, Totals};
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::state::{KnownMailbox, Mailboxes, State, mailbox_path_key};
+use crate::state::{KnownMailbox, Mailboxes, State, is_tree_key, mailbox_path_key};
 use crate::store::Requests;
 
 /// How to back up.
@@ -51,6 +53,8 @@ pub struct Options {
     /// Names, with `*` and `?`, of the mailboxes to look at; all when empty. The others are taken
     /// over from the last snapshot.
     pub mailboxes: Vec<String>,
+    /// Folders that go along as plain trees, by their absolute paths. None is in the store.
+    pub with: Vec<PathBuf>,
     /// How much of what is known is believed.
     pub trust: Trust,
     /// Write full catalogs, and store again what the repository has lost.
@@ -166,14 +170,17 @@ pub fn run(
             Err(e) => tracing::warn!("unfinished uploads cannot be cleaned up: {e}"),
         }
     }
-    let before = known.len();
-    let selection = Selection::new(state, &known, &found, root, options)?;
+    let trees: Vec<MailboxDir> = options.with.iter().map(|path| tree(path)).collect();
+    let count = |known: &Mailboxes| known.keys().filter(|path| !is_tree_key(path)).count() as u64;
+    let before = count(&known);
+    let selection = Selection::new(state, &known, &found, &trees, root, options)?;
     selection.notices(&mut notices);
     let jobs = introduce(repository, state, &selection.jobs, &mut known, options)?;
     Progress::add(&progress.units, jobs.len() as u64);
-    let new = known.len().saturating_sub(before) as u64;
+    let new = count(&known).saturating_sub(before);
     let mut done = work(repository, state, root, &jobs, options, progress)?;
     note_store(root, &found, &mut done.ledger, &mut notices);
+    notices.extend(done.remarks.sentences());
     let carried = selection.carry(state, &known, &mut done);
     let gone = selection.gone.len() as u64;
     let time = options.time;
@@ -224,6 +231,11 @@ pub fn run(
         incidents: done.ledger.entries,
         notices,
     })
+}
+
+/// A plain tree, which has its path as its name.
+fn tree(path: &Path) -> MailboxDir {
+    MailboxDir { name: path.as_os_str().as_bytes().to_vec(), path: path.to_owned() }
 }
 
 /// Options for a run after the last one: its snapshot must sort after that one's, and if the

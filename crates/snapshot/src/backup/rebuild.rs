@@ -134,6 +134,7 @@ fn rebuild(
         messages.sort_by(|a, b| a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)));
         let mut folder_state = FolderState {
             attributes: tuple(&folder.owner),
+            mtime_ns: folder.mtime.as_deref().and_then(parse_time),
             is_maildir: folder.maildir,
             ..FolderState::default()
         };
@@ -142,7 +143,8 @@ fn rebuild(
         state.folders.insert(path, folder_state);
     }
     state.files = files(&contents, &sums).ok_or_else(damaged)?;
-    Ok((contents.path, mailbox.recipient, state))
+    let key = if contents.tree { format!("/{}", contents.path) } else { contents.path };
+    Ok((key, mailbox.recipient, state))
 }
 
 type Places = HashMap<(u32, u32), Sum>;

@@ -73,6 +73,7 @@ impl World {
     pub(crate) fn options(&self) -> Options {
         Options {
             mailboxes: Vec::new(),
+            with: Vec::new(),
             trust: Trust::BaseName,
             rebase: false,
             dry_run: false,
