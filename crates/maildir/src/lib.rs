@@ -8,6 +8,7 @@ mod name;
 mod open;
 mod tree;
 mod uidlist;
+mod xattr;
 
 pub use discover::{Discovery, MailboxDir, find_mailboxes};
 pub use error::{Error, Result};
@@ -19,3 +20,4 @@ pub use tree::{
     read_tree,
 };
 pub use uidlist::{UidRecord, Uidlist};
+pub use xattr::{Xattrs, is_kept_xattr};

@@ -12,6 +12,7 @@ use crate::index::{json_lines, parse};
 use crate::layout::{is_object_name, mailbox_prefix};
 use crate::object::ObjectRef;
 use crate::store::{Body, Store};
+use crate::xattrs;
 
 /// First line of a catalog, readable without a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +123,7 @@ pub enum Line {
     },
 }
 
-/// Mode and owner as numbers; the mode in octal, as `chmod` takes it.
+/// Mode and owner as numbers, the mode in octal, as `chmod` takes it; and extended attributes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Octal mode, such as `0600`.
@@ -131,13 +132,16 @@ pub struct Owner {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Extended attributes: see [`xattrs::decode`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub xattrs: xattrs::Encoded,
 }
 
 impl Owner {
     /// From a stat's attributes.
     pub fn of(attributes: maildir::Attributes) -> Self {
         let maildir::Attributes { mode, uid, gid } = attributes;
-        Self { mode: format!("{mode:04o}"), uid, gid }
+        Self { mode: format!("{mode:04o}"), uid, gid, xattrs: xattrs::Encoded::new() }
     }
 
     /// The mode's permission bits; 0600 if it does not read as octal.

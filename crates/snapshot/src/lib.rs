@@ -21,5 +21,6 @@ pub mod restore;
 pub mod state;
 pub mod store;
 pub mod verify;
+pub mod xattrs;
 
 pub use error::{Error, Result};

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::hash::{hex, sha256};
 use crate::layout::encode_name;
 use crate::object::ObjectRef;
+use crate::xattrs::XattrSets;
 
 /// The state of one store in one repository, locked against a second run.
 pub struct State {
@@ -52,6 +53,8 @@ pub struct MailboxState {
     pub folders: BTreeMap<Vec<u8>, FolderState>,
     /// Kept files and links by path.
     pub files: BTreeMap<Vec<u8>, FileState>,
+    /// The sets of extended attributes that folders, messages and files have.
+    pub xattrs: XattrSets,
 }
 
 /// A catalog in a chain.
@@ -93,6 +96,10 @@ pub struct FolderState {
     pub bytes: u64,
     /// The packs that hold them.
     pub packs: Vec<u32>,
+    /// Its own extended attributes: a number in [`MailboxState::xattrs`].
+    pub xattrs: u32,
+    /// Those of its messages.
+    pub message_xattrs: Vec<u32>,
     /// The messages, sorted by base name: a sequence of [`MessageState`].
     #[serde(with = "serde_bytes")]
     pub encoded: Vec<u8>,
@@ -124,6 +131,8 @@ pub struct MessageState<'b> {
     pub pack: u32,
     /// Member number in the pack.
     pub member: u32,
+    /// Extended attributes: a number in [`MailboxState::xattrs`].
+    pub xattrs: u32,
     /// SHA-256 of the content.
     #[serde(with = "serde_bytes")]
     pub sum: [u8; 32],
@@ -148,6 +157,8 @@ pub struct FileState {
     pub pack: u32,
     /// Member number, of a file.
     pub member: u32,
+    /// Extended attributes, of a file: a number in [`MailboxState::xattrs`].
+    pub xattrs: u32,
     /// SHA-256 of the content, of a file.
     pub sum: [u8; 32],
 }
@@ -173,6 +184,18 @@ impl<'b> MessageState<'b> {
     }
 }
 
+impl MailboxState {
+    /// Forgets sets of extended attributes that nothing has.
+    pub fn drop_unused_xattrs(&mut self) {
+        let folders = self.folders.values();
+        let used = folders
+            .flat_map(|folder| folder.message_xattrs.iter().copied().chain([folder.xattrs]))
+            .chain(self.files.values().map(|file| file.xattrs))
+            .collect();
+        self.xattrs.retain(&used);
+    }
+}
+
 impl FolderState {
     /// Decodes the messages.
     pub fn messages(&self) -> Option<Vec<MessageState<'_>>> {
@@ -185,6 +208,8 @@ impl FolderState {
         self.bytes = messages.iter().map(|m| m.size).sum();
         let packs: BTreeSet<u32> = messages.iter().map(|m| m.pack).collect();
         self.packs = packs.into_iter().collect();
+        let xattrs: BTreeSet<u32> = messages.iter().map(|m| m.xattrs).filter(|n| *n > 0).collect();
+        self.message_xattrs = xattrs.into_iter().collect();
         self.encoded.clear();
         let encoded = std::mem::take(&mut self.encoded);
         self.encoded = postcard::to_extend(messages, encoded).expect("encoding to memory succeeds");

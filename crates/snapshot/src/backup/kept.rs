@@ -4,7 +4,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use maildir::{KeptFile, KeptKind, Tree};
+use maildir::{KeptFile, KeptKind, Tree, Xattrs};
 
 use super::Trust;
 use super::ledger::Incident;
@@ -81,6 +81,7 @@ impl<'env> Run<'_, 'env> {
             size: 0,
             pack: 0,
             member: 0,
+            xattrs: 0,
             sum: [0; 32],
         };
         let key = inside.as_os_str().as_bytes().to_vec();
@@ -113,6 +114,7 @@ impl<'env> Run<'_, 'env> {
             Content::Stored(stored) => {
                 (next.pack, next.member) = stored.place;
                 (next.sum, next.size, next.mtime_ns) = (stored.sum, stored.size, stored.mtime_ns);
+                next.xattrs = self.xattrs(stored.xattrs, inside);
                 self.next.files.insert(key, next);
             }
             // Locks and half-written files come and go beside the ones that matter.
@@ -120,6 +122,14 @@ impl<'env> Run<'_, 'env> {
             Content::Unreadable(reason) => self.unreadable(inside, known, reason),
         }
         Ok(())
+    }
+
+    /// The number of a set of extended attributes.
+    pub(super) fn xattrs(&mut self, xattrs: Xattrs, inside: &Path) -> u32 {
+        if xattrs.is_cut {
+            self.remark(Remark::LargeXattrs, inside);
+        }
+        self.next.xattrs.number(xattrs.entries)
     }
 
     /// What an earlier run could read of it is kept.

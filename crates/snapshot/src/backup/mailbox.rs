@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use maildir::{Folder, FolderPrint, Listing, Opener, Scope, Tree};
+use maildir::{Folder, FolderPrint, Listing, Opener, Scope, Tree, Xattrs};
 
 use super::Trust;
 use super::chain;
@@ -123,6 +123,7 @@ impl<'run, 'env> Run<'run, 'env> {
             next_pack: old.next_pack,
             folders: BTreeMap::new(),
             files: BTreeMap::new(),
+            xattrs: old.xattrs.clone(),
         };
         let (id, is_tree) = (job.known.id.clone(), job.is_tree());
         let outcome = Outcome { id, is_tree, ..Outcome::default() };
@@ -206,6 +207,7 @@ impl<'run, 'env> Run<'run, 'env> {
             .chain(self.next.files.values().filter(|f| f.target.is_none()).map(|f| f.pack))
             .collect();
         self.next.packs.retain(|number, _| used.contains(number));
+        self.next.drop_unused_xattrs();
         self.old = old;
         Ok(())
     }
@@ -220,6 +222,7 @@ impl<'run, 'env> Run<'run, 'env> {
         let mut next = FolderState {
             attributes: attributes_tuple(folder.attributes),
             mtime_ns: self.job.is_tree().then_some(folder.mtime_ns),
+            xattrs: self.xattrs(Xattrs::of_folder(&path), &folder.path),
             is_maildir: folder.is_maildir,
             ..FolderState::default()
         };
@@ -231,7 +234,8 @@ impl<'run, 'env> Run<'run, 'env> {
         if let Some(known) = known.filter(|known| trust == Trust::BaseName && known.is_maildir) {
             let print = known.folder_print();
             if print.is_some() && FolderPrint::read(&path).ok() == print {
-                return Ok(FolderState { attributes: next.attributes, ..known.clone() });
+                let (attributes, xattrs) = (next.attributes, next.xattrs);
+                return Ok(FolderState { attributes, xattrs, ..known.clone() });
             }
         }
         let listing = self.reader.list(&path).map_err(FolderError::Folder)?;
@@ -289,8 +293,9 @@ impl<'run, 'env> Run<'run, 'env> {
                     continue;
                 }
                 Decision::Compare(known) => {
-                    if let Some(same) = self.reader.compare(path, &known) {
-                        messages.push(same);
+                    if let Some((same, xattrs)) = self.reader.compare(path, &known) {
+                        let xattrs = self.xattrs(xattrs, &inside());
+                        messages.push(MessageState { xattrs, ..same });
                         continue;
                     }
                 }
@@ -303,12 +308,13 @@ impl<'run, 'env> Run<'run, 'env> {
             }
             let source = Source { folder: path, subdir: entry.subdir, name };
             match self.reader.read(&source, packer)? {
-                Content::Stored(stored) => {
+                Content::Stored(mut stored) => {
                     self.outcome.work.messages_read += 1;
                     self.outcome.work.bytes_read += stored.size;
                     Progress::add(&self.context.progress.messages, 1);
                     Progress::add(&self.context.progress.bytes, stored.size);
-                    messages.push(stored.message(entry.subdir, name));
+                    let xattrs = self.xattrs(std::mem::take(&mut stored.xattrs), &inside());
+                    messages.push(stored.message(entry.subdir, name, xattrs));
                 }
                 Content::Gone => {
                     self.note(Incident::ExpungedDuringRun, &inside(), name, None);

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
-use maildir::{Attributes, Listing, OpenMessage, Opened, Opener, Subdir};
+use maildir::{Attributes, Listing, OpenMessage, Opened, Opener, Subdir, Xattrs};
 use sha2::{Digest, Sha256};
 
 use super::packer::{Packer, Place};
@@ -35,13 +35,20 @@ pub(crate) struct Stored {
     pub(crate) sum: Sum,
     pub(crate) size: u64,
     pub(crate) mtime_ns: i64,
+    pub(crate) xattrs: Xattrs,
     ino: u64,
     attributes: Attributes,
 }
 
 impl Stored {
-    /// The message under the name and in the place in which it was listed.
-    pub(crate) fn message<'b>(&self, subdir: Subdir, name: &'b [u8]) -> MessageState<'b> {
+    /// The message under the name and in the place in which it was listed; `xattrs` is the number
+    /// of its extended attributes.
+    pub(crate) fn message<'b>(
+        &self,
+        subdir: Subdir,
+        name: &'b [u8],
+        xattrs: u32,
+    ) -> MessageState<'b> {
         MessageState {
             name,
             is_new: subdir == Subdir::New,
@@ -54,6 +61,7 @@ impl Stored {
             gid: self.attributes.gid,
             pack: self.place.0,
             member: self.place.1,
+            xattrs,
             sum: self.sum,
         }
     }
@@ -75,20 +83,22 @@ impl<'run> Reader<'run> {
         self.opener.list(folder)
     }
 
-    /// The known message with what stat says now, if it still is the same file.
+    /// The known message with what stat says now, if it still is the same file, and its extended
+    /// attributes.
     pub(crate) fn compare<'b>(
         &mut self,
         folder: &Path,
         known: &MessageState<'b>,
-    ) -> Option<MessageState<'b>> {
+    ) -> Option<(MessageState<'b>, Xattrs)> {
         let opened = self.opener.open(folder, known.subdir(), known.name).ok()?;
-        let Opened::Message(OpenMessage { ino, size_bytes, mtime_ns, attributes, .. }) = opened
+        let Opened::Message(OpenMessage { file, ino, size_bytes, mtime_ns, attributes }) = opened
         else {
             return None;
         };
         let is_same = (size_bytes, mtime_ns) == (known.size, known.mtime_ns);
         let Attributes { mode, uid, gid } = attributes;
-        is_same.then_some(MessageState { ino, mode, uid, gid, ..*known })
+        let same = MessageState { ino, mode, uid, gid, ..*known };
+        is_same.then(|| (same, Xattrs::of_file(&file)))
     }
 
     /// Reads and places a message.
@@ -128,9 +138,10 @@ impl<'run> Reader<'run> {
         packer: &mut Packer<'_, '_>,
         is_mail: bool,
     ) -> Result<Content> {
+        let xattrs = Xattrs::of_file(&open.file);
         let stored = |place, sum, size| {
             let OpenMessage { ino, mtime_ns, attributes, .. } = open;
-            Ok(Content::Stored(Stored { place, sum, size, mtime_ns, ino, attributes }))
+            Ok(Content::Stored(Stored { place, sum, size, mtime_ns, xattrs, ino, attributes }))
         };
         if open.size_bytes <= IN_MEMORY_BYTES {
             if let Err(e) = read_whole(&mut open.file, open.size_bytes, &mut self.buffer) {

@@ -17,6 +17,7 @@ use crate::state::{
     ChainLink, FileState, FolderState, KnownMailbox, MailboxState, Mailboxes, MessageState,
     PackState, State,
 };
+use crate::xattrs::{self, XattrSets};
 
 /// The mailboxes of the newest snapshot of this store, their states written to `state`.
 pub(crate) fn run(
@@ -128,6 +129,7 @@ fn rebuild(
                 gid: entry.owner.gid,
                 pack: place.0,
                 member: place.1,
+                xattrs: number(&mut state.xattrs, &entry.owner),
                 sum: *sums.get(&place).ok_or_else(damaged)?,
             });
         }
@@ -135,6 +137,7 @@ fn rebuild(
         let mut folder_state = FolderState {
             attributes: tuple(&folder.owner),
             mtime_ns: folder.mtime.as_deref().and_then(parse_time),
+            xattrs: number(&mut state.xattrs, &folder.owner),
             is_maildir: folder.maildir,
             ..FolderState::default()
         };
@@ -142,7 +145,7 @@ fn rebuild(
         let path = decode_name(path).ok_or_else(damaged)?.into_owned();
         state.folders.insert(path, folder_state);
     }
-    state.files = files(&contents, &sums).ok_or_else(damaged)?;
+    state.files = files(&contents, &sums, &mut state.xattrs).ok_or_else(damaged)?;
     let key = if contents.tree { format!("/{}", contents.path) } else { contents.path };
     Ok((key, mailbox.recipient, state))
 }
@@ -192,6 +195,7 @@ fn parents(head: &CatalogHead) -> Vec<ChainLink> {
 fn files(
     contents: &Contents,
     sums: &Places,
+    xattrs: &mut XattrSets,
 ) -> Option<std::collections::BTreeMap<Vec<u8>, FileState>> {
     let mut files = std::collections::BTreeMap::new();
     for (path, line) in &contents.files {
@@ -204,10 +208,12 @@ fn files(
             size: 0,
             pack: 0,
             member: 0,
+            xattrs: 0,
             sum: [0; 32],
         };
         match line {
             Line::File { owner, content, .. } => {
+                file.xattrs = number(xattrs, owner);
                 file.attributes = tuple(owner);
                 file.mtime_ns = parse_time(&content.mtime)?;
                 file.size = content.size;
@@ -227,6 +233,10 @@ fn files(
 
 fn tuple(owner: &Owner) -> (u32, u32, u32) {
     (owner.mode_bits(), owner.uid, owner.gid)
+}
+
+fn number(sets: &mut XattrSets, owner: &Owner) -> u32 {
+    sets.number(xattrs::decode(&owner.xattrs).unwrap_or_default())
 }
 
 /// The largest pack index that is read.

@@ -7,6 +7,8 @@ use std::path::Path;
 /// A kind of thing to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Remark {
+    /// More than 64 KiB of extended attributes.
+    LargeXattrs,
     /// A socket, FIFO or device in a plain tree.
     NotAFile,
 }
@@ -14,13 +16,17 @@ pub(crate) enum Remark {
 impl Remark {
     /// What is true of all of its paths, to be said of `count`.
     fn sentence(self, count: u64) -> String {
-        let (noun, plural) = match self {
-            Self::NotAFile => ("socket, FIFO or device is", "sockets, FIFOs and devices are"),
+        let (one, many, rest) = match self {
+            Self::LargeXattrs => (
+                "file or folder has",
+                "files and folders have",
+                "more extended attributes than the 64 KiB that are kept",
+            ),
+            Self::NotAFile => {
+                ("socket, FIFO or device is", "sockets, FIFOs and devices are", "not kept")
+            }
         };
-        let rest = match self {
-            Self::NotAFile => "not kept",
-        };
-        format!("{count} {} {rest}", if count == 1 { noun } else { plural })
+        format!("{count} {} {rest}", if count == 1 { one } else { many })
     }
 }
 

@@ -7,3 +7,4 @@ mod nights;
 mod power;
 mod property;
 mod world;
+mod xattrs;
