@@ -15,6 +15,7 @@ mod kills;
 mod large;
 mod lost_state;
 mod nights;
+mod outside;
 mod process;
 mod recover;
 mod s3;

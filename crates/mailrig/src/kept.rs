@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use maildir::Pattern;
+use snapshot::backup::Outside;
 use snapshot::store::Location;
 
 use crate::exit::UsageError;
@@ -14,9 +16,30 @@ pub(crate) struct KeptArgs {
     /// A folder outside STORE that goes along as it is, such as /etc/postfix; may be repeated
     #[arg(long, value_name = "DIR")]
     with: Vec<PathBuf>,
+    /// Where Dovecot keeps control files if not in the mailbox (CONTROL=, mail_control_path), such as
+    /// /var/lib/dovecot/control/%d/%n; %u %n %d %h ~ and %{user|username} stand for what Dovecot puts there
+    #[arg(long, value_name = "PATTERN")]
+    control: Option<Pattern>,
+    /// Where it keeps index files, of which only what cannot be made anew is kept (INDEX=, mail_index_path)
+    #[arg(long, value_name = "PATTERN")]
+    index: Option<Pattern>,
+    /// Where Sieve scripts, or the link to the active one, lie outside the mailbox, such as ~/sieve; may be
+    /// repeated. ~ is the folder above a mailbox called Maildir or mail, else the mailbox
+    #[arg(long, value_name = "PATTERN")]
+    sieve: Vec<Pattern>,
 }
 
 impl KeptArgs {
+    /// What mailboxes keep outside their folders.
+    pub(crate) fn outside(&self) -> Outside {
+        Outside {
+            home: None,
+            control: self.control.clone(),
+            index: self.index.clone(),
+            sieve: self.sieve.clone(),
+        }
+    }
+
     /// The folders of --with, by the paths under which they are kept.
     pub(crate) fn trees(&self, store: &Path, location: &str, state: &Path) -> Result<Vec<PathBuf>> {
         let mut trees: Vec<PathBuf> = Vec::new();

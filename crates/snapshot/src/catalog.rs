@@ -58,6 +58,9 @@ pub enum Line {
         /// Whether it is no mailbox but a plain tree, and `path` its own path without the `/`.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         tree: bool,
+        /// Where what the catalog has in `mailrig.outside/NAME` was: absolute paths by NAME.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        outside: BTreeMap<String, String>,
     },
     /// A folder.
     Folder {
@@ -212,6 +215,8 @@ pub struct Contents {
     pub bytes: u64,
     /// Whether it is a plain tree.
     pub tree: bool,
+    /// Where what it has in `mailrig.outside/NAME` was: absolute paths by NAME.
+    pub outside: BTreeMap<String, String>,
     /// Folders by path, parents before children.
     pub folders: BTreeMap<String, FolderContents>,
     /// Kept files and links by path.
@@ -245,9 +250,9 @@ pub struct MessageEntry {
 impl Contents {
     fn apply(&mut self, object: &str, line: Line) -> Result<()> {
         match line {
-            Line::Mailbox { path, messages, bytes, tree } => {
+            Line::Mailbox { path, messages, bytes, tree, outside } => {
                 (self.path, self.messages, self.bytes) = (path, messages, bytes);
-                self.tree = tree;
+                (self.tree, self.outside) = (tree, outside);
             }
             Line::Folder { path, maildir, owner, mtime } => {
                 let messages =

@@ -53,6 +53,8 @@ pub struct MailboxState {
     pub folders: BTreeMap<Vec<u8>, FolderState>,
     /// Kept files and links by path.
     pub files: BTreeMap<Vec<u8>, FileState>,
+    /// Absolute paths of what lies outside the mailbox, by name below `mailrig.outside`.
+    pub outside: BTreeMap<String, Vec<u8>>,
     /// The sets of extended attributes that folders, messages and files have.
     pub xattrs: XattrSets,
 }
@@ -197,6 +199,13 @@ impl MailboxState {
 }
 
 impl FolderState {
+    /// A folder that cannot hold messages.
+    pub fn without_messages() -> Self {
+        let mut folder = Self::default();
+        folder.set_messages(&[]);
+        folder
+    }
+
     /// Decodes the messages.
     pub fn messages(&self) -> Option<Vec<MessageState<'_>>> {
         postcard::from_bytes(&self.encoded).ok()

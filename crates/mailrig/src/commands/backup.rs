@@ -77,6 +77,7 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
     let options = Options {
         mailboxes: args.mailboxes,
         with,
+        outside: args.kept.outside(),
         trust: match (args.rehash, args.full) {
             (true, _) => Trust::Nothing,
             (false, true) => Trust::Stat,

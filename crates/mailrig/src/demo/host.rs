@@ -66,6 +66,7 @@ impl Host {
         let options = backup::Options {
             mailboxes: Vec::new(),
             with: Vec::new(),
+            outside: backup::Outside::default(),
             trust: Trust::BaseName,
             rebase: false,
             dry_run: false,

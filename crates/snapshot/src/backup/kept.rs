@@ -1,6 +1,7 @@
 //! What a mailbox has beside its messages: uidlists, keywords, subscriptions, scripts and links, and
 //! what is kept as it was known because it lies below a directory that cannot be read.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use maildir::{KeptFile, KeptKind, Tree, Xattrs};
 use super::Trust;
 use super::ledger::Incident;
 use super::mailbox::Run;
+use super::outside::join;
 use super::packer::Packer;
 use super::read::Content;
 use super::remarks::Remark;
@@ -16,43 +18,49 @@ use crate::error::Result;
 use crate::state::{FileState, FolderState, MailboxState, attributes_tuple};
 
 impl<'env> Run<'_, 'env> {
-    /// What lies below directories that cannot be read is kept as it was known.
-    pub(super) fn keep_unreadable(&mut self, tree: &Tree, old: &MailboxState) {
-        let root = self.context.root.join(&self.job.path);
+    /// What lies below directories of `tree` that cannot be read is kept as it was known. The tree is
+    /// the mailbox's folder `inside`.
+    pub(super) fn keep_unreadable(&mut self, inside: &Path, tree: &Tree, old: &MailboxState) {
+        let root = self.job.locate(self.context.root, inside);
         for (path, kind) in &tree.skipped {
-            if self.job.is_tree() {
-                self.remark(Remark::NotAFile, path);
+            if self.job.is_tree() || !inside.as_os_str().is_empty() {
+                self.remark(Remark::NotAFile, &inside.join(path));
             } else {
                 self.note(Incident::NotAMessage, path, b"", Some((*kind).to_owned()));
             }
         }
         for error in &tree.unreadable {
-            let inside = error.path.strip_prefix(&root).unwrap_or(&error.path);
-            let reason = Some(error.source.to_string());
-            self.note(Incident::Unreadable, inside, b"", reason);
-            let is_below =
-                |path: &&Vec<u8>| Path::new(std::ffi::OsStr::from_bytes(path)).starts_with(inside);
-            for (path, folder) in old.folders.iter().filter(|(path, _)| is_below(path)) {
-                let kept = FolderState { print: None, ..folder.clone() };
-                self.next.folders.entry(path.clone()).or_insert(kept);
-            }
-            for (path, file) in old.files.iter().filter(|(path, _)| is_below(path)) {
-                self.next.files.entry(path.clone()).or_insert_with(|| file.clone());
-            }
+            let path = join(inside, error.path.strip_prefix(&root).unwrap_or(&error.path));
+            self.note(Incident::Unreadable, &path, b"", Some(error.source.to_string()));
+            self.keep_known(&path, old);
         }
     }
 
-    /// Keeps what of `tree` are files and links.
+    /// Keeps everything at and below a path as it was known.
+    pub(super) fn keep_known(&mut self, below: &Path, old: &MailboxState) {
+        let is_below = |path: &&Vec<u8>| Path::new(OsStr::from_bytes(path)).starts_with(below);
+        for (path, folder) in old.folders.iter().filter(|(path, _)| is_below(path)) {
+            let kept = FolderState { print: None, ..folder.clone() };
+            self.next.folders.entry(path.clone()).or_insert(kept);
+        }
+        for (path, file) in old.files.iter().filter(|(path, _)| is_below(path)) {
+            self.next.files.entry(path.clone()).or_insert_with(|| file.clone());
+        }
+    }
+
+    /// Keeps what of `tree`, the mailbox's folder `inside`, are files and links.
     pub(super) fn files(
         &mut self,
+        inside: &Path,
         tree: &Tree,
         old: &MailboxState,
         packer: &mut Packer<'_, 'env>,
     ) -> Result<()> {
         for file in &tree.files {
             self.context.progress.check()?;
-            let known = old.files.get(file.as_os_str().as_bytes());
-            self.file(file, known, packer)?;
+            let path = join(inside, file);
+            let known = old.files.get(path.as_os_str().as_bytes());
+            self.file(&path, known, packer)?;
         }
         Ok(())
     }
@@ -63,7 +71,7 @@ impl<'env> Run<'_, 'env> {
         known: Option<&FileState>,
         packer: &mut Packer<'_, 'env>,
     ) -> Result<()> {
-        let path = self.context.root.join(&self.job.path).join(inside);
+        let path = self.job.locate(self.context.root, inside);
         let file = match KeptFile::read(&path) {
             Ok(file) => file,
             Err(e) if e.is_vanished() => return Ok(()),

@@ -29,6 +29,9 @@ impl Lines {
         self.push(&Line::Mailbox {
             path: encode_name(inside.as_os_str().as_bytes()).into_owned(),
             tree: path.is_absolute(),
+            outside: (state.outside.iter())
+                .map(|(name, place)| (name.clone(), encode_name(place).into_owned()))
+                .collect(),
             messages: state.folders.values().map(|folder| folder.messages).sum(),
             bytes: state.folders.values().map(|folder| folder.bytes).sum(),
         });

@@ -15,6 +15,7 @@ use super::diff::{Decision, decide};
 use super::fold;
 use super::ledger::{Incident, Ledger};
 use super::lines::Lines;
+use super::outside::{self, Places};
 use super::packer::Packer;
 use super::read::{Content, Reader, Source};
 use super::remarks::{Remark, Remarks};
@@ -33,12 +34,19 @@ pub(crate) struct Job {
     pub(crate) path: PathBuf,
     /// Its id and recipient.
     pub(crate) known: KnownMailbox,
+    /// Where it keeps files outside its folder.
+    pub(crate) outside: Places,
 }
 
 impl Job {
     /// Whether it is no mailbox but a folder that goes along.
     pub(crate) fn is_tree(&self) -> bool {
         self.path.is_absolute()
+    }
+
+    /// The file on disk that a path in the catalog stands for, if the store is at `root`.
+    pub(crate) fn locate(&self, root: &Path, inside: &Path) -> PathBuf {
+        outside::locate(&outside::join(root, &self.path), &self.outside, inside)
     }
 }
 
@@ -92,7 +100,8 @@ pub(crate) fn backup(context: &Context<'_>, job: &Job, opener: &mut Opener) -> R
     }
     let mut changes = Lines::default();
     changes.changes(&run.old, &run.next);
-    let has_catalog = run.old.catalog.is_some() && !context.options.rebase;
+    let has_catalog =
+        run.old.catalog.is_some() && !context.options.rebase && run.old.outside == run.next.outside;
     if has_catalog && changes.bytes.is_empty() && run.next.packs == run.old.packs {
         return run.only_prints_changed();
     }
@@ -123,6 +132,7 @@ impl<'run, 'env> Run<'run, 'env> {
             next_pack: old.next_pack,
             folders: BTreeMap::new(),
             files: BTreeMap::new(),
+            outside: BTreeMap::new(),
             xattrs: old.xattrs.clone(),
         };
         let (id, is_tree) = (job.known.id.clone(), job.is_tree());
@@ -188,12 +198,13 @@ impl<'run, 'env> Run<'run, 'env> {
             };
             self.next.folders.insert(path.to_vec(), next);
         }
-        self.keep_unreadable(tree, &old);
+        self.keep_unreadable(Path::new(""), tree, &old);
         // The uidlist is read after the listings: lines for messages that are not there do no harm.
-        self.files(tree, &old, &mut packer)?;
+        self.files(Path::new(""), tree, &old, &mut packer)?;
+        self.outside(&old, &mut packer)?;
         if !fold.is_empty() {
-            let root = context.root.join(&self.job.path);
-            fold::store_again(&root, &mut self.next, &fold, &mut packer, &mut self.reader)?;
+            let locate = |inside: &Path| self.job.locate(context.root, inside);
+            fold::store_again(&locate, &mut self.next, &fold, &mut packer, &mut self.reader)?;
         }
         let packed = packer.finish()?;
         self.next.next_pack = packed.next_pack;
@@ -356,7 +367,7 @@ impl<'run, 'env> Run<'run, 'env> {
     }
 
     pub(super) fn remark(&mut self, remark: Remark, inside: &Path) {
-        self.outcome.remarks.add(remark, &self.job.path.join(inside));
+        self.outcome.remarks.add(remark, &self.job.locate(Path::new(""), inside));
     }
 
     pub(super) fn note(
@@ -366,7 +377,7 @@ impl<'run, 'env> Run<'run, 'env> {
         name: &[u8],
         reason: Option<String>,
     ) {
-        let mut path = self.job.path.join(folder);
+        let mut path = self.job.locate(Path::new(""), folder);
         if !name.is_empty() {
             path.push(std::ffi::OsStr::from_bytes(name));
         }

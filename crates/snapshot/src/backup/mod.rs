@@ -11,6 +11,7 @@ mod kept;
 mod ledger;
 mod lines;
 mod mailbox;
+mod outside;
 mod packer;
 mod read;
 mod rebuild;
@@ -35,6 +36,8 @@ use self::context::{Context, Levels};
 pub use self::diff::Trust;
 pub use self::ledger::{Incident, Ledger, LedgerEntry, NAMED_MAX};
 use self::mailbox::{Job, Outcome};
+pub use self::outside::Outside;
+use self::outside::Places;
 pub(crate) use self::rebuild::INDEX_BYTES;
 use self::selection::Selection;
 use self::uploads::Uploads;
@@ -55,6 +58,8 @@ pub struct Options {
     pub mailboxes: Vec<String>,
     /// Folders that go along as plain trees, by their absolute paths. None is in the store.
     pub with: Vec<PathBuf>,
+    /// What mailboxes keep outside their folders.
+    pub outside: Outside,
     /// How much of what is known is believed.
     pub trust: Trust,
     /// Write full catalogs, and store again what the repository has lost.
@@ -151,8 +156,9 @@ pub fn run(
     options: &Options,
     progress: &Progress,
 ) -> Result<Report> {
-    let found =
+    let mut found =
         maildir::find_mailboxes(root).map_err(|e| Error::io(e.action, &e.path, e.source))?;
+    options.outside.drop_places(root, &mut found.mailboxes);
     if found.mailboxes.is_empty() {
         return Err(Error::NoMailbox { path: root.to_owned() });
     }
@@ -175,7 +181,7 @@ pub fn run(
     let before = count(&known);
     let selection = Selection::new(state, &known, &found, &trees, root, options)?;
     selection.notices(&mut notices);
-    let jobs = introduce(repository, state, &selection.jobs, &mut known, options)?;
+    let jobs = introduce(repository, state, root, &selection.jobs, &mut known, options)?;
     Progress::add(&progress.units, jobs.len() as u64);
     let new = count(&known).saturating_sub(before);
     let mut done = work(repository, state, root, &jobs, options, progress)?;
@@ -271,6 +277,7 @@ fn resume(
 fn introduce(
     repository: &Repository,
     state: &State,
+    root: &Path,
     mailboxes: &[&MailboxDir],
     known: &mut Mailboxes,
     options: &Options,
@@ -310,7 +317,10 @@ fn introduce(
     }
     let job = |mailbox: &MailboxDir| {
         let known = known.get(&mailbox_path_key(&mailbox.path))?.clone();
-        Some(Job { path: mailbox.path.clone(), known })
+        let path = mailbox.path.clone();
+        let is_tree = path.is_absolute();
+        let outside = if is_tree { Places::new() } else { options.outside.places(root, mailbox) };
+        Some(Job { path, known, outside })
     };
     Ok(mailboxes.iter().copied().filter_map(job).collect())
 }

@@ -145,6 +145,10 @@ fn rebuild(
         let path = decode_name(path).ok_or_else(damaged)?.into_owned();
         state.folders.insert(path, folder_state);
     }
+    for (name, place) in &contents.outside {
+        let place = decode_name(place).ok_or_else(damaged)?.into_owned();
+        state.outside.insert(name.clone(), place);
+    }
     state.files = files(&contents, &sums, &mut state.xattrs).ok_or_else(damaged)?;
     let key = if contents.tree { format!("/{}", contents.path) } else { contents.path };
     Ok((key, mailbox.recipient, state))

@@ -4,24 +4,73 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::outside::{CONTROL, INDEX};
+
 /// A kind of thing to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Remark {
+    /// A folder in which a restore put what lay outside the mailbox.
+    LeftOutside,
     /// More than 64 KiB of extended attributes.
     LargeXattrs,
     /// A socket, FIFO or device in a plain tree.
     NotAFile,
+    /// A mailbox with a folder of a kind outside: not said, but see [`Remark::Missing`].
+    Found(Place),
+    /// A mailbox without. Everyone has control files; of the others it is told if nobody has any.
+    Missing(Place),
+}
+
+/// A kind of folder outside a mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    Control,
+    Index,
+    Sieve,
+}
+
+impl Place {
+    fn of(name: &str) -> Self {
+        match name {
+            CONTROL => Self::Control,
+            INDEX => Self::Index,
+            _ => Self::Sieve,
+        }
+    }
 }
 
 impl Remark {
+    pub(crate) fn found(place: &str) -> Self {
+        Self::Found(Place::of(place))
+    }
+
+    pub(crate) fn missing(place: &str) -> Self {
+        Self::Missing(Place::of(place))
+    }
+
     /// What is true of all of its paths, to be said of `count`.
     fn sentence(self, count: u64) -> String {
         let (one, many, rest) = match self {
+            Self::LeftOutside => (
+                "mailbox has",
+                "mailboxes have",
+                "files of a restore that are not kept; move them where they belong",
+            ),
             Self::LargeXattrs => (
                 "file or folder has",
                 "files and folders have",
                 "more extended attributes than the 64 KiB that are kept",
             ),
+            Self::Found(_) => ("mailbox has", "mailboxes have", "files outside"),
+            Self::Missing(Place::Control) => {
+                ("mailbox has", "mailboxes have", "no control folder where --control says")
+            }
+            Self::Missing(Place::Index) => {
+                ("mailbox has", "mailboxes have", "no index folder where --index says")
+            }
+            Self::Missing(Place::Sieve) => {
+                ("mailbox has", "mailboxes have", "no Sieve scripts where --sieve says")
+            }
             Self::NotAFile => {
                 ("socket, FIFO or device is", "sockets, FIFOs and devices are", "not kept")
             }
@@ -56,10 +105,18 @@ impl Remarks {
 
     /// One sentence each.
     pub(crate) fn sentences(&self) -> impl Iterator<Item = String> {
-        self.0.iter().map(|(remark, (count, examples))| {
-            let more = if *count > examples.len() as u64 { ", …" } else { "" };
-            format!("{}: {}{more}", remark.sentence(*count), examples.join(", "))
-        })
+        let is_said = |remark: &Remark| match remark {
+            Remark::Found(_) => false,
+            Remark::Missing(Place::Control) => true,
+            Remark::Missing(place) => !self.0.contains_key(&Remark::Found(*place)),
+            _ => true,
+        };
+        self.0.iter().filter(move |(remark, _)| is_said(remark)).map(
+            |(remark, (count, examples))| {
+                let more = if *count > examples.len() as u64 { ", …" } else { "" };
+                format!("{}: {}{more}", remark.sentence(*count), examples.join(", "))
+            },
+        )
     }
 }
 
@@ -69,6 +126,20 @@ const NAMED: usize = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn missing_scripts_are_told_only_if_nobody_has_any() {
+        let mut all = Remarks::default();
+        for remark in [Remark::missing("sieve"), Remark::missing("control")] {
+            all.add(remark, Path::new("/x"));
+        }
+        assert_eq!(all.sentences().count(), 2);
+        for remark in [Remark::found("sieve-2"), Remark::found("control")] {
+            all.add(remark, Path::new("/y"));
+        }
+        let said: Vec<String> = all.sentences().collect();
+        assert_eq!(said, ["1 mailbox has no control folder where --control says: /x"]);
+    }
 
     #[test]
     fn a_remark_is_one_sentence_with_the_first_examples() {

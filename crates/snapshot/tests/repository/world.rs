@@ -74,6 +74,7 @@ impl World {
         Options {
             mailboxes: Vec::new(),
             with: Vec::new(),
+            outside: backup::Outside::default(),
             trust: Trust::BaseName,
             rebase: false,
             dry_run: false,
