@@ -4,6 +4,7 @@
 mod control;
 mod discover;
 mod error;
+mod foreign;
 mod listing;
 mod name;
 mod open;
@@ -15,6 +16,7 @@ mod xattr;
 pub use control::{Layout, control_dir};
 pub use discover::{Discovery, MailboxDir, find_mailboxes};
 pub use error::{Error, Result};
+pub use foreign::{Foreign, Format};
 pub use listing::{DirPrint, Entry, FileKind, FolderPrint, Lister, Listing, Subdir};
 pub use name::{base_name, flags, is_unique_name};
 pub use open::{OpenMessage, Opened, Opener, open_file};

@@ -232,10 +232,25 @@ fn is_rebuilt_dir(name: &[u8]) -> bool {
 /// what lies in it is an old copy, and none of the mailbox's.
 pub const OUTSIDE: &str = "mailrig.outside";
 
-/// Whether a directory is a Maildir: at least two of `cur`, `new` and `tmp` are directories, no links.
+/// Whether a directory is a Maildir: at least two of `cur`, `new` and `tmp` are directories, no links;
+/// or one of the first two with messages in it, where a pruner of empty folders took the others.
 pub(crate) fn is_maildir(path: &Path) -> bool {
-    let has = |name: &str| lstat(&path.join(name)).is_ok_and(|stat| is_dir(&stat));
-    ["cur", "new", "tmp"].into_iter().filter(|name| has(name)).count() >= 2
+    let has = |name: &&str| lstat(&path.join(name)).is_ok_and(|stat| is_dir(&stat));
+    let there: Vec<&str> = ["cur", "new", "tmp"].into_iter().filter(has).collect();
+    match there.as_slice() {
+        [] | ["tmp"] => false,
+        [lone] => has_message(&path.join(lone)),
+        _ => true,
+    }
+}
+
+/// Whether a file in a directory has a name as messages have.
+fn has_message(dir: &Path) -> bool {
+    let is_message = |(name, kind): &(OsString, fs::FileType)| {
+        let base = crate::base_name(name.as_bytes());
+        kind.is_file() && (crate::is_unique_name(base) || base.len() < name.len())
+    };
+    entries(dir).is_ok_and(|entries| entries.iter().any(is_message))
 }
 
 /// Whether a link leads to mail that is therefore not where it is looked for: it is called `new` or
@@ -292,5 +307,79 @@ mod tests {
         let link = KeptFile::read(&root.join(&tree.files[1])).unwrap();
         assert_eq!(link.kind, KeptKind::Symlink { target: b"sieve/a.sieve".to_vec() });
         assert!(tree.unreadable.is_empty() && tree.skipped.is_empty());
+    }
+
+    /// What a mail server has beside the messages, by family, and whether it belongs into a snapshot.
+    #[test]
+    fn every_family_of_files_is_kept_or_left_out_as_it_should() {
+        let kept = [
+            // Dovecot's: without them new UIDs, lost keywords, or with mail_crypt unreadable mail.
+            "dovecot-uidlist",
+            "dovecot-keywords",
+            "dovecot-uidvalidity",
+            "dovecot-uidvalidity.5f3a9c01",
+            "dovecot-attributes",
+            "dovecot-acl",
+            "dovecot-acl-list",
+            "dovecot-shared",
+            ".Sent/dovecot-uidlist",
+            ".Sent/maildirfolder",
+            // Subscriptions have the name that the administrator gave them.
+            "subscriptions",
+            ".subscriptions",
+            "subscriptions-imap",
+            // Courier's.
+            "courierimapuiddb",
+            "courierimapsubscribed",
+            "courierimapacl",
+            "courierimaphieracl/acl",
+            "courierimapkeywords/:list",
+            "courierimapkeywords/1700000000.M1P1.host",
+            "courierpop3dsizelist",
+            ".Sent/courierimapuiddb",
+            // Sieve, compiled or not, and what nobody knows.
+            "sieve/rules.sieve",
+            "sieve/rules.svbin",
+            ".dovecot.svbin",
+            "unknown",
+        ];
+        let left_out = [
+            "dovecot.index",
+            "dovecot.index.log",
+            "dovecot.index.log.2",
+            "dovecot.index.cache",
+            "dovecot.index.pvt",
+            "dovecot.list.index",
+            "dovecot.list.index.log",
+            "dovecot.mailbox.log",
+            "dovecot.mailbox.log.2",
+            "maildirsize",
+            "dovecot-uidlist.lock",
+            "dovecot-uidlist.tmp",
+            "subscriptions.lock",
+            ".temp.host.1.abc",
+            ".nfs000001",
+            "tmp/1700000000.M1P1.host",
+            "fts-flatcurve/index.1/docdata.glass",
+            "xapian-indexes/db",
+            "lucene-indexes/segments",
+            "mailrig.outside/control/dovecot-uidlist",
+        ];
+        let root = tempfile::tempdir().unwrap();
+        for file in kept.iter().chain(&left_out) {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        let tree = read_tree(root.path(), Scope::Mailbox).unwrap();
+        let found: std::collections::BTreeSet<_> =
+            tree.files.iter().map(|path| path.to_str().unwrap()).collect();
+        assert_eq!(found, kept.into_iter().collect());
+        // Of a configuration all is kept, whatever it is called.
+        let tree = read_tree(root.path(), Scope::Plain).unwrap();
+        assert_eq!(tree.files.len(), kept.len() + left_out.len());
+        let names = read_files(root.path(), Scope::Mailbox).unwrap();
+        assert!(names.iter().any(|name| name == "dovecot-uidlist"));
+        assert!(!names.iter().any(|name| name == "maildirsize"));
     }
 }

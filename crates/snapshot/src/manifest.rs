@@ -85,13 +85,16 @@ pub struct LedgerCounts {
     /// Mailboxes that are gone from the store together with most others: a disk not mounted?
     #[serde(default)]
     pub mailboxes_missing: u64,
+    /// Mailboxes that are no Maildirs.
+    #[serde(default)]
+    pub foreign_formats: u64,
 }
 
 impl LedgerCounts {
     /// Whether something that may be mail is not in the snapshot.
     pub fn is_incomplete(&self) -> bool {
         self.unreadable + self.not_messages + self.unstable_folders > 0
-            || self.not_followed + self.mailboxes_missing > 0
+            || self.not_followed + self.mailboxes_missing + self.foreign_formats > 0
     }
 }
 

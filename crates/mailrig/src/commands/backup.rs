@@ -179,6 +179,7 @@ fn ledger(text: &mut String, report: &Report) {
         let what = match entry.incident {
             Incident::DuplicateName => "two messages with this name, both kept",
             Incident::ExpungedDuringRun => "expunged during the run",
+            Incident::ForeignFormat => "no Maildir, not backed up",
             Incident::MailboxMissing => "taken over from the last snapshot",
             Incident::NotFollowed => "a link to mail outside the store, not followed",
             Incident::NotAMessage => "not a message, left out",

@@ -129,6 +129,7 @@ fn show(row: &Row) -> String {
         ("expunged during run", count(ledger.expunged_during_run)),
         ("duplicate names", count(ledger.duplicate_names)),
         ("links not followed", count(ledger.not_followed)),
+        ("not Maildirs", count(ledger.foreign_formats)),
         ("mailboxes missing", count(ledger.mailboxes_missing)),
     ];
     let mut text: String =

@@ -1,11 +1,12 @@
 //! What a mailbox has beside its messages: uidlists, keywords, subscriptions, scripts and links, and
 //! what is kept as it was known because it lies below a directory that cannot be read.
 
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use maildir::{KeptFile, KeptKind, Tree, Xattrs};
+use maildir::{KeptFile, KeptKind, Scope, Tree, Xattrs};
 
 use super::Trust;
 use super::ledger::Incident;
@@ -56,28 +57,51 @@ impl<'env> Run<'_, 'env> {
         old: &MailboxState,
         packer: &mut Packer<'_, 'env>,
     ) -> Result<()> {
+        let mut vanished_in = BTreeSet::new();
         for file in &tree.files {
             self.context.progress.check()?;
             let path = join(inside, file);
             let known = old.files.get(path.as_os_str().as_bytes());
-            self.file(&path, known, packer)?;
+            if !self.file(&path, known, packer)? {
+                vanished_in.extend(file.parent());
+            }
+        }
+        // Dovecot renames `dovecot-uidvalidity.<hex>` whenever a folder is made.
+        for dir in vanished_in {
+            let listed = self.job.locate(self.context.root, &join(inside, dir));
+            let now = maildir::read_files(&listed, self.scope(inside)).unwrap_or_default();
+            for file in appeared(&tree.files, dir, now) {
+                let path = join(inside, &file);
+                let known = old.files.get(path.as_os_str().as_bytes());
+                self.file(&path, known, packer)?;
+            }
         }
         Ok(())
     }
 
+    /// By which rules the mailbox's folder `inside` is read.
+    fn scope(&self, inside: &Path) -> Scope {
+        match self.job.is_tree() {
+            true => Scope::Plain,
+            false if inside.as_os_str().is_empty() => Scope::Mailbox,
+            false => Scope::Outside,
+        }
+    }
+
+    /// Keeps a file or link; tells whether it is still there.
     fn file(
         &mut self,
         inside: &Path,
         known: Option<&FileState>,
         packer: &mut Packer<'_, 'env>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let path = self.job.locate(self.context.root, inside);
         let file = match KeptFile::read(&path) {
             Ok(file) => file,
-            Err(e) if e.is_vanished() => return Ok(()),
+            Err(e) if e.is_vanished() => return Ok(false),
             Err(e) => {
                 self.unreadable(inside, known, e.source.to_string());
-                return Ok(());
+                return Ok(true);
             }
         };
         let mut next = FileState {
@@ -100,7 +124,7 @@ impl<'env> Run<'_, 'env> {
                 next.mtime_ns = 0;
                 self.note_link(inside, &path);
                 self.next.files.insert(key, next);
-                return Ok(());
+                return Ok(true);
             }
             KeptKind::File { size_bytes } => size_bytes,
         };
@@ -113,10 +137,10 @@ impl<'env> Run<'_, 'env> {
         if let Some(known) = known.filter(is_same) {
             let attributes = next.attributes;
             self.next.files.insert(key, FileState { attributes, ..known.clone() });
-            return Ok(());
+            return Ok(true);
         }
         if self.context.options.dry_run {
-            return Ok(());
+            return Ok(true);
         }
         match self.reader.read_file(&path, packer)? {
             Content::Stored(stored) => {
@@ -125,11 +149,11 @@ impl<'env> Run<'_, 'env> {
                 next.xattrs = self.xattrs(stored.xattrs, inside);
                 self.next.files.insert(key, next);
             }
-            // Locks and half-written files come and go beside the ones that matter.
-            Content::Gone | Content::NotAFile(_) => {}
+            // Half-written files come and go beside the ones that matter.
+            Content::Gone | Content::NotAFile(_) => return Ok(false),
             Content::Unreadable(reason) => self.unreadable(inside, known, reason),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The number of a set of extended attributes.
@@ -155,5 +179,26 @@ impl<'env> Run<'_, 'env> {
         if !self.job.is_tree() && leads_out() && maildir::leads_to_mail(path) {
             self.note(Incident::NotFollowed, inside, b"", None);
         }
+    }
+}
+
+/// The files of `dir` that are there `now` and were not when all were `listed`.
+fn appeared(listed: &[PathBuf], dir: &Path, now: Vec<OsString>) -> Vec<PathBuf> {
+    let paths = now.into_iter().map(|name| dir.join(name));
+    paths.filter(|path| !listed.contains(path)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renamed_file_is_found_under_its_new_name() {
+        let listed = ["a/dovecot-uidvalidity.01", "a/subscriptions", "dovecot-uidvalidity.02"];
+        let listed: Vec<PathBuf> = listed.iter().map(PathBuf::from).collect();
+        let now = || vec!["dovecot-uidvalidity.02".into(), "subscriptions".into()];
+        let expected = [PathBuf::from("a/dovecot-uidvalidity.02")];
+        assert_eq!(appeared(&listed, Path::new("a"), now()), expected);
+        assert_eq!(appeared(&listed, Path::new(""), now()), [PathBuf::from("subscriptions")]);
     }
 }

@@ -13,6 +13,8 @@ pub enum Incident {
     DuplicateName,
     /// Listed, then gone when it was to be read.
     ExpungedDuringRun,
+    /// A mailbox that is no Maildir.
+    ForeignFormat,
     /// One of most mailboxes of the store that are gone at once.
     MailboxMissing,
     /// In `new` or `cur`, and no regular file.
@@ -63,6 +65,7 @@ impl Ledger {
             duplicate_names,
             not_followed,
             mailboxes_missing,
+            foreign_formats,
         } = other.counts;
         self.counts.expunged_during_run += expunged_during_run;
         self.counts.unreadable += unreadable;
@@ -71,6 +74,7 @@ impl Ledger {
         self.counts.duplicate_names += duplicate_names;
         self.counts.not_followed += not_followed;
         self.counts.mailboxes_missing += mailboxes_missing;
+        self.counts.foreign_formats += foreign_formats;
         other.entries.into_iter().for_each(|entry| self.name(entry));
     }
 
@@ -84,6 +88,7 @@ impl Ledger {
         match incident {
             Incident::DuplicateName => &mut self.counts.duplicate_names,
             Incident::ExpungedDuringRun => &mut self.counts.expunged_during_run,
+            Incident::ForeignFormat => &mut self.counts.foreign_formats,
             Incident::MailboxMissing => &mut self.counts.mailboxes_missing,
             Incident::NotFollowed => &mut self.counts.not_followed,
             Incident::NotAMessage => &mut self.counts.not_messages,

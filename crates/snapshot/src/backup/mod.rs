@@ -28,7 +28,7 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use maildir::{Discovery, MailboxDir, Opener};
+use maildir::{Discovery, Foreign, MailboxDir, Opener};
 use serde::Serialize;
 
 use self::commit::Committed;
@@ -42,7 +42,7 @@ pub(crate) use self::rebuild::INDEX_BYTES;
 use self::selection::Selection;
 use self::uploads::Uploads;
 use crate::crypt::Unseal;
-use crate::error::{Error, Result};
+use crate::error::{Error, FOREIGN_HINT, Result};
 use crate::layout::{snapshot_key, timed_id};
 use crate::manifest::{self, LedgerCounts, Manifest, Totals};
 use crate::progress::Progress;
@@ -160,7 +160,7 @@ pub fn run(
         maildir::find_mailboxes(root).map_err(|e| Error::io(e.action, &e.path, e.source))?;
     options.outside.drop_places(root, &mut found.mailboxes);
     if found.mailboxes.is_empty() {
-        return Err(Error::NoMailbox { path: root.to_owned() });
+        return Err(no_mailbox(root, &found));
     }
     let mut notices = Vec::new();
     let options = &resume(repository, state, options, &mut notices)?;
@@ -237,6 +237,17 @@ pub fn run(
         incidents: done.ledger.entries,
         notices,
     })
+}
+
+fn no_mailbox(root: &Path, found: &Discovery) -> Error {
+    let Some(Foreign { format, path }) = found.foreign.first() else {
+        return Error::NoMailbox { path: root.to_owned() };
+    };
+    let more = match found.foreign.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more like it)"),
+    };
+    Error::Foreign { store: root.to_owned(), path: root.join(path), format: *format, more }
 }
 
 /// A plain tree, which has its path as its name.
@@ -388,6 +399,10 @@ fn note_store(root: &Path, found: &Discovery, ledger: &mut Ledger, notices: &mut
         let path = error.path.strip_prefix(root).unwrap_or(&error.path);
         let path = path.to_string_lossy().into_owned();
         ledger.note(Incident::Unreadable, path, Some(error.source.to_string()));
+    }
+    for Foreign { format, path } in &found.foreign {
+        let reason = format!("{format}: {}; {FOREIGN_HINT}", format.reason());
+        ledger.note(Incident::ForeignFormat, path.to_string_lossy().into_owned(), Some(reason));
     }
     for link in &found.links {
         if maildir::leads_to_mail(&root.join(link)) || root.join(link).join("Maildir").is_dir() {
