@@ -6,6 +6,7 @@ mod bad_stores;
 mod damage;
 mod delivered;
 mod documents;
+mod doveconf;
 mod dovecot;
 mod env;
 mod exit_codes;

@@ -67,6 +67,7 @@ impl FromStr for Pattern {
             rest = &rest[at + length..];
         }
         parts.push(Part::Text([&literal, rest.as_bytes()].concat()));
+        parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
         let pattern = Self { parts };
         let path = pattern.expand(b"user@domain", Path::new("/home"));
         let is_normal = |part| matches!(part, Component::RootDir | Component::Normal(_));

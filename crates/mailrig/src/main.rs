@@ -4,6 +4,7 @@
 mod cli;
 mod commands;
 mod demo;
+mod doveconf;
 mod exit;
 mod interrupt;
 mod kept;

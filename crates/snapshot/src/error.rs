@@ -31,6 +31,14 @@ pub enum Error {
         /// What is wrong, as the rest of the sentence.
         reason: String,
     },
+    /// The mail server says that mail is in no Maildir.
+    #[error("Dovecot has mail as {driver} ({setting}), which is not backed up")]
+    ForeignDriver {
+        /// `mdbox`.
+        driver: String,
+        /// The setting that says so.
+        setting: String,
+    },
     /// The store has mailboxes, but none that is a Maildir.
     #[error("no Maildir found in {}: {} is {format}, and {}{more}", store.display(), path.display(), format.reason())]
     Foreign {
@@ -147,7 +155,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::AlreadyRepository { .. } => "back up into it with `mailrig backup`",
-            Self::Foreign { .. } => FOREIGN_HINT,
+            Self::Foreign { .. } | Self::ForeignDriver { .. } => FOREIGN_HINT,
             Self::Locked { .. } => "wait for it to end; a lock of a dead process frees itself",
             Self::NoIdentity | Self::WrongIdentity { .. } => {
                 "name the file with the recovery identity: --identity FILE or MAILRIG_IDENTITY"

@@ -25,7 +25,7 @@ use crate::ui::{Ui, count, duration, plural, size};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   mailrig backup s3://backups/mail /var/vmail
-  mailrig backup s3://backups/mail /var/vmail --with /etc/postfix --with /etc/dovecot
+  mailrig backup s3://backups/mail /var/vmail --with /etc/postfix --with /etc/dovecot --from-doveconf
   mailrig backup /srv/backup/mail /home --mailbox 'alice*' --dry-run")]
 pub(crate) struct BackupArgs {
     /// REPO, and the folder with the mailboxes
@@ -67,9 +67,16 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
         None => default_state_dir()?,
     };
     let with = args.kept.trees(&root, &location, &state_dir)?;
+    let asked = args.kept.outside(&with)?;
     let state = State::open(&state_dir, &repository.description().id, &root)?;
     // Only a lost state needs it: one that cannot be read must not stop a backup.
-    let mut notices = Vec::new();
+    let mut notices = asked.notices;
+    if let Some(used) = asked.used {
+        ui.status(&used);
+        if ui.is_json() {
+            notices.insert(0, used);
+        }
+    }
     let identity = identity(&args.identity, &repository).unwrap_or_else(|error| {
         notices.push(format!("{error:#}"));
         None
@@ -77,7 +84,7 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
     let options = Options {
         mailboxes: args.mailboxes,
         with,
-        outside: args.kept.outside(),
+        outside: asked.outside,
         trust: match (args.rehash, args.full) {
             (true, _) => Trust::Nothing,
             (false, true) => Trust::Stat,

@@ -6,12 +6,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use maildir::{KeptFile, KeptKind, Scope, Tree, Xattrs};
+use maildir::{KeptFile, KeptKind, OUTSIDE, Scope, Tree, Xattrs};
 
 use super::Trust;
 use super::ledger::Incident;
 use super::mailbox::Run;
-use super::outside::join;
+use super::outside::{ATTRIBUTES, join};
 use super::packer::Packer;
 use super::read::Content;
 use super::remarks::Remark;
@@ -169,6 +169,21 @@ impl<'env> Run<'_, 'env> {
         self.note(Incident::Unreadable, inside, b"", Some(reason));
         if let Some(known) = known {
             self.next.files.insert(inside.as_os_str().as_bytes().to_vec(), known.clone());
+        }
+    }
+
+    /// Without the keys, mail that mail_crypt encrypted is unreadable: those of folders lie in the
+    /// attributes, global ones in files of the server's configuration.
+    pub(super) fn note_keys(&mut self) {
+        let attributes = Path::new(OUTSIDE).join(ATTRIBUTES);
+        let is_attributes =
+            |path: &Path| path.ends_with("dovecot-attributes") || path.starts_with(&attributes);
+        let is_key_file = |path: &Path| path.extension().is_some_and(|e| e == "pem" || e == "key");
+        let mut files = self.next.files.keys().map(|path| Path::new(OsStr::from_bytes(path)));
+        if self.job.is_tree() && files.any(is_key_file) {
+            self.remark(Remark::KeyFiles, Path::new(""));
+        } else if self.has_encrypted() && !files.any(is_attributes) {
+            self.remark(Remark::Encrypted, Path::new(""));
         }
     }
 

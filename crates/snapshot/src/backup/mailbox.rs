@@ -81,6 +81,8 @@ pub(crate) struct Work {
     pub(crate) messages_gone: u64,
     pub(crate) messages_read: u64,
     pub(crate) bytes_read: u64,
+    /// Of those read, encrypted by mail_crypt.
+    pub(crate) messages_encrypted: u64,
 }
 
 /// Backs one mailbox up.
@@ -202,6 +204,7 @@ impl<'run, 'env> Run<'run, 'env> {
         // The uidlist is read after the listings: lines for messages that are not there do no harm.
         self.files(Path::new(""), tree, &old, &mut packer)?;
         self.outside(&old, &mut packer)?;
+        self.note_keys();
         if !fold.is_empty() {
             let locate = |inside: &Path| self.job.locate(context.root, inside);
             fold::store_again(&locate, &mut self.next, &fold, &mut packer, &mut self.reader)?;
@@ -322,6 +325,7 @@ impl<'run, 'env> Run<'run, 'env> {
                 Content::Stored(mut stored) => {
                     self.outcome.work.messages_read += 1;
                     self.outcome.work.bytes_read += stored.size;
+                    self.outcome.work.messages_encrypted += u64::from(stored.is_encrypted);
                     Progress::add(&self.context.progress.messages, 1);
                     Progress::add(&self.context.progress.bytes, stored.size);
                     let xattrs = self.xattrs(std::mem::take(&mut stored.xattrs), &inside());
@@ -364,6 +368,10 @@ impl<'run, 'env> Run<'run, 'env> {
         self.outcome.bytes = self.next.folders.values().map(|f| f.bytes).sum();
         self.context.state.prepare_mailbox(&self.job.known.id, &self.next)?;
         Ok(self.outcome)
+    }
+
+    pub(super) fn has_encrypted(&self) -> bool {
+        self.outcome.work.messages_encrypted > 0
     }
 
     pub(super) fn remark(&mut self, remark: Remark, inside: &Path) {
@@ -427,5 +435,6 @@ impl Work {
         self.messages_gone += other.messages_gone;
         self.messages_read += other.messages_read;
         self.bytes_read += other.bytes_read;
+        self.messages_encrypted += other.messages_encrypted;
     }
 }

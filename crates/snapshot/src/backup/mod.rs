@@ -125,6 +125,8 @@ pub struct MessageCounts {
     pub read: u64,
     /// Bytes read.
     pub read_bytes: u64,
+    /// Of those read, encrypted by Dovecot's mail_crypt.
+    pub encrypted: u64,
     /// Folders looked at.
     pub folders: u64,
     /// Folders whose directories changed, so that they were listed.
@@ -227,6 +229,7 @@ pub fn run(
             gone: done.work.messages_gone,
             read: done.work.messages_read,
             read_bytes: done.work.bytes_read,
+            encrypted: done.work.messages_encrypted,
             folders: done.work.folders,
             folders_listed: done.work.folders_listed,
         },

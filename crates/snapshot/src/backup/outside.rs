@@ -23,6 +23,8 @@ pub struct Outside {
     pub control: Option<Pattern>,
     /// Folder of the index files: `INDEX=`, `mail_index_path`.
     pub index: Option<Pattern>,
+    /// The file of the attributes, in which mail_crypt has folder keys: `mail_attribute_dict`.
+    pub attributes: Option<Pattern>,
     /// Folders of Sieve scripts, and the link to the active one.
     pub sieve: Vec<Pattern>,
 }
@@ -44,7 +46,8 @@ impl Outside {
         });
         let control = self.control.iter().map(|pattern| (CONTROL.to_owned(), pattern));
         let index = self.index.iter().map(|pattern| (INDEX.to_owned(), pattern));
-        (control.chain(index).chain(sieve))
+        let attributes = self.attributes.iter().map(|pattern| (ATTRIBUTES.to_owned(), pattern));
+        (control.chain(index).chain(sieve).chain(attributes))
             .map(|(name, pattern)| (name, pattern.expand(&mailbox.name, &home)))
             .filter(|(_, place)| !place.starts_with(&path))
             .collect()
@@ -98,8 +101,8 @@ impl<'env> Run<'_, 'env> {
                 Ok(_) => Ok(Tree { files: vec![PathBuf::new()], ..Tree::default() }),
                 Err(source) => Err(maildir::Error { action: "stat", path: place.clone(), source }),
             };
-            // People remove their scripts; nobody removes the control files of a mailbox in use.
-            let is_lost = was_there && name == CONTROL;
+            // People remove their scripts; nobody removes control files or keys of a mailbox in use.
+            let is_lost = was_there && [CONTROL, ATTRIBUTES].contains(&name.as_str());
             match &tree {
                 Err(e) if e.is_vanished() && !is_lost => {
                     self.remark(Remark::missing(name), &inside);
@@ -154,6 +157,7 @@ fn default_home(mailbox: &Path) -> &Path {
 
 pub(crate) const CONTROL: &str = "control";
 pub(crate) const INDEX: &str = "index";
+pub(crate) const ATTRIBUTES: &str = "attributes";
 pub(crate) const SIEVE: &str = "sieve";
 
 #[cfg(test)]
@@ -166,6 +170,7 @@ mod tests {
             home: None,
             control: Some(pattern("/ctl/%d/%n")),
             index: Some(pattern("~/Maildir/index")),
+            attributes: None,
             sieve: vec![pattern("~/sieve"), pattern("~/.dovecot.sieve")],
         }
     }

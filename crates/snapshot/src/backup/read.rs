@@ -36,6 +36,8 @@ pub(crate) struct Stored {
     pub(crate) size: u64,
     pub(crate) mtime_ns: i64,
     pub(crate) xattrs: Xattrs,
+    /// Whether Dovecot's mail_crypt encrypted it.
+    pub(crate) is_encrypted: bool,
     ino: u64,
     attributes: Attributes,
 }
@@ -139,9 +141,19 @@ impl<'run> Reader<'run> {
         is_mail: bool,
     ) -> Result<Content> {
         let xattrs = Xattrs::of_file(&open.file);
-        let stored = |place, sum, size| {
+        let stored = |place, sum, size, head: &[u8]| {
+            let is_encrypted = head.starts_with(CRYPT_MAGIC);
             let OpenMessage { ino, mtime_ns, attributes, .. } = open;
-            Ok(Content::Stored(Stored { place, sum, size, mtime_ns, xattrs, ino, attributes }))
+            Ok(Content::Stored(Stored {
+                place,
+                sum,
+                size,
+                mtime_ns,
+                xattrs,
+                is_encrypted,
+                ino,
+                attributes,
+            }))
         };
         if open.size_bytes <= IN_MEMORY_BYTES {
             if let Err(e) = read_whole(&mut open.file, open.size_bytes, &mut self.buffer) {
@@ -151,7 +163,7 @@ impl<'run> Reader<'run> {
             let sum = sha256(bytes);
             let headers = || if is_mail { headers.read(bytes) } else { Headers::default() };
             let place = packer.place(bytes, sum, headers)?;
-            return stored(place, sum, bytes.len() as u64);
+            return stored(place, sum, bytes.len() as u64, bytes);
         }
         let (sum, head) = match hash_file(&mut open.file, open.size_bytes) {
             Ok(hashed) => hashed,
@@ -160,7 +172,7 @@ impl<'run> Reader<'run> {
         let headers = if is_mail { self.headers.read(&head) } else { Headers::default() };
         let size = open.size_bytes;
         match packer.place_from(&mut open.file, size, sum, headers)? {
-            Ok(place) => stored(place, sum, size),
+            Ok(place) => stored(place, sum, size, &head),
             Err(e) => Ok(Content::Unreadable(e.to_string())),
         }
     }
@@ -203,6 +215,9 @@ fn hash_file(file: &mut File, size_bytes: u64) -> io::Result<(Sum, Vec<u8>)> {
 fn changed() -> io::Error {
     io::Error::other("it changed while it was read")
 }
+
+/// With it begins what Dovecot's mail_crypt encrypted.
+const CRYPT_MAGIC: &[u8] = b"CRYPTED\x03\x07";
 
 /// Larger contents are read twice instead of being held.
 const IN_MEMORY_BYTES: u64 = 4 << 20;

@@ -4,11 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::outside::{CONTROL, INDEX};
+use super::outside::{ATTRIBUTES, CONTROL, INDEX};
 
 /// A kind of thing to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Remark {
+    /// A mailbox with mail that mail_crypt encrypted, and without the folder keys.
+    Encrypted,
+    /// A plain tree with files that may be keys: not said, but see [`Remark::Encrypted`].
+    KeyFiles,
     /// A folder in which a restore put what lay outside the mailbox.
     LeftOutside,
     /// More than 64 KiB of extended attributes.
@@ -24,6 +28,7 @@ pub(crate) enum Remark {
 /// A kind of folder outside a mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
+    Attributes,
     Control,
     Index,
     Sieve,
@@ -32,6 +37,7 @@ pub(crate) enum Place {
 impl Place {
     fn of(name: &str) -> Self {
         match name {
+            ATTRIBUTES => Self::Attributes,
             CONTROL => Self::Control,
             INDEX => Self::Index,
             _ => Self::Sieve,
@@ -51,6 +57,14 @@ impl Remark {
     /// What is true of all of its paths, to be said of `count`.
     fn sentence(self, count: u64) -> String {
         let (one, many, rest) = match self {
+            Self::Encrypted => (
+                "mailbox has",
+                "mailboxes have",
+                "mail that mail_crypt encrypted, and its keys are not in the snapshot: without them \
+                 it is unreadable; keep folder keys with --attributes or --from-doveconf, global \
+                 keys with --with and the folder they are in",
+            ),
+            Self::KeyFiles => ("tree has", "trees have", "keys"),
             Self::LeftOutside => (
                 "mailbox has",
                 "mailboxes have",
@@ -64,6 +78,9 @@ impl Remark {
             Self::Found(_) => ("mailbox has", "mailboxes have", "files outside"),
             Self::Missing(Place::Control) => {
                 ("mailbox has", "mailboxes have", "no control folder where --control says")
+            }
+            Self::Missing(Place::Attributes) => {
+                ("mailbox has", "mailboxes have", "no attributes where --attributes says")
             }
             Self::Missing(Place::Index) => {
                 ("mailbox has", "mailboxes have", "no index folder where --index says")
@@ -106,7 +123,8 @@ impl Remarks {
     /// One sentence each.
     pub(crate) fn sentences(&self) -> impl Iterator<Item = String> {
         let is_said = |remark: &Remark| match remark {
-            Remark::Found(_) => false,
+            Remark::Found(_) | Remark::KeyFiles => false,
+            Remark::Encrypted => !self.0.contains_key(&Remark::KeyFiles),
             Remark::Missing(Place::Control) => true,
             Remark::Missing(place) => !self.0.contains_key(&Remark::Found(*place)),
             _ => true,
