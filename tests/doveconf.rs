@@ -2,7 +2,7 @@
 //! without which mail that mail_crypt encrypted is unreadable.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn print(text: &str) -> String {
     format!("cat <<'END'\n{text}\nEND")
 }
 
-fn ask(env: &Env, program: &PathBuf, more: &[&str]) -> Output {
+fn ask(env: &Env, program: &Path, more: &[&str]) -> Output {
     env.backup(&[&["--from-doveconf", "--doveconf", text(program), "--json"][..], more].concat())
 }
 
