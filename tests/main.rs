@@ -10,6 +10,7 @@ mod doveconf;
 mod dovecot;
 mod env;
 mod exit_codes;
+mod find;
 mod foreign;
 mod full_disk;
 mod keys;

@@ -3,24 +3,30 @@
 
 mod control;
 mod discover;
+mod dotlock;
 mod error;
 mod foreign;
+mod lister;
 mod listing;
 mod name;
 mod open;
 mod pattern;
+mod print;
 mod tree;
 mod uidlist;
 mod xattr;
 
 pub use control::{Layout, control_dir};
 pub use discover::{Discovery, MailboxDir, find_mailboxes};
+pub use dotlock::Dotlock;
 pub use error::{Error, Result};
 pub use foreign::{Foreign, Format};
-pub use listing::{DirPrint, Entry, FileKind, FolderPrint, Lister, Listing, Subdir};
+pub use lister::{Lister, Proof};
+pub use listing::{Entry, FileKind, Listing, Subdir};
 pub use name::{base_name, flags, is_unique_name};
 pub use open::{OpenMessage, Opened, Opener, open_file};
 pub use pattern::{Pattern, PatternError};
+pub use print::{DirPrint, FolderPrint, TICK};
 pub use tree::{
     Attributes, Folder, KeptFile, KeptKind, OUTSIDE, Scope, Tree, leads_to_mail, read_files,
     read_tree,

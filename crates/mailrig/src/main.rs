@@ -9,6 +9,7 @@ mod exit;
 mod interrupt;
 mod kept;
 mod repository;
+mod time;
 mod ui;
 
 use std::process::ExitCode;

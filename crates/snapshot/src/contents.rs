@@ -1,13 +1,19 @@
 //! Looking into a snapshot: its mailboxes, their folders, their messages; its plain trees, their files.
 
+use std::io;
+
 use serde::Serialize;
 
-use crate::catalog::{self, Contents, Line};
+use crate::catalog::{self, CatalogHead, Contents, Line};
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::layout::decode_name;
-use crate::manifest::Manifest;
+use crate::manifest::{CatalogRef, Manifest};
+use crate::message;
+use crate::message_id::MessageId;
+use crate::parallel;
 use crate::repository::{OpenMailbox, Repository};
+use crate::tag::Tag;
 
 /// A mailbox of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -115,40 +121,33 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-/// All mailboxes and trees.
+/// All mailboxes and trees; `threads` at the same time.
 pub fn list(
     repository: &Repository,
     manifest: &Manifest,
     identity: Option<&Unseal>,
+    threads: usize,
 ) -> Result<Listing> {
     let identity = unseal(repository, identity)?;
+    let catalogs: Vec<(&String, &CatalogRef)> = manifest.mailboxes.iter().collect();
+    let read = |(id, catalog): &(&String, &CatalogRef)| {
+        let mailbox = repository.open_mailbox(id, identity)?;
+        let (_, contents) = read(repository, manifest, &mailbox)?;
+        let (id, name) = ((*id).clone(), mailbox.display_name());
+        Ok(if contents.tree {
+            Row::Tree(tree_row(id, name, &contents, catalog.carried))
+        } else {
+            Row::Mailbox(mailbox_row(id, name, &contents, catalog.carried))
+        })
+    };
     let mut list = Listing::default();
-    for (id, catalog) in &manifest.mailboxes {
-        let read = repository.open_mailbox(id, identity).and_then(|mailbox| {
-            let contents = read(repository, manifest, &mailbox)?;
-            Ok((mailbox, contents))
-        });
-        match read {
-            Ok((mailbox, contents)) if contents.tree => list.trees.push(TreeRow {
-                id: id.clone(),
-                name: mailbox.display_name(),
-                folders: contents.folders.len() as u64,
-                files: contents.files.len() as u64,
-                bytes: contents.files.values().filter_map(file_size).sum(),
-                carried: catalog.carried,
-            }),
-            Ok((mailbox, contents)) => list.mailboxes.push(MailboxRow {
-                id: id.clone(),
-                name: mailbox.display_name(),
-                path: readable(&contents.path),
-                folders: contents.folders.values().filter(|folder| folder.maildir).count() as u64,
-                messages: contents.messages,
-                bytes: contents.bytes,
-                carried: catalog.carried,
-            }),
+    for ((id, _), row) in catalogs.iter().zip(parallel::map(threads, &catalogs, read)) {
+        match row {
+            Ok(Row::Mailbox(row)) => list.mailboxes.push(row),
+            Ok(Row::Tree(row)) => list.trees.push(row),
             Err(Error::WrongIdentity { object }) => return Err(Error::WrongIdentity { object }),
             Err(e) if e.is_local_to_object() => {
-                list.unreadable.push(Unreadable { id: id.clone(), reason: e.to_string() });
+                list.unreadable.push(Unreadable { id: (*id).clone(), reason: e.to_string() });
             }
             Err(e) => return Err(e),
         }
@@ -156,6 +155,34 @@ pub fn list(
     list.mailboxes.sort_by(|a, b| a.name.cmp(&b.name).then(a.path.cmp(&b.path)));
     list.trees.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(list)
+}
+
+enum Row {
+    Mailbox(MailboxRow),
+    Tree(TreeRow),
+}
+
+fn mailbox_row(id: String, name: String, contents: &Contents, carried: bool) -> MailboxRow {
+    MailboxRow {
+        id,
+        name,
+        path: readable(&contents.path),
+        folders: contents.folders.values().filter(|folder| folder.maildir).count() as u64,
+        messages: contents.messages,
+        bytes: contents.bytes,
+        carried,
+    }
+}
+
+fn tree_row(id: String, name: String, contents: &Contents, carried: bool) -> TreeRow {
+    TreeRow {
+        id,
+        name,
+        folders: contents.folders.len() as u64,
+        files: contents.files.len() as u64,
+        bytes: contents.files.values().filter_map(file_size).sum(),
+        carried,
+    }
 }
 
 /// What the mailbox called `name` held.
@@ -166,7 +193,28 @@ pub fn mailbox(
     name: &str,
 ) -> Result<Contents> {
     let mailbox = find(repository, manifest, unseal(repository, identity)?, name)?;
-    read(repository, manifest, &mailbox)
+    Ok(read(repository, manifest, &mailbox)?.1)
+}
+
+/// Writes the source of a message to `out`; the inner error is that of writing. See
+/// [`message::copy`].
+pub fn message(
+    repository: &Repository,
+    identity: Option<&Unseal>,
+    wanted: &MessageId,
+    out: &mut dyn io::Write,
+) -> Result<io::Result<()>> {
+    let identity = unseal(repository, identity)?;
+    let manifest = Manifest::read(repository.store(), &wanted.snapshot)?;
+    let ids = manifest.mailboxes.keys().filter(|id| id.starts_with(&wanted.mailbox));
+    for id in ids {
+        let mailbox = repository.open_mailbox(id, identity)?;
+        let (head, contents) = read(repository, &manifest, &mailbox)?;
+        if let Some(entry) = contents.message(&wanted.hash) {
+            return message::copy(repository, &mailbox, &head, &entry.content, out);
+        }
+    }
+    Err(Error::Selection(format!("the snapshot has no message {wanted}")))
 }
 
 /// The mailbox of a snapshot with this name or id. Two of one name are told apart by their ids.
@@ -176,17 +224,9 @@ pub(crate) fn find(
     identity: &Unseal,
     wanted: &str,
 ) -> Result<OpenMailbox> {
-    let mut found: Vec<OpenMailbox> = Vec::new();
-    for id in manifest.mailboxes.keys() {
-        match repository.open_mailbox(id, identity) {
-            Ok(mailbox) if mailbox.id == wanted => return Ok(mailbox),
-            Ok(mailbox) if mailbox.display_name() == wanted => found.push(mailbox),
-            Ok(_) => {}
-            Err(Error::WrongIdentity { object }) => return Err(Error::WrongIdentity { object }),
-            Err(e) if e.is_local_to_object() => {}
-            Err(e) => return Err(e),
-        }
-    }
+    let tags: Vec<_> =
+        manifest.mailboxes.iter().map(|(id, catalog)| (id.as_str(), catalog.tag)).collect();
+    let mut found = named(repository, identity, &tags, wanted)?;
     if found.len() > 1 {
         let ids: Vec<&str> = found.iter().map(|mailbox| mailbox.id.as_str()).collect();
         let ids = ids.join(", ");
@@ -197,6 +237,41 @@ pub(crate) fn find(
     found.pop().ok_or_else(|| {
         Error::Selection(format!("snapshot {} has no mailbox `{wanted}`", manifest.id))
     })
+}
+
+/// Those of the mailboxes `ids` that have this name or id. A tag that fits another name saves the
+/// request for a key, if the name is found elsewhere.
+pub(crate) fn named(
+    repository: &Repository,
+    identity: &Unseal,
+    ids: &[(&str, Option<Tag>)],
+    wanted: &str,
+) -> Result<Vec<OpenMailbox>> {
+    if ids.iter().any(|(id, _)| *id == wanted) {
+        return Ok(vec![repository.open_mailbox(wanted, identity)?]);
+    }
+    let (likely, unlikely): (Vec<_>, Vec<_>) =
+        ids.iter().partition(|(id, tag)| tag.is_none_or(|tag| tag.fits(id, wanted)));
+    let mut found: Vec<OpenMailbox> = Vec::new();
+    for ids in [likely, unlikely] {
+        let open = |(id, _): &(&str, Option<Tag>)| repository.open_mailbox(id, identity);
+        for mailbox in parallel::map(parallel::WAITING, &ids, open) {
+            match mailbox {
+                Ok(mailbox) if mailbox.display_name() == wanted => found.push(mailbox),
+                Ok(_) => {}
+                Err(Error::WrongIdentity { object }) => {
+                    return Err(Error::WrongIdentity { object });
+                }
+                Err(e) if e.is_local_to_object() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        // Tags are no proof: a mailbox is called what its key says.
+        if !found.is_empty() {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// The folders of a mailbox.
@@ -258,21 +333,29 @@ pub fn messages(contents: &Contents, folder: &str) -> Result<Vec<MessageRow>> {
     Ok(contents.folders[path].messages.values().map(row).collect())
 }
 
-fn read(repository: &Repository, manifest: &Manifest, mailbox: &OpenMailbox) -> Result<Contents> {
+/// What the catalog of an open mailbox says.
+pub(crate) fn read(
+    repository: &Repository,
+    manifest: &Manifest,
+    mailbox: &OpenMailbox,
+) -> Result<(CatalogHead, Contents)> {
     let catalog = manifest.mailboxes.get(&mailbox.id).ok_or_else(|| {
         Error::Selection(format!("snapshot {} has no mailbox {}", manifest.id, mailbox.id))
     })?;
-    let (_, contents) = catalog::read(
+    catalog::read(
         repository.store(),
         &mailbox.id,
         &catalog.catalog,
         &catalog.reference,
         &mailbox.unseal,
-    )?;
-    Ok(contents)
+    )
 }
 
-fn unseal<'i>(repository: &Repository, identity: Option<&'i Unseal>) -> Result<&'i Unseal> {
+/// What opens the keys of a repository, if it takes anything.
+pub(crate) fn unseal<'i>(
+    repository: &Repository,
+    identity: Option<&'i Unseal>,
+) -> Result<&'i Unseal> {
     match identity {
         _ if !repository.is_encrypted() => Ok(&Unseal::Plain),
         Some(identity) => Ok(identity),
@@ -287,7 +370,7 @@ fn file_size(line: &Line) -> Option<u64> {
     }
 }
 
-fn readable(encoded: &str) -> String {
+pub(crate) fn readable(encoded: &str) -> String {
     let name = decode_name(encoded).unwrap_or_default();
     String::from_utf8_lossy(&name).into_owned()
 }

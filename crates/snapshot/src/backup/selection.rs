@@ -123,8 +123,9 @@ impl<'f> Selection<'f> {
         for (path, mailbox) in self.carried.iter().filter_map(|path| known.get_key_value(path)) {
             let Some(state) = state.mailbox(&mailbox.id) else { continue };
             let Some(link) = state.catalog else { continue };
-            let (tree, catalog, reference) = (is_tree_key(path), link.id, link.reference);
-            let carried = CatalogRef { catalog, reference, tree, carried: true };
+            let tree = is_tree_key(path);
+            let carried =
+                CatalogRef { tree, carried: true, ..CatalogRef::new(link.id, link.reference) };
             if done.catalogs.insert(mailbox.id.clone(), carried).is_none() {
                 done.totals.trees += u64::from(tree);
                 done.totals.mailboxes += u64::from(!tree);

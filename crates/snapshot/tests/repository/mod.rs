@@ -3,8 +3,10 @@
 
 mod crash;
 mod incidents;
+mod live;
 mod nights;
 mod power;
 mod property;
+mod search;
 mod world;
 mod xattrs;
