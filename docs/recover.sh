@@ -62,7 +62,9 @@ recover() { # MAILBOX CATALOG SHA256
     case $kind in
     mailbox) root=$out$path ;;
     folder) mkdir -p -- "$path" "${subdirs[@]}" ;;
-    mode) install -d -m "$mode" "${owner[@]}" -- "${subdirs[@]}" "$path" ;;
+    mode)
+      install -d -m "$mode" "${owner[@]}" -- "${subdirs[@]}" "$path"
+      [[ -z $mtime ]] || printf '%s\0%s\0' "$mtime" "$path" >>"$tmp/times" ;;
     link) printf '%b\0%s\0%s\0' "${target//%/\\x}" "$path" "$uid:$gid" >>"$tmp/links" ;;
     *)
       if [[ $pack != "$unpacked" ]]; then
@@ -99,9 +101,10 @@ while read -r id catalog sha256; do
   [[ $? == 0 ]] || { failed=1; echo "recover.sh: mailbox $id is not whole, see above" >&2; }
   set -e
 done <"$tmp/mailboxes"
-touch "$tmp/links" # Made last of all, so that nothing was written through one.
+touch "$tmp/links" "$tmp/times" # Made last of all, so that nothing was written through one.
 while IFS= read -rd '' target && IFS= read -rd '' path && read -rd '' owner; do
   ln -sT -- "$target" "$path"
   [[ $EUID != 0 ]] || chown -h -- "$owner" "$path"
 done <"$tmp/links"
+while IFS= read -rd '' mtime && IFS= read -rd '' path; do touch -d "@$mtime" -- "$path"; done <"$tmp/times"
 exit "$failed"

@@ -44,7 +44,7 @@ fn a_store_without_a_mailbox_is_refused_and_older_snapshots_stay() {
     let hint = "is the file system mounted, and is this the right folder?";
     env.backup(&[]).expect_error(1, &sentence, hint);
     fs::create_dir_all(store.join("alice/cur")).unwrap();
-    fs::write(store.join("alice/mbox"), "From x\n").unwrap();
+    fs::write(store.join("alice/notes"), "From x\n").unwrap();
     env.backup(&[]).expect_error(1, &sentence, hint);
 
     alice(&env).fill("", 3, 1);

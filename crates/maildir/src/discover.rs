@@ -1,11 +1,13 @@
 //! Finding the mailboxes of a store by walking it, and naming them by their paths. Folders inside
 //! a mailbox are not looked at here; a home directory that has a `Maildir` is not searched beyond it.
+//! Mailboxes in other formats are found too, to be refused.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use crate::foreign::{self, Foreign, Format};
 use crate::tree::is_maildir;
 use crate::{Error, Result};
 
@@ -29,6 +31,8 @@ pub struct Discovery {
     pub links: Vec<PathBuf>,
     /// Links to directories inside the store, where they are found by their own names.
     pub aliases: Vec<PathBuf>,
+    /// Mailboxes that are no Maildirs.
+    pub foreign: Vec<Foreign>,
 }
 
 /// Walks `store`. Fails only if the store itself cannot be listed.
@@ -62,11 +66,23 @@ pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
             }
             continue;
         }
+        let in_home = home.as_ref().is_some_and(|home| path.parent() == Some(home));
         if !entry.file_type().is_dir() {
+            // Of a home with a Maildir, an mbox is its owner's private matter.
+            let may_be = entry.depth() == 1 || (!in_home && foreign::is_called_mbox(path));
+            if entry.file_type().is_file() && may_be && foreign::is_mbox(path) {
+                found.foreign.push(Foreign { format: Format::Mbox, path: inside.to_owned() });
+            }
             continue;
         }
-        let in_home = home.as_ref().is_some_and(|home| path.parent() == Some(home));
-        let is_mailbox = is_mailbox(path);
+        let has_mail = is_maildir(path);
+        let format = if has_mail { None } else { foreign::format_of_dir(path, entry.depth() == 0) };
+        if let Some(format) = format {
+            found.foreign.push(Foreign { format, path: inside.to_owned() });
+            walk.skip_current_dir();
+            continue;
+        }
+        let is_mailbox = has_mail || is_marked(path);
         let is_home = is_maildir(&path.join(HOME_MAILDIR));
         if in_home && !is_mailbox && !is_home {
             walk.skip_current_dir();
@@ -80,10 +96,9 @@ pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
     Ok(found)
 }
 
-/// A directory with `new` and `cur`, or (nested layout with an INBOX below) one that Dovecot
-/// marked as the root of a mailbox.
-fn is_mailbox(path: &Path) -> bool {
-    is_maildir(path) || MARKERS.iter().any(|marker| path.join(marker).is_file())
+/// Whether Dovecot marked a directory as the root of a mailbox: nested layout with an INBOX below.
+fn is_marked(path: &Path) -> bool {
+    MARKERS.iter().any(|marker| path.join(marker).is_file())
 }
 
 /// `user@domain` for `domain/user[/Maildir]`, the user for `user/Maildir`, else the path.
@@ -180,5 +195,72 @@ mod tests {
         fs::create_dir_all(store.join("new")).unwrap();
         let found = find_mailboxes(&store).unwrap();
         assert_eq!(found.mailboxes, [MailboxDir { name: b"alice".into(), path: "".into() }]);
+    }
+
+    fn write(path: &Path, content: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// As Dovecot 2.3.19 makes them.
+    #[test]
+    fn other_formats_are_found_by_what_they_are() {
+        let store = tempfile::tempdir().unwrap();
+        let files = [
+            ("al/sdbox/mailboxes/INBOX/dbox-Mails/u.1", "2 M1e C5000\n"),
+            ("al/sdbox/dovecot.list.index.log", ""),
+            ("bo/mdbox/storage/m.1", "2 M1e C5000\n"),
+            ("bo/mdbox/mailboxes/INBOX/dbox-Mails/dovecot.index.log", ""),
+            ("bo/mdbox/dovecot-uidvalidity", ""),
+            ("ca/mail/.imap/INBOX/dovecot.index.log", ""),
+            ("ca/mail/Sent", "From a@b Sat Nov 21 03:15:00 2026\n"),
+            ("ca/mbox", "From a@b Sat Nov 21 03:15:00 2026\n"),
+            ("spool", "From a@b Sat Nov 21 03:15:00 2026\n"),
+            ("di/Maildir/cur/1.a:2,S", "x"),
+            ("di/Maildir/new/2.b", "x"),
+            ("di/mbox", "From a private archive\n"),
+            ("di/mdbox/storage/dovecot.map.index.log", ""),
+            ("di/mdbox/mailboxes/Old/dbox-Mails/dovecot.index.log", ""),
+            // What only looks like it.
+            ("notes", "Fromage\n"),
+            ("ed/letters/one", "From here on\n"),
+            ("ed/mailboxes/readme", "none\n"),
+            ("ef/storage/m.1", ""),
+        ];
+        for (path, content) in files {
+            write(&store.path().join(path), content);
+        }
+        let found = find_mailboxes(store.path()).unwrap();
+        let foreign: Vec<_> =
+            found.foreign.iter().map(|f| (f.path.to_str().unwrap(), f.format)).collect();
+        let expected = [
+            ("al/sdbox", Format::Sdbox),
+            ("bo/mdbox", Format::Mdbox),
+            ("ca/mail", Format::Mbox),
+            ("ca/mbox", Format::Mbox),
+            ("di/mdbox", Format::Mdbox),
+            ("spool", Format::Mbox),
+        ];
+        assert_eq!(foreign, expected);
+        let names: Vec<_> = found.mailboxes.iter().map(|m| m.path.to_str().unwrap()).collect();
+        assert_eq!(names, ["di/Maildir"]);
+    }
+
+    /// Tools that prune empty folders leave only where the mail is.
+    #[test]
+    fn a_lone_folder_of_messages_makes_a_mailbox() {
+        let store = tempfile::tempdir().unwrap();
+        for (path, content) in [
+            ("al/cur/1700000000.M1P1.host:2,S", "x"),
+            ("bo/Maildir/new/1700000000.M1P1.host", "x"),
+            ("ca/cur/readme", "no mail"),
+            ("di/new/draft.txt", "no mail"),
+        ] {
+            write(&store.path().join(path), content);
+        }
+        fs::create_dir_all(store.path().join("ed/cur")).unwrap();
+        let found = find_mailboxes(store.path()).unwrap();
+        let paths: Vec<_> = found.mailboxes.iter().map(|m| m.path.to_str().unwrap()).collect();
+        assert_eq!(paths, ["al", "bo/Maildir"]);
     }
 }

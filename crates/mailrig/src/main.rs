@@ -4,8 +4,10 @@
 mod cli;
 mod commands;
 mod demo;
+mod doveconf;
 mod exit;
 mod interrupt;
+mod kept;
 mod repository;
 mod time;
 mod ui;

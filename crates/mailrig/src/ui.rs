@@ -51,6 +51,11 @@ impl Ui {
         }
     }
 
+    /// Whether the result is a document, and everything a person should know is in it.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// A sentence about what is going on, on stderr.
     pub(crate) fn status(&self, text: impl Display) {
         if !self.quiet && !self.json {

@@ -19,6 +19,7 @@ use crate::layout::is_object_name;
 use crate::message_id::MessageId;
 use crate::object::ObjectRef;
 use crate::store::{Body, Store};
+use crate::xattrs;
 
 /// First line of a catalog, readable without a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +87,12 @@ pub enum Line {
         messages: u64,
         /// Bytes of messages, all folders.
         bytes: u64,
+        /// Whether it is no mailbox but a plain tree, and `path` its own path without the `/`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        tree: bool,
+        /// Where what the catalog has in `mailrig.outside/NAME` was: absolute paths by NAME.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        outside: BTreeMap<String, String>,
     },
     /// A folder.
     Folder {
@@ -96,6 +103,9 @@ pub enum Line {
         /// Owner and mode.
         #[serde(flatten)]
         owner: Owner,
+        /// Modification time, of a plain tree's folders: see [`Content::mtime`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mtime: Option<String>,
     },
     /// A kept file.
     File {
@@ -148,7 +158,7 @@ pub enum Line {
     },
 }
 
-/// Mode and owner as numbers; the mode in octal, as `chmod` takes it.
+/// Mode and owner as numbers, the mode in octal, as `chmod` takes it; and extended attributes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Octal mode, such as `0600`.
@@ -157,13 +167,16 @@ pub struct Owner {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Extended attributes: see [`xattrs::decode`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub xattrs: xattrs::Encoded,
 }
 
 impl Owner {
     /// From a stat's attributes.
     pub fn of(attributes: maildir::Attributes) -> Self {
         let maildir::Attributes { mode, uid, gid } = attributes;
-        Self { mode: format!("{mode:04o}"), uid, gid }
+        Self { mode: format!("{mode:04o}"), uid, gid, xattrs: xattrs::Encoded::new() }
     }
 
     /// The mode's permission bits; 0600 if it does not read as octal.
@@ -232,6 +245,10 @@ pub struct Contents {
     pub messages: u64,
     /// Bytes of messages.
     pub bytes: u64,
+    /// Whether it is a plain tree.
+    pub tree: bool,
+    /// Where what it has in `mailrig.outside/NAME` was: absolute paths by NAME.
+    pub outside: BTreeMap<String, String>,
     /// Folders by path, parents before children.
     pub folders: BTreeMap<String, FolderContents>,
     /// Kept files and links by path.
@@ -245,6 +262,8 @@ pub struct FolderContents {
     pub maildir: bool,
     /// Owner and mode.
     pub owner: Owner,
+    /// Modification time, of a plain tree's folders.
+    pub mtime: Option<String>,
     /// Messages by key.
     pub messages: BTreeMap<String, MessageEntry>,
 }
@@ -271,13 +290,14 @@ impl Contents {
 
     fn apply(&mut self, object: &str, line: Line) -> Result<()> {
         match line {
-            Line::Mailbox { path, messages, bytes } => {
+            Line::Mailbox { path, messages, bytes, tree, outside } => {
                 (self.path, self.messages, self.bytes) = (path, messages, bytes);
+                (self.tree, self.outside) = (tree, outside);
             }
-            Line::Folder { path, maildir, owner } => {
+            Line::Folder { path, maildir, owner, mtime } => {
                 let messages =
                     self.folders.remove(&path).map_or_else(BTreeMap::new, |f| f.messages);
-                self.folders.insert(path, FolderContents { maildir, owner, messages });
+                self.folders.insert(path, FolderContents { maildir, owner, mtime, messages });
             }
             Line::File { ref path, .. } | Line::Link { ref path, .. } => {
                 self.files.insert(path.clone(), line);
@@ -367,12 +387,19 @@ mod tests {
 
     #[test]
     fn lines_read_as_they_are_written() {
-        let owner = Owner { mode: "0600".into(), uid: 1, gid: 2 };
-        let content = Content { mtime: "1.5".into(), size: 3, pack: 4, member: 5 };
         let text = String::from;
+        let xattrs = BTreeMap::from([(text("user.x"), text("YQ=="))]);
+        let owner = Owner { mode: "0600".into(), uid: 1, gid: 2, xattrs };
+        let content = Content { mtime: "1.5".into(), size: 3, pack: 4, member: 5 };
+        let outside = BTreeMap::from([(text("control"), text("/c"))]);
         let lines = [
-            Line::Mailbox { path: text("p"), messages: 1, bytes: 2 },
-            Line::Folder { path: text(""), maildir: true, owner: owner.clone() },
+            Line::Mailbox { path: text("p"), messages: 1, bytes: 2, tree: true, outside },
+            Line::Folder {
+                path: text(""),
+                maildir: true,
+                owner: owner.clone(),
+                mtime: Some(text("1")),
+            },
             Line::File { path: text("f"), owner: owner.clone(), content: content.clone() },
             Line::Link { path: text("l"), target: text("t"), owner: owner.clone() },
             Line::Message {

@@ -1,10 +1,10 @@
-//! Looking into a snapshot: its mailboxes, their folders, their messages.
+//! Looking into a snapshot: its mailboxes, their folders, their messages; its plain trees, their files.
 
 use std::io;
 
 use serde::Serialize;
 
-use crate::catalog::{self, CatalogHead, Contents};
+use crate::catalog::{self, CatalogHead, Contents, Line};
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::layout::decode_name;
@@ -32,6 +32,58 @@ pub struct MailboxRow {
     pub bytes: u64,
     /// Whether it was taken over from an earlier snapshot.
     pub carried: bool,
+}
+
+/// A plain tree of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TreeRow {
+    /// Its id in the repository.
+    pub id: String,
+    /// Name: its absolute path.
+    pub name: String,
+    /// Number of folders, itself among them.
+    pub folders: u64,
+    /// Number of files and links.
+    pub files: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Whether it was taken over from an earlier snapshot.
+    pub carried: bool,
+}
+
+/// An entry of a plain tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileRow {
+    /// Path inside the tree; `.` for the tree itself.
+    pub path: String,
+    /// `file`, `folder` or `link`.
+    pub kind: &'static str,
+    /// Mode, in octal.
+    pub mode: String,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Modification time of a file or folder, seconds since 1970 with decimals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtime: Option<String>,
+    /// Size of a file in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Where a link points.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// What a snapshot holds.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Mailboxes, by name.
+    pub mailboxes: Vec<MailboxRow>,
+    /// Plain trees, by name.
+    pub trees: Vec<TreeRow>,
+    /// Those of both that could not be read.
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// A folder of a mailbox.
@@ -69,42 +121,68 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-/// All mailboxes, by name, and those that could not be read; `threads` at the same time.
-pub fn mailboxes(
+/// All mailboxes and trees; `threads` at the same time.
+pub fn list(
     repository: &Repository,
     manifest: &Manifest,
     identity: Option<&Unseal>,
     threads: usize,
-) -> Result<(Vec<MailboxRow>, Vec<Unreadable>)> {
+) -> Result<Listing> {
     let identity = unseal(repository, identity)?;
     let catalogs: Vec<(&String, &CatalogRef)> = manifest.mailboxes.iter().collect();
     let read = |(id, catalog): &(&String, &CatalogRef)| {
         let mailbox = repository.open_mailbox(id, identity)?;
         let (_, contents) = read(repository, manifest, &mailbox)?;
-        Ok(MailboxRow {
-            id: (*id).clone(),
-            name: mailbox.display_name(),
-            path: readable(&contents.path),
-            folders: contents.folders.values().filter(|folder| folder.maildir).count() as u64,
-            messages: contents.messages,
-            bytes: contents.bytes,
-            carried: catalog.carried,
+        let (id, name) = ((*id).clone(), mailbox.display_name());
+        Ok(if contents.tree {
+            Row::Tree(tree_row(id, name, &contents, catalog.carried))
+        } else {
+            Row::Mailbox(mailbox_row(id, name, &contents, catalog.carried))
         })
     };
-    let mut rows = Vec::new();
-    let mut unreadable = Vec::new();
+    let mut list = Listing::default();
     for ((id, _), row) in catalogs.iter().zip(parallel::map(threads, &catalogs, read)) {
         match row {
-            Ok(row) => rows.push(row),
+            Ok(Row::Mailbox(row)) => list.mailboxes.push(row),
+            Ok(Row::Tree(row)) => list.trees.push(row),
             Err(Error::WrongIdentity { object }) => return Err(Error::WrongIdentity { object }),
             Err(e) if e.is_local_to_object() => {
-                unreadable.push(Unreadable { id: (*id).clone(), reason: e.to_string() });
+                list.unreadable.push(Unreadable { id: (*id).clone(), reason: e.to_string() });
             }
             Err(e) => return Err(e),
         }
     }
-    rows.sort_by(|a, b| a.name.cmp(&b.name).then(a.path.cmp(&b.path)));
-    Ok((rows, unreadable))
+    list.mailboxes.sort_by(|a, b| a.name.cmp(&b.name).then(a.path.cmp(&b.path)));
+    list.trees.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(list)
+}
+
+enum Row {
+    Mailbox(MailboxRow),
+    Tree(TreeRow),
+}
+
+fn mailbox_row(id: String, name: String, contents: &Contents, carried: bool) -> MailboxRow {
+    MailboxRow {
+        id,
+        name,
+        path: readable(&contents.path),
+        folders: contents.folders.values().filter(|folder| folder.maildir).count() as u64,
+        messages: contents.messages,
+        bytes: contents.bytes,
+        carried,
+    }
+}
+
+fn tree_row(id: String, name: String, contents: &Contents, carried: bool) -> TreeRow {
+    TreeRow {
+        id,
+        name,
+        folders: contents.folders.len() as u64,
+        files: contents.files.len() as u64,
+        bytes: contents.files.values().filter_map(file_size).sum(),
+        carried,
+    }
 }
 
 /// What the mailbox called `name` held.
@@ -207,6 +285,38 @@ pub fn folders(contents: &Contents) -> Vec<FolderRow> {
     contents.folders.iter().filter(|(_, folder)| folder.maildir).map(row).collect()
 }
 
+/// The folders, files and links of a plain tree, by path.
+pub fn files(contents: &Contents) -> Vec<FileRow> {
+    let row = |path: &str, kind, owner: &catalog::Owner| FileRow {
+        path: if path.is_empty() { ".".into() } else { readable(path) },
+        kind,
+        mode: owner.mode.clone(),
+        uid: owner.uid,
+        gid: owner.gid,
+        mtime: None,
+        bytes: None,
+        target: None,
+    };
+    let folders = contents.folders.iter().map(|(path, folder)| FileRow {
+        mtime: folder.mtime.clone(),
+        ..row(path, "folder", &folder.owner)
+    });
+    let files = contents.files.iter().filter_map(|(path, line)| match line {
+        Line::File { owner, content, .. } => Some(FileRow {
+            mtime: Some(content.mtime.clone()),
+            bytes: Some(content.size),
+            ..row(path, "file", owner)
+        }),
+        Line::Link { owner, target, .. } => {
+            Some(FileRow { target: Some(readable(target)), ..row(path, "link", owner) })
+        }
+        _ => None,
+    });
+    let mut rows: Vec<FileRow> = folders.chain(files).collect();
+    rows.sort_by(|a, b| a.path.cmp(&b.path));
+    rows
+}
+
 /// The messages of a folder, by base name.
 pub fn messages(contents: &Contents, folder: &str) -> Result<Vec<MessageRow>> {
     let path = crate::restore::folder_path(contents, folder)
@@ -250,6 +360,13 @@ pub(crate) fn unseal<'i>(
         _ if !repository.is_encrypted() => Ok(&Unseal::Plain),
         Some(identity) => Ok(identity),
         None => Err(Error::NoIdentity),
+    }
+}
+
+fn file_size(line: &Line) -> Option<u64> {
+    match line {
+        Line::File { content, .. } => Some(content.size),
+        _ => None,
     }
 }
 

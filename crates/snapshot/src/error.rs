@@ -31,6 +31,26 @@ pub enum Error {
         /// What is wrong, as the rest of the sentence.
         reason: String,
     },
+    /// The mail server says that mail is in no Maildir.
+    #[error("Dovecot has mail as {driver} ({setting}), which is not backed up")]
+    ForeignDriver {
+        /// `mdbox`.
+        driver: String,
+        /// The setting that says so.
+        setting: String,
+    },
+    /// The store has mailboxes, but none that is a Maildir.
+    #[error("no Maildir found in {}: {} is {format}, and {}{more}", store.display(), path.display(), format.reason())]
+    Foreign {
+        /// The store.
+        store: PathBuf,
+        /// A mailbox.
+        path: PathBuf,
+        /// Its format.
+        format: maildir::Format,
+        /// How many more there are, as the rest of the sentence.
+        more: String,
+    },
     /// A local file or directory.
     #[error("{action} {}", path.display())]
     Io {
@@ -96,6 +116,10 @@ pub enum Error {
     },
 }
 
+/// What can be done about mail that is in no Maildir.
+pub(crate) const FOREIGN_HINT: &str =
+    "copy it to Maildirs with `doveadm backup -u USER maildir:FOLDER`, and back those up";
+
 impl Error {
     pub(crate) fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         Self::Io { action, path: path.to_owned(), source: source.into() }
@@ -139,6 +163,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::AlreadyRepository { .. } => "back up into it with `mailrig backup`",
+            Self::Foreign { .. } | Self::ForeignDriver { .. } => FOREIGN_HINT,
             Self::Locked { .. } => "wait for it to end; a lock of a dead process frees itself",
             Self::NoIdentity | Self::WrongIdentity { .. } => {
                 "name the file with the recovery identity: --identity FILE or MAILRIG_IDENTITY"

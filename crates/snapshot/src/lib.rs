@@ -27,5 +27,6 @@ pub mod store;
 pub mod tag;
 pub mod verify;
 mod window;
+pub mod xattrs;
 
 pub use error::{Error, Result};

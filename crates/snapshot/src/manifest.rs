@@ -44,6 +44,9 @@ pub struct CatalogRef {
     /// Size and hash.
     #[serde(flatten)]
     pub reference: ObjectRef,
+    /// Whether it is no mailbox but a plain tree.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tree: bool,
     /// Whether the catalog was taken over from an earlier snapshot without looking at the mailbox:
     /// it was not selected, or could not be read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -56,7 +59,7 @@ pub struct CatalogRef {
 impl CatalogRef {
     /// To the catalog of a mailbox whose name is filled in later.
     pub(crate) fn new(catalog: String, reference: ObjectRef) -> Self {
-        Self { catalog, reference, carried: false, tag: None }
+        Self { catalog, reference, tree: false, carried: false, tag: None }
     }
 
     /// Whether it is the same catalog.
@@ -70,6 +73,9 @@ impl CatalogRef {
 pub struct Totals {
     /// Mailboxes.
     pub mailboxes: u64,
+    /// Plain trees, which are no mailboxes.
+    #[serde(default)]
+    pub trees: u64,
     /// Messages.
     pub messages: u64,
     /// Bytes of messages, uncompressed.
@@ -100,13 +106,15 @@ pub struct LedgerCounts {
     pub not_followed: u64,
     /// Mailboxes that are gone from the store together with most others: a disk not mounted?
     pub mailboxes_missing: u64,
+    /// Mailboxes that are no Maildirs.
+    pub foreign_formats: u64,
 }
 
 impl LedgerCounts {
     /// Whether something that may be mail is not in the snapshot.
     pub fn is_incomplete(&self) -> bool {
         self.unreadable + self.not_messages + self.unstable_folders + self.unresolved > 0
-            || self.not_followed + self.mailboxes_missing > 0
+            || self.not_followed + self.mailboxes_missing + self.foreign_formats > 0
     }
 
     /// Adds the counts of another ledger.
@@ -122,6 +130,7 @@ impl LedgerCounts {
             duplicate_names,
             not_followed,
             mailboxes_missing,
+            foreign_formats,
         } = *other;
         self.delivered_during_run += delivered_during_run;
         self.expunged_during_run += expunged_during_run;
@@ -133,6 +142,7 @@ impl LedgerCounts {
         self.duplicate_names += duplicate_names;
         self.not_followed += not_followed;
         self.mailboxes_missing += mailboxes_missing;
+        self.foreign_formats += foreign_formats;
     }
 }
 

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::hash::{hex, sha256};
 use crate::layout::encode_name;
 use crate::object::ObjectRef;
+use crate::xattrs::XattrSets;
 
 /// The state of one store in one repository, locked against a second run.
 pub struct State {
@@ -24,7 +25,8 @@ pub struct State {
     _lock: File,
 }
 
-/// The ids that mailboxes were given, by path inside the store (percent-encoded).
+/// The ids that mailboxes were given, by path inside the store (percent-encoded); those of plain
+/// trees by their absolute paths, which no mailbox has.
 pub type Mailboxes = BTreeMap<String, KnownMailbox>;
 
 /// A mailbox that has an id.
@@ -56,6 +58,10 @@ pub struct MailboxState {
     pub folders: BTreeMap<Vec<u8>, FolderState>,
     /// Kept files and links by path.
     pub files: BTreeMap<Vec<u8>, FileState>,
+    /// Absolute paths of what lies outside the mailbox, by name below `mailrig.outside`.
+    pub outside: BTreeMap<String, Vec<u8>>,
+    /// The sets of extended attributes that folders, messages and files have.
+    pub xattrs: XattrSets,
 }
 
 /// A catalog in a chain.
@@ -94,6 +100,8 @@ pub struct PackState {
 pub struct FolderState {
     /// Mode, owner, group.
     pub attributes: (u32, u32, u32),
+    /// Modification time in nanoseconds since 1970; of a plain tree's folders only.
+    pub mtime_ns: Option<i64>,
     /// Whether it has `new` and `cur`.
     pub is_maildir: bool,
     /// Device, inode, mtime, ctime of `new` and `cur`; `None` when they must not be trusted.
@@ -104,6 +112,10 @@ pub struct FolderState {
     pub bytes: u64,
     /// The packs that hold them.
     pub packs: Vec<u32>,
+    /// Its own extended attributes: a number in [`MailboxState::xattrs`].
+    pub xattrs: u32,
+    /// Those of its messages.
+    pub message_xattrs: Vec<u32>,
     /// The messages, sorted by base name: a sequence of [`MessageState`].
     #[serde(with = "serde_bytes")]
     pub encoded: Vec<u8>,
@@ -135,6 +147,8 @@ pub struct MessageState<'b> {
     pub pack: u32,
     /// Member number in the pack.
     pub member: u32,
+    /// Extended attributes: a number in [`MailboxState::xattrs`].
+    pub xattrs: u32,
     /// SHA-256 of the content.
     #[serde(with = "serde_bytes")]
     pub sum: [u8; 32],
@@ -159,6 +173,8 @@ pub struct FileState {
     pub pack: u32,
     /// Member number, of a file.
     pub member: u32,
+    /// Extended attributes, of a file: a number in [`MailboxState::xattrs`].
+    pub xattrs: u32,
     /// SHA-256 of the content, of a file.
     pub sum: [u8; 32],
 }
@@ -191,7 +207,26 @@ impl<'b> MessageState<'b> {
     }
 }
 
+impl MailboxState {
+    /// Forgets sets of extended attributes that nothing has.
+    pub fn drop_unused_xattrs(&mut self) {
+        let folders = self.folders.values();
+        let used = folders
+            .flat_map(|folder| folder.message_xattrs.iter().copied().chain([folder.xattrs]))
+            .chain(self.files.values().map(|file| file.xattrs))
+            .collect();
+        self.xattrs.retain(&used);
+    }
+}
+
 impl FolderState {
+    /// A folder that cannot hold messages.
+    pub fn without_messages() -> Self {
+        let mut folder = Self::default();
+        folder.set_messages(&[]);
+        folder
+    }
+
     /// Decodes the messages.
     pub fn messages(&self) -> Option<Vec<MessageState<'_>>> {
         postcard::from_bytes(&self.encoded).ok()
@@ -203,6 +238,8 @@ impl FolderState {
         self.bytes = messages.iter().map(|m| m.size).sum();
         let packs: BTreeSet<u32> = messages.iter().map(|m| m.pack).collect();
         self.packs = packs.into_iter().collect();
+        let xattrs: BTreeSet<u32> = messages.iter().map(|m| m.xattrs).filter(|n| *n > 0).collect();
+        self.message_xattrs = xattrs.into_iter().collect();
         self.encoded.clear();
         let encoded = std::mem::take(&mut self.encoded);
         self.encoded = postcard::to_extend(messages, encoded).expect("encoding to memory succeeds");
@@ -357,6 +394,11 @@ impl State {
 pub fn mailbox_path_key(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
     encode_name(path.as_os_str().as_bytes()).into_owned()
+}
+
+/// Whether a key in [`Mailboxes`] is that of a plain tree.
+pub fn is_tree_key(key: &str) -> bool {
+    key.starts_with('/')
 }
 
 /// Magic, hash, content: a file torn by a crash is recognised.

@@ -53,6 +53,8 @@ pub struct Report {
     pub snapshots: Vec<String>,
     /// Mailboxes, each counted once.
     pub mailboxes: u64,
+    /// Plain trees, each counted once.
+    pub trees: u64,
     /// Objects that were looked at.
     pub objects: u64,
     /// Bytes that were read.
@@ -89,10 +91,14 @@ pub fn run(
         None => return Err(Error::NoIdentity),
     };
     let mut catalogs = BTreeMap::new();
+    let mut trees = BTreeSet::new();
     for manifest in manifests {
         for (mailbox, catalog) in &manifest.mailboxes {
             let of_mailbox: &mut BTreeMap<_, _> = catalogs.entry(mailbox.as_str()).or_default();
             of_mailbox.insert(catalog.catalog.as_str(), &catalog.reference);
+            if catalog.tree {
+                trees.insert(mailbox.as_str());
+            }
         }
     }
     Progress::add(&progress.units, catalogs.len() as u64);
@@ -114,7 +120,8 @@ pub fn run(
     })?;
     let mut report = run.report.into_inner().expect("no holder panics");
     report.snapshots = manifests.iter().map(|manifest| manifest.id.clone()).collect();
-    report.mailboxes = jobs.len() as u64;
+    report.trees = trees.len() as u64;
+    report.mailboxes = jobs.len() as u64 - report.trees;
     report.problems.sort_unstable();
     report.is_sound = report.problems.is_empty();
     Ok(report)

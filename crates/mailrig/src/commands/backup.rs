@@ -13,6 +13,7 @@ use snapshot::state::State;
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::Exit;
+use crate::kept::KeptArgs;
 use crate::repository::{default_state_dir, host_name, identity, open, split_repo};
 use crate::ui::{Ui, count, duration, plural, size};
 
@@ -24,6 +25,7 @@ use crate::ui::{Ui, count, duration, plural, size};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   mailrig backup s3://backups/mail /var/vmail
+  mailrig backup s3://backups/mail /var/vmail --with /etc/postfix --with /etc/dovecot --from-doveconf
   mailrig backup /srv/backup/mail /home --mailbox 'alice*' --dry-run")]
 pub(crate) struct BackupArgs {
     /// REPO, and the folder with the mailboxes
@@ -45,6 +47,8 @@ pub(crate) struct BackupArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    kept: KeptArgs,
+    #[command(flatten)]
     identity: IdentityArgs,
     #[command(flatten)]
     s3: S3Args,
@@ -62,15 +66,25 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
         Some(dir) => dir,
         None => default_state_dir()?,
     };
+    let with = args.kept.trees(&root, &location, &state_dir)?;
+    let asked = args.kept.outside(&with)?;
     let state = State::open(&state_dir, &repository.description().id, &root)?;
     // Only a lost state needs it: one that cannot be read must not stop a backup.
-    let mut notices = Vec::new();
+    let mut notices = asked.notices;
+    if let Some(used) = asked.used {
+        ui.status(&used);
+        if ui.is_json() {
+            notices.insert(0, used);
+        }
+    }
     let identity = identity(&args.identity, &repository).unwrap_or_else(|error| {
         notices.push(format!("{error:#}"));
         None
     });
     let options = Options {
         mailboxes: args.mailboxes,
+        with,
+        outside: asked.outside,
         trust: match (args.rehash, args.full) {
             (true, _) => Trust::Nothing,
             (false, true) => Trust::Stat,
@@ -130,6 +144,9 @@ fn text(report: &Report, started: Instant) -> String {
             ),
         },
     );
+    if report.totals.trees > 0 {
+        line("trees", count(report.totals.trees));
+    }
     line(
         "folders",
         format!("{} ({} changed)", count(messages.folders), count(messages.folders_listed)),
@@ -170,6 +187,7 @@ fn ledger(text: &mut String, report: &Report) {
             Incident::DuplicateName => "two messages with this name, both kept",
             Incident::DeliveredDuringRun => "delivered during the run",
             Incident::ExpungedDuringRun => "expunged during the run",
+            Incident::ForeignFormat => "no Maildir, not backed up",
             Incident::MailboxMissing => "taken over from the last snapshot",
             Incident::MovedDuringRun => "moved during the run",
             Incident::NotFollowed => "a link to mail outside the store, not followed",

@@ -121,6 +121,7 @@ fn show(row: &Row) -> String {
         ("store", format!("{}:{}", row.host, row.store)),
         ("tool", row.tool.clone()),
         ("mailboxes", count(row.totals.mailboxes)),
+        ("trees", count(row.totals.trees)),
         ("messages", format!("{}, {}", count(row.totals.messages), size(row.totals.bytes))),
         ("unreadable", count(ledger.unreadable)),
         ("not messages", count(ledger.not_messages)),
@@ -128,6 +129,7 @@ fn show(row: &Row) -> String {
         ("expunged during run", count(ledger.expunged_during_run)),
         ("duplicate names", count(ledger.duplicate_names)),
         ("links not followed", count(ledger.not_followed)),
+        ("not Maildirs", count(ledger.foreign_formats)),
         ("mailboxes missing", count(ledger.mailboxes_missing)),
     ];
     let mut text: String =

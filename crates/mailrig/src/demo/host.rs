@@ -65,6 +65,8 @@ impl Host {
         let state = State::open(&self.state, &repository.description().id, &self.root)?;
         let options = backup::Options {
             mailboxes: Vec::new(),
+            with: Vec::new(),
+            outside: backup::Outside::default(),
             trust: Trust::BaseName,
             rebase: false,
             dry_run: false,

@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 use super::context::Context;
 use super::ledger::Ledger;
 use super::mailbox::{Outcome, Work};
+use super::remarks::Remarks;
 use crate::error::Result;
 use crate::layout::{catalog_name, mailbox_prefix};
 use crate::manifest::{CatalogRef, Totals};
@@ -21,6 +22,7 @@ pub(crate) struct Committed {
     pub(crate) work: Work,
     pub(crate) changed: u64,
     pub(crate) ledger: Ledger,
+    pub(crate) remarks: Remarks,
 }
 
 /// Commits what arrives until the last sender is gone, or one mailbox fails.
@@ -80,7 +82,7 @@ fn commit(
     store.sync()?;
     for outcome in group.drain(..) {
         context.state.commit_mailbox(&outcome.id)?;
-        committed.changed += 1;
+        committed.changed += u64::from(!outcome.is_tree);
         committed.add(context, outcome);
     }
     Ok(())
@@ -90,13 +92,15 @@ impl Committed {
     fn add(&mut self, context: &Context<'_>, outcome: Outcome) {
         Progress::add(&context.progress.units_done, 1);
         if let Some(catalog) = outcome.catalog {
-            self.totals.mailboxes += 1;
+            self.totals.mailboxes += u64::from(!outcome.is_tree);
+            self.totals.trees += u64::from(outcome.is_tree);
             self.totals.messages += outcome.messages;
             self.totals.bytes += outcome.bytes;
-            self.catalogs.insert(outcome.id, catalog);
+            self.catalogs.insert(outcome.id, CatalogRef { tree: outcome.is_tree, ..catalog });
         }
         self.work.add(&outcome.work);
         self.ledger.merge(outcome.ledger);
+        self.remarks.merge(outcome.remarks);
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::packer::Packer;
 use super::read::{Content, IN_MEMORY_BYTES, Reader, Source};
@@ -62,7 +62,7 @@ fn size_class(size_bytes: u64) -> u32 {
 /// Stores the contents of the packs `fold` again and points the messages of `state` to the new
 /// places. A content that cannot be read, or is not what it was, stays where it is.
 pub(crate) fn store_again(
-    root: &Path,
+    locate: &dyn Fn(&Path) -> PathBuf,
     state: &mut MailboxState,
     fold: &[u32],
     packer: &mut Packer<'_, '_>,
@@ -72,7 +72,7 @@ pub(crate) fn store_again(
         if !folder.packs.iter().any(|pack| fold.contains(pack)) {
             continue;
         }
-        let dir = root.join(OsStr::from_bytes(path));
+        let dir = locate(Path::new(OsStr::from_bytes(path)));
         let encoded = std::mem::take(&mut folder.encoded);
         let mut messages: Vec<MessageState<'_>> =
             postcard::from_bytes(&encoded).unwrap_or_default();
@@ -90,7 +90,7 @@ pub(crate) fn store_again(
         if file.target.is_some() || !fold.contains(&file.pack) {
             continue;
         }
-        let path = root.join(OsStr::from_bytes(path));
+        let path = locate(Path::new(OsStr::from_bytes(path)));
         if let Content::Stored(stored) = reader.read_file(&path, packer)?
             && stored.sum == file.sum
         {

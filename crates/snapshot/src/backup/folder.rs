@@ -15,7 +15,7 @@ use super::read::{Content, Found, Source};
 use super::scan::{Scan, key};
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::state::{FolderState, MessageState, attributes_tuple};
+use crate::state::{FolderState, MessageState};
 
 /// What this run saw of a folder, beside its messages.
 #[derive(Default)]
@@ -181,11 +181,7 @@ impl Scan<'_, '_, '_> {
         // What is wrong today must be looked at again tomorrow: mending it may not touch the folder.
         let is_clean = look.missing.is_empty()
             && look.ledger.counts.unreadable + look.ledger.counts.not_messages == 0;
-        let mut state = FolderState {
-            attributes: attributes_tuple(folder.attributes),
-            is_maildir: true,
-            ..FolderState::default()
-        };
+        let mut state = FolderState { is_maildir: true, ..self.run.folder_state(folder) };
         state.set_print((listing.is_settled && is_clean).then_some(listing.print));
         state.set_messages(&messages);
         self.run.next.folders.insert(key(folder).to_vec(), state);
@@ -257,8 +253,9 @@ impl Scan<'_, '_, '_> {
                     continue;
                 }
                 Decision::Compare(known) => {
-                    if let Some((same, found)) = self.run.reader.compare(&path, &known) {
-                        taken.push(same, found);
+                    if let Some((same, xattrs, found)) = self.run.reader.compare(&path, &known) {
+                        let xattrs = self.run.xattrs(xattrs, &place());
+                        taken.push(MessageState { xattrs, ..same }, found);
                         continue;
                     }
                 }
@@ -271,15 +268,19 @@ impl Scan<'_, '_, '_> {
             }
             let source = Source { folder: &path, subdir: entry.subdir, name };
             match self.run.reader.read(&source, &mut self.packer)? {
-                Content::Stored(stored) => {
+                Content::Stored(mut stored) => {
                     if stored.is_read {
+                        let is_encrypted = u64::from(stored.is_encrypted);
+                        self.run.outcome.work.messages_encrypted += is_encrypted;
                         self.run.outcome.work.messages_read += 1;
                         self.run.outcome.work.bytes_read += stored.size;
                         Progress::add(&self.run.context.progress.messages, 1);
                         Progress::add(&self.run.context.progress.bytes, stored.size);
                     }
                     taken.read.push(taken.messages.len());
-                    taken.push(stored.message(entry.subdir, name), stored.found);
+                    let xattrs = std::mem::take(&mut stored.xattrs);
+                    let xattrs = self.run.xattrs(xattrs, &place());
+                    taken.push(stored.message(entry.subdir, name, xattrs), stored.found);
                 }
                 Content::Gone => {
                     let base = base_name(name).to_vec();

@@ -15,6 +15,8 @@ pub enum Incident {
     DuplicateName,
     /// There when the scan of its mailbox began, and gone before it ended.
     ExpungedDuringRun,
+    /// A mailbox that is no Maildir.
+    ForeignFormat,
     /// One of most mailboxes of the store that are gone at once.
     MailboxMissing,
     /// In another folder at the end of the scan than at its beginning; in the snapshot once.
@@ -76,6 +78,7 @@ impl Ledger {
             Incident::DeliveredDuringRun => &mut self.counts.delivered_during_run,
             Incident::DuplicateName => &mut self.counts.duplicate_names,
             Incident::ExpungedDuringRun => &mut self.counts.expunged_during_run,
+            Incident::ForeignFormat => &mut self.counts.foreign_formats,
             Incident::MailboxMissing => &mut self.counts.mailboxes_missing,
             Incident::MovedDuringRun => &mut self.counts.moved_during_run,
             Incident::NotFollowed => &mut self.counts.not_followed,

@@ -1,17 +1,20 @@
 //! Turns states into catalog lines: everything for a full catalog, what differs for a delta.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::catalog::{Content, Line, Owner, format_time, message_key};
 use crate::layout::encode_name;
 use crate::state::{FileState, FolderState, MailboxState, MessageState, attributes_of};
+use crate::xattrs::Encoded;
 
 /// Catalog lines as they are written, one JSON object each.
 #[derive(Default)]
 pub(crate) struct Lines {
     pub(crate) bytes: Vec<u8>,
+    /// Of the state that is being written, by number.
+    xattrs: HashMap<u32, Encoded>,
 }
 
 impl Lines {
@@ -22,8 +25,13 @@ impl Lines {
 
     /// The line every catalog begins with.
     pub(crate) fn mailbox(&mut self, path: &Path, state: &MailboxState) {
+        let inside = path.strip_prefix("/").unwrap_or(path);
         self.push(&Line::Mailbox {
-            path: encode_name(path.as_os_str().as_bytes()).into_owned(),
+            path: encode_name(inside.as_os_str().as_bytes()).into_owned(),
+            tree: path.is_absolute(),
+            outside: (state.outside.iter())
+                .map(|(name, place)| (name.clone(), encode_name(place).into_owned()))
+                .collect(),
             messages: state.folders.values().map(|folder| folder.messages).sum(),
             bytes: state.folders.values().map(|folder| folder.bytes).sum(),
         });
@@ -36,6 +44,7 @@ impl Lines {
 
     /// What turns `old` into `new`.
     pub(crate) fn changes(&mut self, old: &MailboxState, new: &MailboxState) {
+        self.xattrs = new.xattrs.encoded();
         for path in gone(&old.folders, &new.folders).chain(gone(&old.files, &new.files)) {
             self.push(&Line::Gone { path: encode_name(path).into_owned() });
         }
@@ -44,12 +53,14 @@ impl Lines {
             let known = old.folders.get(path);
             let path = encode_name(path).into_owned();
             let is_same = |old: &FolderState| {
-                old.attributes == folder.attributes && old.is_maildir == folder.is_maildir
+                (old.attributes, old.xattrs, old.mtime_ns, old.is_maildir)
+                    == (folder.attributes, folder.xattrs, folder.mtime_ns, folder.is_maildir)
             };
             if !known.is_some_and(is_same) {
-                let owner = Owner::of(attributes_of(folder.attributes));
+                let owner = self.owner(folder.attributes, folder.xattrs);
                 let maildir = folder.is_maildir;
-                self.push(&Line::Folder { path: path.clone(), maildir, owner });
+                let mtime = folder.mtime_ns.map(format_time);
+                self.push(&Line::Folder { path: path.clone(), maildir, owner, mtime });
             }
             self.messages(&path, known.unwrap_or(&none), folder);
         }
@@ -90,12 +101,17 @@ impl Lines {
         }
     }
 
+    fn owner(&self, attributes: (u32, u32, u32), xattrs: u32) -> Owner {
+        let xattrs = self.xattrs.get(&xattrs).cloned().unwrap_or_default();
+        Owner { xattrs, ..Owner::of(attributes_of(attributes)) }
+    }
+
     fn message(&mut self, folder: &str, message: &MessageState<'_>) {
         self.push(&Line::Message {
             folder: folder.to_owned(),
             name: path_name(message),
             key: message.is_duplicate.then(|| key(message)),
-            owner: Owner::of(attributes_of((message.mode, message.uid, message.gid))),
+            owner: self.owner((message.mode, message.uid, message.gid), message.xattrs),
             content: Content {
                 mtime: format_time(message.mtime_ns),
                 size: message.size,
@@ -107,7 +123,7 @@ impl Lines {
 
     fn file(&mut self, path: &[u8], file: &FileState) {
         let path = encode_name(path).into_owned();
-        let owner = Owner::of(attributes_of(file.attributes));
+        let owner = self.owner(file.attributes, file.xattrs);
         self.push(&match &file.target {
             Some(target) => Line::Link { path, target: encode_name(target).into_owned(), owner },
             None => Line::File {

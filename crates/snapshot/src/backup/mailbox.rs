@@ -5,26 +5,47 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use maildir::Opener;
+use maildir::{Opener, Scope};
 
 use super::chain;
 use super::context::Context;
 use super::fold;
 use super::ledger::{Incident, Ledger};
 use super::lines::Lines;
+use super::outside::{self, Places};
 use super::read::Reader;
+use super::remarks::{Remark, Remarks};
 use super::uploads::Ticket;
 use crate::error::Result;
 use crate::manifest::CatalogRef;
 use crate::state::{ChainLink, KnownMailbox, MailboxState};
 use crate::store::Body;
 
-/// A mailbox of this run.
+/// A mailbox of this run, or a plain tree.
 pub(crate) struct Job {
-    /// Path inside the store.
+    /// Path inside the store; of a plain tree, its own absolute path.
     pub(crate) path: PathBuf,
     /// Its id and recipient.
     pub(crate) known: KnownMailbox,
+    /// Where it keeps files outside its folder.
+    pub(crate) outside: Places,
+}
+
+impl Job {
+    /// Whether it is no mailbox but a folder that goes along.
+    pub(crate) fn is_tree(&self) -> bool {
+        self.path.is_absolute()
+    }
+
+    /// By which rules its folders are read.
+    pub(crate) fn scope(&self) -> Scope {
+        if self.is_tree() { Scope::Plain } else { Scope::Mailbox }
+    }
+
+    /// The file on disk that a path in the catalog stands for, if the store is at `root`.
+    pub(crate) fn locate(&self, root: &Path, inside: &Path) -> PathBuf {
+        outside::locate(&outside::join(root, &self.path), &self.outside, inside)
+    }
 }
 
 /// What became of a mailbox.
@@ -32,6 +53,8 @@ pub(crate) struct Job {
 pub(crate) struct Outcome {
     /// Its id.
     pub(crate) id: String,
+    /// Whether it is a plain tree.
+    pub(crate) is_tree: bool,
     /// The catalog that describes it; `None` if it has none yet and could not be read.
     pub(crate) catalog: Option<CatalogRef>,
     /// The catalog's bytes, if it is new.
@@ -44,6 +67,7 @@ pub(crate) struct Outcome {
     /// What this run did.
     pub(crate) work: Work,
     pub(crate) ledger: Ledger,
+    pub(crate) remarks: Remarks,
 }
 
 /// What was done for one mailbox, or all.
@@ -55,6 +79,8 @@ pub(crate) struct Work {
     pub(crate) messages_gone: u64,
     pub(crate) messages_read: u64,
     pub(crate) bytes_read: u64,
+    /// Of those read, encrypted by mail_crypt.
+    pub(crate) messages_encrypted: u64,
 }
 
 /// Backs one mailbox up.
@@ -70,7 +96,7 @@ pub(crate) fn backup(context: &Context<'_>, job: &Job, opener: &mut Opener) -> R
     };
     let mut run = Run::new(context, job, &old, opener);
     let root = context.root.join(&job.path);
-    let tree = match maildir::read_tree(&root) {
+    let tree = match maildir::read_tree(&root, job.scope()) {
         Ok(tree) => tree,
         Err(e) => return Ok(run.carry_over(&e)),
     };
@@ -80,7 +106,8 @@ pub(crate) fn backup(context: &Context<'_>, job: &Job, opener: &mut Opener) -> R
     }
     let mut changes = Lines::default();
     changes.changes(&old, &run.next);
-    let has_catalog = old.catalog.is_some() && !context.options.rebase;
+    let has_catalog =
+        old.catalog.is_some() && !context.options.rebase && old.outside == run.next.outside;
     if has_catalog && changes.bytes.is_empty() && run.next.packs == old.packs {
         return run.only_prints_changed();
     }
@@ -112,8 +139,11 @@ impl<'run, 'env> Run<'run, 'env> {
             next_pack: old.next_pack,
             folders: BTreeMap::new(),
             files: BTreeMap::new(),
+            outside: BTreeMap::new(),
+            xattrs: old.xattrs.clone(),
         };
-        let outcome = Outcome { id: job.known.id.clone(), ..Outcome::default() };
+        let (id, is_tree) = (job.known.id.clone(), job.is_tree());
+        let outcome = Outcome { id, is_tree, ..Outcome::default() };
         Self { context, job, reader: Reader::new(opener), old, next, outcome }
     }
 
@@ -165,6 +195,14 @@ impl<'run, 'env> Run<'run, 'env> {
         Ok(self.outcome)
     }
 
+    pub(super) fn has_encrypted(&self) -> bool {
+        self.outcome.work.messages_encrypted > 0
+    }
+
+    pub(super) fn remark(&mut self, remark: Remark, inside: &Path) {
+        self.outcome.remarks.add(remark, &self.job.locate(Path::new(""), inside));
+    }
+
     pub(super) fn note(
         &mut self,
         incident: Incident,
@@ -176,9 +214,9 @@ impl<'run, 'env> Run<'run, 'env> {
         self.outcome.ledger.note(incident, path, reason);
     }
 
-    /// Where something is in the store, for people.
+    /// Where something is in the store, for people; of what lies outside it, where it lies.
     pub(super) fn path_of(&self, folder: &Path, name: &[u8]) -> String {
-        let mut path = self.job.path.join(folder);
+        let mut path = self.job.locate(Path::new(""), folder);
         if !name.is_empty() {
             path.push(std::ffi::OsStr::from_bytes(name));
         }
@@ -198,5 +236,6 @@ impl Work {
         self.messages_gone += other.messages_gone;
         self.messages_read += other.messages_read;
         self.bytes_read += other.bytes_read;
+        self.messages_encrypted += other.messages_encrypted;
     }
 }

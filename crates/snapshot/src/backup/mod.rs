@@ -14,16 +14,19 @@ mod kept;
 mod ledger;
 mod lines;
 mod mailbox;
+mod outside;
 mod packer;
 mod read;
 mod rebuild;
+mod remarks;
 mod scan;
 mod selection;
 mod settle;
 mod uploads;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -31,7 +34,7 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use maildir::{Discovery, MailboxDir, Opener};
+use maildir::{Discovery, Foreign, MailboxDir, Opener};
 use serde::Serialize;
 
 use self::commit::Committed;
@@ -39,15 +42,17 @@ use self::context::{Context, Levels};
 pub use self::diff::Trust;
 pub use self::ledger::{Incident, Ledger, LedgerEntry, NAMED_MAX};
 use self::mailbox::{Job, Outcome};
+pub use self::outside::Outside;
+use self::outside::Places;
 use self::selection::Selection;
 use self::uploads::Uploads;
 use crate::crypt::Unseal;
-use crate::error::{Error, Result};
+use crate::error::{Error, FOREIGN_HINT, Result};
 use crate::layout::{snapshot_key, timed_id};
 use crate::manifest::{self, CatalogRef, LedgerCounts, Manifest, Totals};
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::state::{KnownMailbox, Mailboxes, State, mailbox_path_key};
+use crate::state::{KnownMailbox, Mailboxes, State, is_tree_key, mailbox_path_key};
 use crate::store::Requests;
 use crate::tag::Tag;
 
@@ -57,6 +62,10 @@ pub struct Options {
     /// Names, with `*` and `?`, of the mailboxes to look at; all when empty. The others are taken
     /// over from the last snapshot.
     pub mailboxes: Vec<String>,
+    /// Folders that go along as plain trees, by their absolute paths. None is in the store.
+    pub with: Vec<PathBuf>,
+    /// What mailboxes keep outside their folders.
+    pub outside: Outside,
     /// How much of what is known is believed.
     pub trust: Trust,
     /// Write full catalogs, and store again what the repository has lost.
@@ -122,6 +131,8 @@ pub struct MessageCounts {
     pub read: u64,
     /// Bytes read.
     pub read_bytes: u64,
+    /// Of those read, encrypted by Dovecot's mail_crypt.
+    pub encrypted: u64,
     /// Folders looked at.
     pub folders: u64,
     /// Folders whose directories changed, so that they were listed.
@@ -153,10 +164,11 @@ pub fn run(
     options: &Options,
     progress: &Progress,
 ) -> Result<Report> {
-    let found =
+    let mut found =
         maildir::find_mailboxes(root).map_err(|e| Error::io(e.action, &e.path, e.source))?;
+    options.outside.drop_places(root, &mut found.mailboxes);
     if found.mailboxes.is_empty() {
-        return Err(Error::NoMailbox { path: root.to_owned() });
+        return Err(no_mailbox(root, &found));
     }
     let mut notices = Vec::new();
     let options = &resume(repository, state, options, &mut notices)?;
@@ -172,14 +184,17 @@ pub fn run(
             Err(e) => tracing::warn!("unfinished uploads cannot be cleaned up: {e}"),
         }
     }
-    let before = known.len();
-    let selection = Selection::new(state, &known, &found, root, options)?;
+    let trees: Vec<MailboxDir> = options.with.iter().map(|path| tree(path)).collect();
+    let count = |known: &Mailboxes| known.keys().filter(|path| !is_tree_key(path)).count() as u64;
+    let before = count(&known);
+    let selection = Selection::new(state, &known, &found, &trees, root, options)?;
     selection.notices(&mut notices);
-    let jobs = introduce(repository, state, &selection.jobs, &mut known, options)?;
+    let jobs = introduce(repository, state, root, &selection.jobs, &mut known, options)?;
     Progress::add(&progress.units, jobs.len() as u64);
-    let new = known.len().saturating_sub(before) as u64;
+    let new = count(&known).saturating_sub(before);
     let mut done = work(repository, state, root, &jobs, options, progress)?;
     note_store(root, &found, &mut done.ledger, &mut notices);
+    notices.extend(done.remarks.sentences());
     let carried = selection.carry(state, &known, &mut done);
     tag(&known, &mut done.catalogs);
     let gone = selection.gone.len() as u64;
@@ -221,6 +236,7 @@ pub fn run(
             gone: done.work.messages_gone,
             read: done.work.messages_read,
             read_bytes: done.work.bytes_read,
+            encrypted: done.work.messages_encrypted,
             folders: done.work.folders,
             folders_listed: done.work.folders_listed,
         },
@@ -231,6 +247,22 @@ pub fn run(
         incidents: done.ledger.entries,
         notices,
     })
+}
+
+fn no_mailbox(root: &Path, found: &Discovery) -> Error {
+    let Some(Foreign { format, path }) = found.foreign.first() else {
+        return Error::NoMailbox { path: root.to_owned() };
+    };
+    let more = match found.foreign.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more like it)"),
+    };
+    Error::Foreign { store: root.to_owned(), path: root.join(path), format: *format, more }
+}
+
+/// A plain tree, which has its path as its name.
+fn tree(path: &Path) -> MailboxDir {
+    MailboxDir { name: path.as_os_str().as_bytes().to_vec(), path: path.to_owned() }
 }
 
 /// Options for a run after the last one: its snapshot must sort after that one's, and if the
@@ -266,6 +298,7 @@ fn resume(
 fn introduce(
     repository: &Repository,
     state: &State,
+    root: &Path,
     mailboxes: &[&MailboxDir],
     known: &mut Mailboxes,
     options: &Options,
@@ -307,7 +340,10 @@ fn introduce(
     }
     let job = |mailbox: &MailboxDir| {
         let known = known.get(&mailbox_path_key(&mailbox.path))?.clone();
-        Some(Job { path: mailbox.path.clone(), known })
+        let path = mailbox.path.clone();
+        let is_tree = path.is_absolute();
+        let outside = if is_tree { Places::new() } else { options.outside.places(root, mailbox) };
+        Some(Job { path, known, outside })
     };
     Ok(mailboxes.iter().copied().filter_map(job).collect())
 }
@@ -385,6 +421,10 @@ fn note_store(root: &Path, found: &Discovery, ledger: &mut Ledger, notices: &mut
         let path = error.path.strip_prefix(root).unwrap_or(&error.path);
         let path = path.to_string_lossy().into_owned();
         ledger.note(Incident::Unreadable, path, Some(error.source.to_string()));
+    }
+    for Foreign { format, path } in &found.foreign {
+        let reason = format!("{format}: {}; {FOREIGN_HINT}", format.reason());
+        ledger.note(Incident::ForeignFormat, path.to_string_lossy().into_owned(), Some(reason));
     }
     for link in &found.links {
         if maildir::leads_to_mail(&root.join(link)) || root.join(link).join("Maildir").is_dir() {

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
-use maildir::{Attributes, FolderPrint, Listing, OpenMessage, Opened, Opener, Subdir};
+use maildir::{Attributes, FolderPrint, Listing, OpenMessage, Opened, Opener, Subdir, Xattrs};
 use sha2::{Digest, Sha256};
 
 use super::packer::{Packer, Place};
@@ -36,6 +36,9 @@ pub(crate) struct Stored {
     pub(crate) sum: Sum,
     pub(crate) size: u64,
     pub(crate) mtime_ns: i64,
+    pub(crate) xattrs: Xattrs,
+    /// Whether Dovecot's mail_crypt encrypted it.
+    pub(crate) is_encrypted: bool,
     /// Where it was found, if not where it was listed.
     pub(crate) found: Option<Found>,
     /// Whether it had to be read: it was no file of [`Reader::remember`].
@@ -48,8 +51,14 @@ pub(crate) struct Stored {
 pub(crate) type Found = (Subdir, Vec<u8>);
 
 impl Stored {
-    /// The message under the name and in the place in which it was listed.
-    pub(crate) fn message<'b>(&self, subdir: Subdir, name: &'b [u8]) -> MessageState<'b> {
+    /// The message under the name and in the place in which it was listed; `xattrs` is the number
+    /// of its extended attributes.
+    pub(crate) fn message<'b>(
+        &self,
+        subdir: Subdir,
+        name: &'b [u8],
+        xattrs: u32,
+    ) -> MessageState<'b> {
         MessageState {
             name,
             is_new: subdir == Subdir::New,
@@ -62,6 +71,7 @@ impl Stored {
             gid: self.attributes.gid,
             pack: self.place.0,
             member: self.place.1,
+            xattrs,
             sum: self.sum,
         }
     }
@@ -117,18 +127,20 @@ impl<'run> Reader<'run> {
         self.files.as_ref().is_some_and(|files| files.contains_key(&ino))
     }
 
-    /// The known message with what stat says now, if it still is the same file.
+    /// The known message with what stat says now, if it still is the same file, and its extended
+    /// attributes.
     pub(crate) fn compare<'b>(
         &mut self,
         folder: &Path,
         known: &MessageState<'b>,
-    ) -> Option<(MessageState<'b>, Option<Found>)> {
+    ) -> Option<(MessageState<'b>, Xattrs, Option<Found>)> {
         let opened = self.opener.open(folder, known.subdir(), known.name).ok()?;
         let Opened::Message(message) = opened else { return None };
-        let OpenMessage { ino, size_bytes, mtime_ns, attributes, found, .. } = message;
+        let OpenMessage { file, ino, size_bytes, mtime_ns, attributes, found } = message;
         let is_same = (size_bytes, mtime_ns) == (known.size, known.mtime_ns);
         let Attributes { mode, uid, gid } = attributes;
-        is_same.then_some((MessageState { ino, mode, uid, gid, ..*known }, found))
+        let same = MessageState { ino, mode, uid, gid, ..*known };
+        is_same.then(|| (same, Xattrs::of_file(&file), found))
     }
 
     /// Reads and places a message.
@@ -166,6 +178,8 @@ impl<'run> Reader<'run> {
             sum: known.sum,
             size,
             mtime_ns,
+            xattrs: Xattrs::of_file(&message.file),
+            is_encrypted: false,
             found: message.found.clone(),
             is_read: false,
             ino: message.ino,
@@ -195,13 +209,16 @@ impl<'run> Reader<'run> {
     ) -> Result<Content> {
         let OpenMessage { ino, mtime_ns, attributes, .. } = open;
         let found = open.found.take();
-        let stored = |place, sum, size| {
-            let is_read = true;
+        let xattrs = Xattrs::of_file(&open.file);
+        let stored = |place, sum, size, head: &[u8]| {
+            let (is_read, is_encrypted) = (true, head.starts_with(CRYPT_MAGIC));
             Ok(Content::Stored(Stored {
                 place,
                 sum,
                 size,
                 mtime_ns,
+                xattrs,
+                is_encrypted,
                 found,
                 is_read,
                 ino,
@@ -216,7 +233,7 @@ impl<'run> Reader<'run> {
             let sum = sha256(bytes);
             let headers = || if is_mail { headers.read(bytes) } else { Headers::default() };
             let place = packer.place(bytes, sum, headers)?;
-            return stored(place, sum, bytes.len() as u64);
+            return stored(place, sum, bytes.len() as u64, bytes);
         }
         let (sum, head) = match hash_file(&mut open.file, open.size_bytes) {
             Ok(hashed) => hashed,
@@ -225,7 +242,7 @@ impl<'run> Reader<'run> {
         let headers = if is_mail { self.headers.read(&head) } else { Headers::default() };
         let size = open.size_bytes;
         match packer.place_from(&mut open.file, size, sum, headers)? {
-            Ok(place) => stored(place, sum, size),
+            Ok(place) => stored(place, sum, size, &head),
             Err(e) => Ok(Content::Unreadable(e.to_string())),
         }
     }
@@ -268,6 +285,9 @@ fn hash_file(file: &mut File, size_bytes: u64) -> io::Result<(Sum, Vec<u8>)> {
 fn changed() -> io::Error {
     io::Error::other("it changed while it was read")
 }
+
+/// With it begins what Dovecot's mail_crypt encrypted.
+const CRYPT_MAGIC: &[u8] = b"CRYPTED\x03\x07";
 
 /// Larger contents are read twice instead of being held, and have packs of their own.
 pub(crate) const IN_MEMORY_BYTES: u64 = 4 << 20;

@@ -18,6 +18,7 @@ use crate::state::{
     ChainLink, FileState, FolderState, KnownMailbox, MailboxState, Mailboxes, MessageState,
     PackState, State,
 };
+use crate::xattrs::{self, XattrSets};
 
 /// The mailboxes of the newest snapshot of this store, their states written to `state`.
 pub(crate) fn run(
@@ -126,12 +127,15 @@ fn rebuild(
                 gid: entry.owner.gid,
                 pack: place.0,
                 member: place.1,
+                xattrs: number(&mut state.xattrs, &entry.owner),
                 sum: *sums.get(&place).ok_or_else(damaged)?,
             });
         }
         messages.sort_by(|a, b| a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)));
         let mut folder_state = FolderState {
             attributes: tuple(&folder.owner),
+            mtime_ns: folder.mtime.as_deref().and_then(parse_time),
+            xattrs: number(&mut state.xattrs, &folder.owner),
             is_maildir: folder.maildir,
             ..FolderState::default()
         };
@@ -139,8 +143,13 @@ fn rebuild(
         let path = decode_name(path).ok_or_else(damaged)?.into_owned();
         state.folders.insert(path, folder_state);
     }
-    state.files = files(&contents, &sums).ok_or_else(damaged)?;
-    Ok((contents.path, mailbox, state))
+    for (name, place) in &contents.outside {
+        let place = decode_name(place).ok_or_else(damaged)?.into_owned();
+        state.outside.insert(name.clone(), place);
+    }
+    state.files = files(&contents, &sums, &mut state.xattrs).ok_or_else(damaged)?;
+    let key = if contents.tree { format!("/{}", contents.path) } else { contents.path };
+    Ok((key, mailbox, state))
 }
 
 type Places = HashMap<(u32, u32), Sum>;
@@ -203,6 +212,7 @@ fn link(id: &str, reference: &ObjectRef) -> ChainLink {
 fn files(
     contents: &Contents,
     sums: &Places,
+    xattrs: &mut XattrSets,
 ) -> Option<std::collections::BTreeMap<Vec<u8>, FileState>> {
     let mut files = std::collections::BTreeMap::new();
     for (path, line) in &contents.files {
@@ -215,10 +225,12 @@ fn files(
             size: 0,
             pack: 0,
             member: 0,
+            xattrs: 0,
             sum: [0; 32],
         };
         match line {
             Line::File { owner, content, .. } => {
+                file.xattrs = number(xattrs, owner);
                 file.attributes = tuple(owner);
                 file.mtime_ns = parse_time(&content.mtime)?;
                 file.size = content.size;
@@ -238,4 +250,8 @@ fn files(
 
 fn tuple(owner: &Owner) -> (u32, u32, u32) {
     (owner.mode_bits(), owner.uid, owner.gid)
+}
+
+fn number(sets: &mut XattrSets, owner: &Owner) -> u32 {
+    sets.number(xattrs::decode(&owner.xattrs).unwrap_or_default())
 }

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use maildir::{Folder, FolderPrint, TICK, Tree};
+use maildir::{Folder, FolderPrint, TICK, Tree, Xattrs};
 
 use super::Trust;
 use super::account::{Account, File, file, place};
@@ -49,17 +49,16 @@ impl<'run> Run<'run, '_> {
         let tree =
             if scan.is_restless && !context.options.dry_run { scan.follow(tree)? } else { tree };
         let mut packer = scan.finish();
-        self.keep_unreadable(&tree, old);
+        self.keep_unreadable(Path::new(""), &tree, old);
         // The uidlist is read after the listings: lines for messages that are not there do no harm.
-        for file in &tree.files {
-            context.progress.check()?;
-            let known = old.files.get(file.path.as_os_str().as_bytes());
-            self.file(file, known, &mut packer)?;
-        }
+        self.files(Path::new(""), &tree, old, &mut packer)?;
+        self.outside(old, &mut packer)?;
+        self.note_keys();
         if !fold.is_empty() {
-            let root = context.root.join(&job.path);
-            fold::store_again(&root, &mut self.next, fold, &mut packer, &mut self.reader)?;
+            let locate = |inside: &Path| job.locate(context.root, inside);
+            fold::store_again(&locate, &mut self.next, fold, &mut packer, &mut self.reader)?;
         }
+        self.next.drop_unused_xattrs();
         let used: BTreeSet<u32> = self
             .next
             .folders
@@ -79,6 +78,20 @@ impl<'run> Run<'run, '_> {
     }
 }
 
+impl Run<'_, '_> {
+    /// A folder as it is now, without messages.
+    pub(super) fn folder_state(&mut self, folder: &Folder) -> FolderState {
+        let path = self.job.locate(self.context.root, &folder.path);
+        FolderState {
+            attributes: attributes_tuple(folder.attributes),
+            mtime_ns: self.job.is_tree().then_some(folder.mtime_ns),
+            xattrs: self.xattrs(Xattrs::of_folder(&path), &folder.path),
+            is_maildir: folder.is_maildir,
+            ..FolderState::without_messages()
+        }
+    }
+}
+
 impl<'run, 'env> Scan<'_, 'run, 'env> {
     pub(super) fn root(&self) -> PathBuf {
         self.run.context.root.join(&self.run.job.path)
@@ -88,17 +101,21 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
     fn look(&mut self, tree: &Tree) -> Result<()> {
         for folder in &tree.folders {
             self.run.context.progress.check()?;
-            self.run.outcome.work.folders += 1;
+            self.run.outcome.work.folders += u64::from(!self.run.job.is_tree());
             let known = self.run.old.folders.get(key(folder));
             if !folder.is_maildir {
-                self.run.next.folders.insert(key(folder).to_vec(), plain(folder));
+                let state = self.run.folder_state(folder);
+                self.run.next.folders.insert(key(folder).to_vec(), state);
             } else if !self.is_as_known(folder, known) {
                 self.is_restless = true;
                 self.first(folder, known)?;
             }
         }
         // A folder that is gone may be one that was just being renamed.
-        let is_there = |path: &Vec<u8>| tree.folders.iter().any(|folder| key(folder) == path);
+        let is_there = |path: &Vec<u8>| {
+            Path::new(os(path)).starts_with(maildir::OUTSIDE)
+                || tree.folders.iter().any(|folder| key(folder) == path)
+        };
         self.is_restless |= !self.run.old.folders.keys().all(is_there);
         Ok(())
     }
@@ -114,8 +131,8 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
         if FolderPrint::read(&path).ok() != Some(print) {
             return false;
         }
-        let state =
-            FolderState { attributes: attributes_tuple(folder.attributes), ..known.clone() };
+        let FolderState { attributes, xattrs, .. } = self.run.folder_state(folder);
+        let state = FolderState { attributes, xattrs, ..known.clone() };
         self.run.next.folders.insert(key(folder).to_vec(), state);
         self.looks.insert(key(folder).to_vec(), Look::believed(print));
         true
@@ -127,7 +144,7 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
         let mut unsettled = BTreeSet::new();
         for pass in 0..PASSES_MAX {
             self.run.context.progress.check()?;
-            tree = match maildir::read_tree(&self.root()) {
+            tree = match maildir::read_tree(&self.root(), self.run.job.scope()) {
                 Ok(tree) => tree,
                 Err(e) => {
                     self.keep_all(&e);
@@ -209,7 +226,8 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
         }
         for folder in &tree.folders {
             if !folder.is_maildir && !self.run.next.folders.contains_key(key(folder)) {
-                self.run.next.folders.insert(key(folder).to_vec(), plain(folder));
+                let state = self.run.folder_state(folder);
+                self.run.next.folders.insert(key(folder).to_vec(), state);
                 is_changed = true;
             }
         }
@@ -279,14 +297,6 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
         }
         places
     }
-}
-
-/// A directory that holds no messages.
-fn plain(folder: &Folder) -> FolderState {
-    let mut state =
-        FolderState { attributes: attributes_tuple(folder.attributes), ..FolderState::default() };
-    state.set_messages(&[]);
-    state
 }
 
 pub(super) fn key(folder: &Folder) -> &[u8] {

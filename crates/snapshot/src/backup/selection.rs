@@ -1,6 +1,6 @@
 //! Which mailboxes a run looks at, which it takes over from the last one, and which are gone. A
 //! mailbox leaves the snapshots only when it is not in the store, and never together with most
-//! others: that is a disk that was not mounted.
+//! others: that is a disk that was not mounted. Plain trees are looked at if the run was told of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -16,7 +16,7 @@ use super::ledger::Incident;
 use crate::error::{Error, Result};
 use crate::layout::decode_name;
 use crate::manifest::CatalogRef;
-use crate::state::{KnownMailbox, Mailboxes, State, mailbox_path_key};
+use crate::state::{KnownMailbox, Mailboxes, State, is_tree_key, mailbox_path_key};
 
 pub(crate) struct Selection<'f> {
     /// Looked at.
@@ -25,6 +25,8 @@ pub(crate) struct Selection<'f> {
     carried: BTreeSet<String>,
     /// No longer in the store.
     pub(crate) gone: BTreeMap<String, KnownMailbox>,
+    /// Plain trees of the last snapshot that this run was not told of.
+    trees_gone: BTreeMap<String, KnownMailbox>,
     /// Not in the store, with too many others to believe it; also among the carried.
     missing: BTreeSet<String>,
     /// Not selected, and in no snapshot to take them over from.
@@ -36,6 +38,7 @@ impl<'f> Selection<'f> {
         state: &State,
         known: &Mailboxes,
         found: &'f Discovery,
+        trees: &'f [MailboxDir],
         root: &Path,
         options: &Options,
     ) -> Result<Self> {
@@ -64,18 +67,31 @@ impl<'f> Selection<'f> {
         }
         let present: BTreeSet<String> =
             found.mailboxes.iter().map(|mailbox| mailbox_path_key(&mailbox.path)).collect();
-        let absent = known.iter().filter(|(path, _)| !present.contains(*path));
+        let mailboxes = known.iter().filter(|(path, _)| !is_tree_key(path));
+        let known_count = mailboxes.clone().count();
+        let absent = mailboxes.filter(|(path, _)| !present.contains(*path));
         let (unreadable, absent): (BTreeMap<_, _>, BTreeMap<_, _>) = absent
             .map(|(path, mailbox)| (path.clone(), mailbox.clone()))
             .partition(|(path, _)| is_unreadable(path, found, root));
         carried.extend(unreadable.into_keys());
-        let (gone, missing) = if absent.len() > 1 && absent.len() * 2 > known.len() {
+        let (gone, missing) = if absent.len() > 1 && absent.len() * 2 > known_count {
             carried.extend(absent.keys().cloned());
             (BTreeMap::new(), absent.into_keys().collect())
         } else {
             (absent, BTreeSet::new())
         };
-        Ok(Self { jobs, carried, gone, missing, left_out })
+        jobs.extend(trees);
+        let is_given = |path: &str| trees.iter().any(|tree| mailbox_path_key(&tree.path) == path);
+        let mut trees_gone = BTreeMap::new();
+        for (path, tree) in known.iter().filter(|(path, _)| is_tree_key(path) && !is_given(path)) {
+            // A run that was told which mailboxes to look at says nothing of the rest.
+            if !globs.is_empty() && has_catalog(state, tree) {
+                carried.insert(path.clone());
+            } else {
+                trees_gone.insert(path.clone(), tree.clone());
+            }
+        }
+        Ok(Self { jobs, carried, gone, trees_gone, missing, left_out })
     }
 
     /// What a person should know of it.
@@ -86,6 +102,9 @@ impl<'f> Selection<'f> {
         }
         if self.gone.len() > NAMED {
             notices.push(format!("and {} more mailboxes", self.gone.len() - NAMED));
+        }
+        for path in self.trees_gone.keys() {
+            notices.push(format!("{path} is not in the snapshots any more: no --with names it"));
         }
         if self.left_out > 0 {
             notices.push(format!(
@@ -101,27 +120,31 @@ impl<'f> Selection<'f> {
             let reason = "gone with most other mailboxes: is a disk not mounted?".to_owned();
             done.ledger.note(Incident::MailboxMissing, path.clone(), Some(reason));
         }
-        for mailbox in self.carried.iter().filter_map(|path| known.get(path)) {
+        for (path, mailbox) in self.carried.iter().filter_map(|path| known.get_key_value(path)) {
             let Some(state) = state.mailbox(&mailbox.id) else { continue };
             let Some(link) = state.catalog else { continue };
-            let carried = CatalogRef { carried: true, ..CatalogRef::new(link.id, link.reference) };
+            let tree = is_tree_key(path);
+            let carried =
+                CatalogRef { tree, carried: true, ..CatalogRef::new(link.id, link.reference) };
             if done.catalogs.insert(mailbox.id.clone(), carried).is_none() {
-                done.totals.mailboxes += 1;
+                done.totals.trees += u64::from(tree);
+                done.totals.mailboxes += u64::from(!tree);
                 done.totals.messages += state.folders.values().map(|f| f.messages).sum::<u64>();
                 done.totals.bytes += state.folders.values().map(|f| f.bytes).sum::<u64>();
             }
         }
-        done.catalogs.values().filter(|catalog| catalog.carried).count() as u64
+        done.catalogs.values().filter(|catalog| catalog.carried && !catalog.tree).count() as u64
     }
 
     /// Forgets the mailboxes that are gone, when the snapshot without them is there.
     pub(crate) fn forget_gone(&self, state: &State, known: &mut Mailboxes) -> Result<()> {
-        if self.gone.is_empty() {
+        let gone = || self.gone.iter().chain(&self.trees_gone);
+        if gone().next().is_none() {
             return Ok(());
         }
-        known.retain(|path, _| !self.gone.contains_key(path));
+        gone().for_each(|(path, _)| drop(known.remove(path)));
         state.set_mailboxes(known)?;
-        self.gone.values().for_each(|mailbox| state.forget_mailbox(&mailbox.id));
+        gone().map(|(_, mailbox)| mailbox).for_each(|mailbox| state.forget_mailbox(&mailbox.id));
         Ok(())
     }
 }

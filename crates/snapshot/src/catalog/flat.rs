@@ -1,9 +1,11 @@
 //! Reading catalog lines with all fields side by side: serde's way through tagged and flattened
 //! structs copies every line first, and a mailbox has a hundred thousand.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
-use super::{Content, Line, Owner};
+use super::{Content, Line, Owner, xattrs};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -37,6 +39,12 @@ pub(super) struct FlatLine {
     size: Option<u64>,
     pack: Option<u32>,
     member: Option<u32>,
+    #[serde(default)]
+    tree: bool,
+    #[serde(default)]
+    outside: BTreeMap<String, String>,
+    #[serde(default)]
+    xattrs: xattrs::Encoded,
 }
 
 impl TryFrom<FlatLine> for Line {
@@ -49,24 +57,34 @@ impl TryFrom<FlatLine> for Line {
 
 impl FlatLine {
     fn sort_out(self) -> Option<Line> {
-        let owner = || Some(Owner { mode: self.mode?, uid: self.uid?, gid: self.gid? });
-        let (mtime, size, pack, member) = (self.mtime, self.size, self.pack, self.member);
-        let content = || Some(Content { mtime: mtime?, size: size?, pack: pack?, member: member? });
+        let (mode, uid, gid, xattrs) = (self.mode, self.uid, self.gid, self.xattrs);
+        let owner = || Some(Owner { mode: mode?, uid: uid?, gid: gid?, xattrs });
+        let (size, pack, member) = (self.size, self.pack, self.member);
+        let content = |mtime: Option<String>| {
+            Some(Content { mtime: mtime?, size: size?, pack: pack?, member: member? })
+        };
+        let mtime = self.mtime;
         Some(match self.kind {
-            Kind::Mailbox => {
-                Line::Mailbox { path: self.path?, messages: self.messages?, bytes: self.bytes? }
-            }
+            Kind::Mailbox => Line::Mailbox {
+                path: self.path?,
+                messages: self.messages?,
+                bytes: self.bytes?,
+                tree: self.tree,
+                outside: self.outside,
+            },
             Kind::Folder => {
-                Line::Folder { path: self.path?, maildir: self.maildir?, owner: owner()? }
+                Line::Folder { path: self.path?, maildir: self.maildir?, owner: owner()?, mtime }
             }
-            Kind::File => Line::File { path: self.path?, owner: owner()?, content: content()? },
+            Kind::File => {
+                Line::File { path: self.path?, owner: owner()?, content: content(mtime)? }
+            }
             Kind::Link => Line::Link { path: self.path?, target: self.target?, owner: owner()? },
             Kind::Message => Line::Message {
                 folder: self.folder?,
                 name: self.name?,
                 key: self.key,
                 owner: owner()?,
-                content: content()?,
+                content: content(mtime)?,
             },
             Kind::Gone => Line::Gone { path: self.path? },
             Kind::Expunged => Line::Expunged { folder: self.folder?, message: self.message? },

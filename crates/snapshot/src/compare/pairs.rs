@@ -18,13 +18,13 @@ pub(super) struct Pair {
     pub(super) new: Option<(String, CatalogRef)>,
 }
 
-/// The mailboxes of both, paired by id.
+/// The mailboxes of both, paired by id; trees hold no mail.
 pub(super) fn of(from: &Manifest, to: &Manifest) -> Vec<Pair> {
     let mut pairs: BTreeMap<&String, Pair> = BTreeMap::new();
-    for (id, catalog) in &from.mailboxes {
+    for (id, catalog) in from.mailboxes.iter().filter(|(_, catalog)| !catalog.tree) {
         pairs.insert(id, Pair { old: Some((id.clone(), catalog.clone())), new: None });
     }
-    for (id, catalog) in &to.mailboxes {
+    for (id, catalog) in to.mailboxes.iter().filter(|(_, catalog)| !catalog.tree) {
         let pair = pairs.entry(id).or_insert(Pair { old: None, new: None });
         pair.new = Some((id.clone(), catalog.clone()));
     }

@@ -198,7 +198,8 @@ impl Snapshots {
 
     fn add(&mut self, manifest: Manifest) {
         let at = self.ids.len();
-        for (mailbox, catalog) in manifest.mailboxes {
+        // Trees hold no mail.
+        for (mailbox, catalog) in manifest.mailboxes.into_iter().filter(|(_, c)| !c.tree) {
             let spans = self.spans.entry(mailbox).or_default();
             match spans.last_mut() {
                 Some(span) if span.last + 1 == at && span.catalog.is_same(&catalog) => {

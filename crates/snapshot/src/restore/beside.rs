@@ -101,6 +101,7 @@ pub(crate) fn below(
         let known = moved.folders.entry(target).or_insert_with(|| FolderContents {
             maildir: true,
             owner: folder.owner.clone(),
+            mtime: None,
             messages: BTreeMap::new(),
         });
         // Two folders whose names are one in this layout.
@@ -161,9 +162,13 @@ mod tests {
     use crate::catalog::Owner;
 
     fn contents(folders: &[&str]) -> Contents {
-        let owner = Owner { mode: "0700".into(), uid: 1, gid: 1 };
-        let folder =
-            || FolderContents { maildir: true, owner: owner.clone(), messages: BTreeMap::new() };
+        let owner = Owner::of(maildir::Attributes { mode: 0o700, uid: 1, gid: 1 });
+        let folder = || FolderContents {
+            maildir: true,
+            owner: owner.clone(),
+            mtime: None,
+            messages: BTreeMap::new(),
+        };
         let folders = folders.iter().map(|path| ((*path).to_owned(), folder())).collect();
         Contents { folders, ..Contents::default() }
     }

@@ -149,7 +149,7 @@ impl<'r> Run<'r> {
             contents.folders.retain(|path, _| *path == folder);
         }
         let path = safe_path(&contents.path).map(|path| store.join(path)).unwrap_or_default();
-        let tree = maildir::read_tree(&path).map_err(|e| {
+        let tree = maildir::read_tree(&path, maildir::Scope::Mailbox).map_err(|e| {
             let reason = format!("{name} has no live mailbox at {}: {e}", path.display());
             Error::Selection(reason)
         })?;

@@ -292,7 +292,7 @@ mod tests {
         for path in ["", ".Sent", "a/b", "...", "a%2fb", "..a"] {
             assert!(safe_path(path).is_some(), "{path}");
         }
-        let owner = Owner { mode: "0600".into(), uid: 0, gid: 0 };
+        let owner = Owner::of(maildir::Attributes { mode: 0o600, uid: 0, gid: 0 });
         let content = Content { mtime: "1".into(), size: 0, pack: 0, member: 0 };
         for name in ["cur/a/b", "tmp/a", "cur/..", "cur/", "a", "new/%2e%2e%2fx", "cur/a%00"] {
             assert!(message_target(Path::new(""), name, &owner, &content).is_none(), "{name}");

@@ -10,3 +10,4 @@ mod power;
 mod property;
 mod search;
 mod world;
+mod xattrs;

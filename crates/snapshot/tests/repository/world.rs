@@ -73,6 +73,8 @@ impl World {
     pub(crate) fn options(&self) -> Options {
         Options {
             mailboxes: Vec::new(),
+            with: Vec::new(),
+            outside: backup::Outside::default(),
             trust: Trust::BaseName,
             rebase: false,
             dry_run: false,

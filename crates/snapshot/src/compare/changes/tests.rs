@@ -6,12 +6,13 @@ use super::*;
 use crate::catalog::{Content, FolderContents, Owner};
 
 fn owner() -> Owner {
-    Owner { mode: "0600".into(), uid: 0, gid: 0 }
+    Owner::of(maildir::Attributes { mode: 0o600, uid: 0, gid: 0 })
 }
 
 fn add(contents: &mut Contents, folder: &str, key: &str, flags: &str, content: u32) {
     let messages = BTreeMap::new();
     let folder = contents.folders.entry(folder.into()).or_insert_with(|| FolderContents {
+        mtime: None,
         maildir: true,
         owner: owner(),
         messages,

@@ -1,0 +1,152 @@
+//! Control, index and Sieve files that lie outside a mailbox: kept with it, restored beside its mail,
+//! and noticed when they change or are missing.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::env::{Env, text};
+use crate::store::set_mode;
+use crate::tree::Tree;
+
+/// A store with two mailboxes, of which alice has control, index and Sieve files as Dovecot keeps them.
+fn furnish(env: &Env) {
+    let control = env.path("control/example.org/alice");
+    for folder in [".INBOX", ".Sent"] {
+        fs::create_dir_all(control.join(folder)).unwrap();
+        fs::write(control.join(folder).join("dovecot-uidlist"), "3 V1 N5 G1\n").unwrap();
+        fs::write(control.join(folder).join("dovecot-uidlist.lock"), "").unwrap();
+    }
+    fs::write(control.join("subscriptions"), "Sent\n").unwrap();
+    fs::write(control.join("dovecot-uidvalidity"), "1").unwrap();
+    let index = env.path("index/alice@example.org/.INBOX");
+    fs::create_dir_all(&index).unwrap();
+    for name in ["dovecot.index.cache", "dovecot.index.log", "other"] {
+        fs::write(index.join(name), name).unwrap();
+    }
+    env.store().mailbox("example.org/alice/Maildir").fill("", 3, 1).fill(".Sent", 2, 2);
+    env.store().mailbox("example.org/bob/Maildir").fill("", 1, 3);
+    let home = env.path("store/example.org/alice");
+    fs::create_dir_all(home.join("sieve/tmp")).unwrap();
+    fs::write(home.join("sieve/rules.sieve"), "keep;").unwrap();
+    symlink("sieve/rules.sieve", home.join(".dovecot.sieve")).unwrap();
+}
+
+/// `backup` with the options that fit to [`furnish`].
+fn backup(env: &Env, code: i32, more: &[&str]) -> Value {
+    let control = format!("{}/%d/%n", env.path("control").display());
+    let index = format!("{}/%{{user}}", env.path("index").display());
+    let places = ["--control", &control, "--index", &index, "--sieve", "~/sieve"];
+    let more = [&places[..], &["--sieve", "~/.dovecot.sieve", "--json"], more].concat();
+    env.backup(&more).expect(code).json()
+}
+
+#[test]
+fn files_outside_a_mailbox_are_kept_with_it_and_restored_beside_its_mail() {
+    let env = Env::encrypted();
+    furnish(&env);
+    let report = backup(&env, 0, &[]);
+    let bob = env.path("control/example.org/bob").display().to_string();
+    let missing = format!("1 mailbox has no control folder where --control says: {bob}");
+    assert_eq!(report["notices"], json!([missing]));
+    env.restore("latest", "to").expect(0);
+    let restored = env.path("to/example.org/alice/Maildir/mailrig.outside");
+    let control = env.path("control/example.org/alice");
+    Tree::read(&control).without(".lock").assert_restored(&restored.join("control"));
+    let index = Tree::read(&env.path("index/alice@example.org")).without("dovecot.index");
+    index.assert_restored(&restored.join("index"));
+    let sieve = Tree::read(&env.path("store/example.org/alice/sieve")).without("tmp");
+    sieve.assert_restored(&restored.join("sieve"));
+    let link = fs::read_link(restored.join("sieve-2")).unwrap();
+    assert_eq!(link, Path::new("sieve/rules.sieve"));
+    assert!(!env.path("to/example.org/bob/Maildir/mailrig.outside").exists());
+
+    // Nothing changed; then one file, while the folder of mail stands still.
+    assert_eq!(backup(&env, 0, &[])["mailboxes"]["changed"], 0);
+    fs::write(control.join(".Sent/dovecot-uidlist"), "3 V1 N6 G1\n").unwrap();
+    assert_eq!(backup(&env, 0, &[])["mailboxes"]["changed"], 1);
+    env.restore("latest", "again").expect(0);
+    let uidlist = "again/example.org/alice/Maildir/mailrig.outside/control/.Sent/dovecot-uidlist";
+    assert_eq!(fs::read_to_string(env.path(uidlist)).unwrap(), "3 V1 N6 G1\n");
+}
+
+#[test]
+fn control_files_that_vanish_are_told_and_what_was_known_of_them_is_kept() {
+    let env = Env::encrypted();
+    furnish(&env);
+    backup(&env, 0, &[]);
+    fs::rename(env.path("control"), env.path("unmounted")).unwrap();
+    for _ in 0..2 {
+        let report = backup(&env, 3, &[]);
+        let control = env.path("control/example.org/alice").display().to_string();
+        assert_eq!(report["incidents"][0]["path"], json!(control), "{report}");
+    }
+    env.restore("latest", "to").expect(0);
+    let uidlist = "to/example.org/alice/Maildir/mailrig.outside/control/.INBOX/dovecot-uidlist";
+    assert!(env.path(uidlist).exists());
+    // Scripts are their owner's to remove.
+    fs::rename(env.path("unmounted"), env.path("control")).unwrap();
+    fs::remove_dir_all(env.path("store/example.org/alice/sieve")).unwrap();
+    backup(&env, 0, &[]);
+    env.restore("latest", "without").expect(0);
+    let outside = env.path("without/example.org/alice/Maildir/mailrig.outside");
+    assert!(outside.join("control").exists() && !outside.join("sieve").exists());
+}
+
+#[test]
+fn a_control_folder_that_cannot_be_read_is_an_incident() {
+    let env = Env::encrypted();
+    furnish(&env);
+    backup(&env, 0, &[]);
+    let inbox = env.path("control/example.org/alice/.INBOX");
+    set_mode(&inbox, 0);
+    let control = format!("{}/%d/%n", env.path("control").display());
+    let store = env.path("store");
+    let backup = ["backup", env.repo(), text(&store), "--json", "--control", &control];
+    let report = env.start_unprivileged(&backup).wait().expect(3).json();
+    assert_eq!(report["incidents"][0]["path"], text(&inbox), "{report}");
+    set_mode(&inbox, 0o700);
+    env.restore("latest", "to").expect(0);
+    let uidlist = "to/example.org/alice/Maildir/mailrig.outside/control/.INBOX/dovecot-uidlist";
+    assert!(env.path(uidlist).exists());
+}
+
+/// A control folder has the files by which a mailbox is recognised; a restore leaves a folder that is
+/// none of the mailbox's.
+#[test]
+fn what_lies_outside_is_no_mailbox_and_what_a_restore_left_no_mail() {
+    let env = Env::encrypted();
+    furnish(&env);
+    let control = env.path("store/control");
+    fs::rename(env.path("control"), &control).unwrap();
+    let pattern = format!("{}/%d/%n", control.display());
+    let report = env.backup(&["--json", "--control", &pattern]).expect(0).json();
+    assert_eq!(
+        (&report["totals"]["mailboxes"], &report["totals"]["messages"]),
+        (&json!(2), &json!(6))
+    );
+    // The twin: without the option nothing tells that it is none.
+    assert_eq!(env.backup(&["--json"]).expect(0).json()["totals"]["mailboxes"], 3);
+
+    let left = env.path("store/example.org/bob/Maildir/mailrig.outside");
+    fs::create_dir_all(left.join("cur")).unwrap();
+    fs::write(left.join("cur/1.a:2,"), "x").unwrap();
+    let report = env.backup(&["--json", "--mailbox", "bob*"]).expect(0).json();
+    assert_eq!(report["totals"]["messages"], 6);
+    let sentence =
+        "1 mailbox has files of a restore that are not kept; move them where they belong";
+    let notice = format!("{sentence}: example.org/bob/Maildir/mailrig.outside");
+    assert_eq!(report["notices"], json!([notice]));
+}
+
+#[test]
+fn a_variable_that_nobody_knows_is_a_usage_error() {
+    let env = Env::encrypted();
+    furnish(&env);
+    let output = env.backup(&["--control", "/ctl/%s/%u"]).expect(2);
+    assert!(output.stderr.contains("%s is not known here; known are %u %n %d"), "{output}");
+    let output = env.backup(&["--sieve", "sieve/%u"]).expect(2);
+    assert!(output.stderr.contains("it must begin with / or ~/"), "{output}");
+}
