@@ -99,6 +99,20 @@ impl<'b> Uidlist<'b> {
     }
 }
 
+impl Uidlist<'_> {
+    /// The file, version 1, as Courier has it: UIDs and base names only.
+    pub fn encode_version_1(&self) -> Vec<u8> {
+        let mut bytes = format!("1 {} {}\n", self.uid_validity, self.next_uid).into_bytes();
+        for record in &self.records {
+            bytes.extend_from_slice(record.uid.to_string().as_bytes());
+            bytes.push(b' ');
+            bytes.extend_from_slice(record.base());
+            bytes.push(b'\n');
+        }
+        bytes
+    }
+}
+
 fn parse_header(header: &[u8]) -> Option<(u8, Uidlist<'_>)> {
     let mut fields = header.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
     let mut list =

@@ -62,6 +62,20 @@ pub(crate) struct PackPlan {
     pub(crate) members: HashMap<u32, Vec<Target>>,
 }
 
+impl PackPlan {
+    /// Number and bytes of its messages.
+    pub(crate) fn messages(&self) -> (u64, u64) {
+        let messages = self.members.values().flatten().filter(|t| t.kind == Kind::Message);
+        messages.fold((0, 0), |(count, bytes), t| (count + 1, bytes + t.size))
+    }
+
+    /// When the newest of its messages came; `None` if it has none.
+    fn newest_ns(&self) -> Option<i64> {
+        let targets = self.members.values().flatten();
+        targets.filter(|t| t.kind == Kind::Message).map(|t| t.mtime_ns).max()
+    }
+}
+
 /// A file to write.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
@@ -71,10 +85,21 @@ pub(crate) struct Target {
     pub(crate) owner: Owner,
     pub(crate) mtime_ns: i64,
     pub(crate) size: u64,
-    pub(crate) is_message: bool,
+    pub(crate) kind: Kind,
 }
 
-/// Plans a mailbox, or one folder of it.
+/// What a file is to a restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A message.
+    Message,
+    /// A file that is written as it is.
+    File,
+    /// A list of UIDs, which is written last, in words that fit the place.
+    Uidlist,
+}
+
+/// Plans a mailbox, or one folder of it. The packs that bring the newest messages come first.
 pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>) -> MailboxPlan {
     let mut plan = MailboxPlan::default();
     let mut members: BTreeMap<u32, HashMap<u32, Vec<Target>>> = BTreeMap::new();
@@ -146,7 +171,7 @@ pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>
                 members,
             }),
             None => {
-                let messages = members.values().flatten().filter(|target| target.is_message);
+                let messages = members.values().flatten().filter(|t| t.kind == Kind::Message);
                 let (count, bytes) = messages.fold((0, 0), |(n, bytes), t| (n + 1, bytes + t.size));
                 plan.messages -= count;
                 plan.bytes -= bytes;
@@ -158,6 +183,7 @@ pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>
             }
         }
     }
+    plan.packs.sort_by_cached_key(|pack| (std::cmp::Reverse(pack.newest_ns()), pack.key.clone()));
     plan
 }
 
@@ -178,7 +204,7 @@ fn message_target(folder: &Path, name: &str, owner: &Owner, content: &Content) -
         owner: owner.clone(),
         mtime_ns: parse_time(&content.mtime)?,
         size: content.size,
-        is_message: true,
+        kind: Kind::Message,
     })
 }
 
@@ -189,7 +215,11 @@ fn file_target(path: &Path, owner: &Owner, content: &Content) -> Option<Target> 
         owner: owner.clone(),
         mtime_ns: parse_time(&content.mtime)?,
         size: content.size,
-        is_message: false,
+        kind: if UIDLISTS.contains(&path.file_name()?.as_bytes()) && content.size <= UIDLIST_BYTES {
+            Kind::Uidlist
+        } else {
+            Kind::File
+        },
     })
 }
 
@@ -205,6 +235,12 @@ pub(crate) fn safe_path(encoded: &str) -> Option<PathBuf> {
     let rebuilt: PathBuf = path.components().collect();
     (is_normal && rebuilt.as_os_str().as_bytes() == path.as_os_str().as_bytes()).then_some(path)
 }
+
+/// Dovecot's list, and Courier's.
+pub(crate) const UIDLISTS: [&[u8]; 2] = [b"dovecot-uidlist", b"courierimapuiddb"];
+
+/// The largest list that is held in memory: some millions of messages.
+const UIDLIST_BYTES: u64 = 512 << 20;
 
 #[cfg(test)]
 mod tests {

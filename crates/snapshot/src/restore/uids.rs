@@ -1,0 +1,184 @@
+//! Lists of UIDs that are safe to serve: no UID of a folder may ever name two messages, whatever
+//! clients saw between the backup and now. Pure.
+
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::collections::btree_map::Entry;
+
+use maildir::{UidRecord, Uidlist};
+
+use super::options::Uids;
+
+/// What a folder holds now, and what its server's list says.
+pub(crate) struct Present<'p> {
+    /// Whether a message with this base name is there.
+    pub(crate) has: &'p dyn Fn(&[u8]) -> bool,
+    /// Number of messages.
+    pub(crate) messages: u64,
+    /// The list that is there.
+    pub(crate) list: Option<&'p [u8]>,
+}
+
+/// A list for a folder, and what was found on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settled {
+    pub(crate) list: Vec<u8>,
+    /// Messages that keep their UIDs.
+    pub(crate) kept: u64,
+    /// Messages that the server will give new ones.
+    pub(crate) new: u64,
+    /// Lines that were broken, or had a UID that another message has.
+    pub(crate) unusable: u64,
+    pub(crate) uid_validity: u32,
+    /// Whether UIDVALIDITY is another one than the snapshot's.
+    pub(crate) is_bumped: bool,
+}
+
+/// Merges the snapshot's list into a folder. `None` if the snapshot's list says nothing.
+pub(crate) fn settle(
+    snapshot: &[u8],
+    present: &Present<'_>,
+    uids: Uids,
+    now_seconds: u32,
+) -> Option<Settled> {
+    let is_courier = snapshot.first() == Some(&b'1');
+    let mut list = Uidlist::parse(snapshot)?;
+    let target = present.list.and_then(Uidlist::parse);
+    let same = target.as_ref().filter(|target| target.uid_validity == list.uid_validity);
+    let mut records: BTreeMap<u32, UidRecord<'_>> = BTreeMap::new();
+    let living = same.iter().flat_map(|target| &target.records);
+    records.extend(living.filter(|r| (present.has)(r.base())).map(|r| (r.uid, *r)));
+    let listed: HashSet<&[u8]> = records.values().map(UidRecord::base).collect();
+    let mut unusable = list.broken_lines as u64;
+    for record in &list.records {
+        if listed.contains(record.base()) || !(present.has)(record.base()) {
+            continue;
+        }
+        match records.entry(record.uid) {
+            Entry::Vacant(free) => drop(free.insert(*record)),
+            Entry::Occupied(_) => unusable += 1,
+        }
+    }
+    let before = list.uid_validity;
+    let next_uid = list.next_uid.max(same.map_or(0, |target| target.next_uid));
+    // Clients know UIDs of this validity up to some number that nobody kept.
+    let is_unseen = uids == Uids::New || (target.is_some() && same.is_none());
+    match next_uid.checked_add(MARGIN).filter(|_| !is_unseen) {
+        Some(raised) => list.next_uid = raised,
+        None => {
+            let highest = before.max(target.as_ref().map_or(0, |target| target.uid_validity));
+            list.uid_validity = now_seconds.max(highest.saturating_add(1));
+            list.next_uid = next_uid;
+        }
+    }
+    list.records = records.into_values().collect();
+    if list.guid.is_none() {
+        list.guid = target.as_ref().and_then(|target| target.guid);
+    }
+    let kept = list.records.len() as u64;
+    Some(Settled {
+        list: if is_courier { list.encode_version_1() } else { list.encode() },
+        kept,
+        new: present.messages.saturating_sub(kept),
+        unusable,
+        uid_validity: list.uid_validity,
+        is_bumped: list.uid_validity != before,
+    })
+}
+
+/// How far the next UID is raised: more than any mailbox gets between a backup and its restore, and
+/// little enough for thousands of restores.
+const MARGIN: u32 = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn run(snapshot: &str, target: Option<&str>, files: &[&str], uids: Uids) -> (String, Settled) {
+        let has = |base: &[u8]| files.iter().any(|file| file.as_bytes() == base);
+        let list = target.map(str::as_bytes);
+        let present = Present { has: &has, messages: files.len() as u64, list };
+        let settled = settle(snapshot.as_bytes(), &present, uids, 500).unwrap();
+        (String::from_utf8(settled.list.clone()).unwrap(), settled)
+    }
+
+    #[test]
+    fn lists_keep_uids_and_never_go_back() {
+        const GUID: &str = "3085f01b7f11094c501100008c4a11c1";
+        let snapshot = format!("3 V100 N9 G{GUID}\n2 W5 :a:2,S\n4 :gone\n7 :b\n");
+        let table = [
+            // Into a new place: the next UID is out of reach of what clients saw.
+            (Uids::Keep, None, format!("3 V100 N1000009 G{GUID}\n2 W5 :a\n7 :b\n"), (2, 1, 0)),
+            // The same list, longer: what is there keeps its own, a taken UID is not given twice.
+            (
+                Uids::Keep,
+                Some("3 V100 N40\n7 :c\n30 :d\n"),
+                format!("3 V100 N1000040 G{GUID}\n2 W5 :a\n7 :c\n"),
+                (2, 1, 1),
+            ),
+            // Another list: clients saw its UIDs, so that neither may be used on.
+            (
+                Uids::Keep,
+                Some("3 V900 N4\n1 :c\n"),
+                format!("3 V901 N9 G{GUID}\n2 W5 :a\n7 :b\n"),
+                (2, 1, 0),
+            ),
+            (
+                Uids::Keep,
+                Some("3 V50 N4\n1 :c\n"),
+                format!("3 V500 N9 G{GUID}\n2 W5 :a\n7 :b\n"),
+                (2, 1, 0),
+            ),
+            (Uids::New, None, format!("3 V500 N9 G{GUID}\n2 W5 :a\n7 :b\n"), (2, 1, 0)),
+        ];
+        for (uids, target, expected, counts) in table {
+            let (list, settled) = run(&snapshot, target, &["a", "b", "c"], uids);
+            assert_eq!(list, expected);
+            assert_eq!((settled.kept, settled.new, settled.unusable), counts, "{expected}");
+            assert_eq!(settled.is_bumped, !list.starts_with("3 V100 "));
+        }
+    }
+
+    #[test]
+    fn numbers_that_end_bump_the_validity_and_couriers_list_stays_couriers() {
+        let (list, settled) = run("3 V600 N4294900000\n1 :a\n", None, &["a"], Uids::Keep);
+        assert_eq!(list, "3 V601 N4294900000\n1 :a\n");
+        assert!(settled.is_bumped);
+        let (list, _) = run("1 100 3\n1 a\n2 b:2,S\n", None, &["b"], Uids::Keep);
+        assert_eq!(list, "1 100 1000003\n2 b\n");
+    }
+
+    proptest! {
+        /// Whatever is merged: a UID of one validity that was ever listed names the same message.
+        #[test]
+        fn no_uid_names_two_messages(
+            ours in prop::collection::btree_map(1..40_u32, 0..20_u8, 0..20),
+            theirs in prop::collection::btree_map(1..40_u32, 0..20_u8, 0..20),
+            validities in (1..4_u32, 1..4_u32),
+            files in prop::collection::btree_set(0..20_u8, 0..20),
+        ) {
+            let text = |validity: u32, records: &BTreeMap<u32, u8>| {
+                let lines = records.iter().map(|(uid, file)| format!("{uid} :f{file}\n"));
+                format!("3 V{validity} N41\n{}", lines.collect::<String>())
+            };
+            let names: Vec<String> = files.iter().map(|file| format!("f{file}")).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let (snapshot, target) = (text(validities.0, &ours), text(validities.1, &theirs));
+            let (list, settled) = run(&snapshot, Some(&target), &names, Uids::Keep);
+            let list = Uidlist::parse(list.as_bytes()).unwrap();
+            prop_assert_eq!(list.broken_lines, 0);
+            prop_assert!(list.next_uid >= 41);
+            prop_assert!(list.uid_validity >= validities.0.max(validities.1));
+            if !settled.is_bumped {
+                prop_assert!(list.next_uid > MARGIN);
+                for record in &list.records {
+                    if let Some(file) = theirs.get(&record.uid) {
+                        let is_live = names.contains(&format!("f{file}").as_str());
+                        prop_assert!(!is_live || record.base() == format!("f{file}").as_bytes());
+                    }
+                }
+            }
+        }
+    }
+}
