@@ -4,6 +4,7 @@
 
 mod deliver;
 mod discover;
+mod dotlock;
 mod error;
 mod keywords;
 mod listing;
@@ -15,6 +16,7 @@ mod utf7;
 
 pub use deliver::{fresh_base, move_new};
 pub use discover::{Discovery, MailboxDir, find_mailboxes};
+pub use dotlock::Dotlock;
 pub use error::{Error, Result};
 pub use keywords::{Keywords, translate};
 pub use listing::{DirPrint, Entry, FileKind, FolderPrint, Lister, Listing, Subdir};
