@@ -132,10 +132,10 @@ impl Env {
         self.run(&[&["backup", self.repo(), &store][..], more].concat())
     }
 
-    /// `restore REPO SNAPSHOT --to` a folder of this name.
+    /// `restore REPO SNAPSHOT --to` a folder of this name, byte for byte.
     pub(crate) fn restore(&self, snapshot: &str, to: &str) -> Output {
         let to = self.path(to).display().to_string();
-        self.run(&["restore", self.repo(), snapshot, "--to", &to])
+        self.run(&["restore", self.repo(), snapshot, "--to", &to, "--uids", "exact"])
     }
 
     /// Runs `mailrig` to its end, or for two minutes.

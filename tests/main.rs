@@ -10,6 +10,7 @@ mod dovecot;
 mod env;
 mod exit_codes;
 mod full_disk;
+mod in_place;
 mod keys;
 mod kills;
 mod large;

@@ -137,15 +137,12 @@ impl Host {
         let started = Instant::now();
         let repository = self.open()?;
         let manifest = Manifest::read(repository.store(), &snapshot.id)?;
-        let options = restore::Options {
-            to,
-            mailbox: None,
-            folder: None,
-            dry_run: false,
-            threads: threads(),
-        };
+        // The comparison is one of bytes, also of the lists of UIDs.
+        let uids = Some(restore::Uids::Exact);
+        let options =
+            restore::Options { uids, threads: threads(), ..restore::Options::all(to) };
         let identity = Some(&self.identity);
-        let done = restore::run(&repository, &manifest, identity, &options, progress)?;
+        let done = restore::run(&repository, &[manifest], identity, &options, progress)?;
         problems
             .extend(done.problems.iter().map(|p| format!("restore: {} {}", p.mailbox, p.reason)));
         snapshot.restore_ms = milliseconds(started.elapsed());

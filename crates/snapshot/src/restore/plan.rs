@@ -15,6 +15,8 @@ use crate::object::ObjectRef;
 pub(crate) struct MailboxPlan {
     /// Directories, parents before children, with `new`, `cur` and `tmp`.
     pub(crate) dirs: Vec<Dir>,
+    /// Those of them that hold messages.
+    pub(crate) maildirs: Vec<PathBuf>,
     /// Packs and what is taken from each.
     pub(crate) packs: Vec<PackPlan>,
     /// Links; made last, so that nothing is written through one.
@@ -42,6 +44,15 @@ pub(crate) struct Dir {
     pub(crate) owner: Owner,
 }
 
+impl Dir {
+    /// Its path in `folder`, if it is that or one of the three in it.
+    fn inside(&self, folder: &Path) -> Option<PathBuf> {
+        let inside = self.path.strip_prefix(folder).ok()?;
+        let is_its = ["", "cur", "new", "tmp"].iter().any(|subdir| inside == Path::new(subdir));
+        is_its.then(|| inside.to_owned())
+    }
+}
+
 /// A link to make.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -63,6 +74,12 @@ pub(crate) struct PackPlan {
 }
 
 impl PackPlan {
+    /// The object alone.
+    pub(crate) fn without_members(&self) -> Self {
+        let (key, reference) = (self.key.clone(), self.reference.clone());
+        Self { key, reference, raw: self.raw, members: HashMap::new() }
+    }
+
     /// Number and bytes of its messages.
     pub(crate) fn messages(&self) -> (u64, u64) {
         let messages = self.members.values().flatten().filter(|t| t.kind == Kind::Message);
@@ -100,7 +117,12 @@ pub(crate) enum Kind {
 }
 
 /// Plans a mailbox, or one folder of it. The packs that bring the newest messages come first.
-pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>) -> MailboxPlan {
+pub(crate) fn plan(
+    head: &CatalogHead,
+    contents: &Contents,
+    folder: Option<&str>,
+    is_exact: bool,
+) -> MailboxPlan {
     let mut plan = MailboxPlan::default();
     let mut members: BTreeMap<u32, HashMap<u32, Vec<Target>>> = BTreeMap::new();
     for (encoded, entry) in &contents.folders {
@@ -117,6 +139,7 @@ pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>
             continue;
         }
         if entry.maildir {
+            plan.maildirs.push(path.clone());
             for subdir in ["cur", "new", "tmp"] {
                 plan.dirs.push(Dir { path: path.join(subdir), owner: entry.owner.clone() });
             }
@@ -146,7 +169,7 @@ pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>
         }
         match line {
             Line::File { owner, content, .. } => {
-                let Some(target) = file_target(&path, owner, content) else {
+                let Some(target) = file_target(&path, owner, content, is_exact) else {
                     plan.refuse(encoded, "its time is none");
                     continue;
                 };
@@ -188,6 +211,19 @@ pub(crate) fn plan(head: &CatalogHead, contents: &Contents, folder: Option<&str>
 }
 
 impl MailboxPlan {
+    /// The directories of one folder, by their paths in it.
+    pub(crate) fn dirs_of(&self, folder: &Path) -> impl Iterator<Item = Dir> {
+        let dirs = self.dirs.iter();
+        dirs.filter_map(move |dir| Some(Dir { path: dir.inside(folder)?, owner: dir.owner.clone() }))
+    }
+
+    /// Leaves the directories of a folder as they are.
+    pub(crate) fn drop_folder(&mut self, folder: &Path) {
+        self.dirs.retain(|dir| dir.inside(folder).is_none());
+        self.maildirs.retain(|path| path != folder);
+        self.links.retain(|link| link.path.parent() != Some(folder));
+    }
+
     fn refuse(&mut self, what: &str, reason: &str) {
         let (what, reason) = (what.to_owned(), reason.to_owned());
         self.refused.push(Refused { what, reason, messages: 1 });
@@ -208,18 +244,21 @@ fn message_target(folder: &Path, name: &str, owner: &Owner, content: &Content) -
     })
 }
 
-fn file_target(path: &Path, owner: &Owner, content: &Content) -> Option<Target> {
+fn file_target(
+    path: &Path,
+    owner: &Owner,
+    content: &Content,
+    is_exact: bool,
+) -> Option<Target> {
+    let name = path.file_name()?;
+    let is_list = UIDLISTS.contains(&name.as_bytes()) && content.size <= UIDLIST_BYTES;
     Some(Target {
         dir: path.parent()?.to_owned(),
-        name: path.file_name()?.to_owned(),
+        name: name.to_owned(),
         owner: owner.clone(),
         mtime_ns: parse_time(&content.mtime)?,
         size: content.size,
-        kind: if UIDLISTS.contains(&path.file_name()?.as_bytes()) && content.size <= UIDLIST_BYTES {
-            Kind::Uidlist
-        } else {
-            Kind::File
-        },
+        kind: if is_list && !is_exact { Kind::Uidlist } else { Kind::File },
     })
 }
 

@@ -62,6 +62,18 @@ pub struct Counts {
     pub uids_unusable: u64,
 }
 
+impl Counts {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.there += other.there;
+        self.renamed += other.renamed;
+        self.reflagged += other.reflagged;
+        self.keywords_dropped += other.keywords_dropped;
+        self.uids_kept += other.uids_kept;
+        self.uids_new += other.uids_new;
+        self.uids_unusable += other.uids_unusable;
+    }
+}
+
 /// Something that could not be restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {

@@ -109,14 +109,12 @@ impl World {
         let manifest = manifest::select(repository.store(), snapshot, None)?;
         let to = tempfile::tempdir().unwrap();
         let options = restore::Options {
-            to: to.path().to_owned(),
-            mailbox: None,
-            folder: None,
-            dry_run: false,
+            uids: Some(restore::Uids::Exact),
             threads: 2,
+            ..restore::Options::all(to.path().to_owned())
         };
         let (identity, progress) = (self.identity(), Progress::default());
-        let report = restore::run(&repository, &manifest, Some(&identity), &options, &progress)?;
+        let report = restore::run(&repository, &[manifest], Some(&identity), &options, &progress)?;
         Ok((image(to.path()), report))
     }
 

@@ -1,0 +1,418 @@
+//! One mailbox: plan, write, finish. Each of its packs is a job of its own; who does the last one
+//! finishes the mailbox.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use maildir::Keywords;
+
+use super::files::{Owners, open_beneath};
+use super::inplace::{self, Fitting, Item};
+use super::live::{Finished, Live, Staged, note, settle_folder};
+use super::names::Translation;
+use super::options::{Place, Uids};
+use super::partial::Partial;
+use super::plan::{self, Kind, MailboxPlan, PackPlan, Target, safe_path};
+use super::report::{Counts, RestoredMailbox};
+use super::select::{Selected, folder_path};
+use super::site::{Site, raw_list};
+use super::survey::read_file;
+use super::unpack::{Written, members};
+use super::{Queue, Run, is_free, is_odd_name, with_cause};
+use crate::catalog::Contents;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::repository::OpenMailbox;
+
+/// Something to do.
+pub(super) enum Job<'r> {
+    Mailbox(Selected<'r>),
+    Pack(Arc<Work>, PackPlan),
+}
+
+/// A mailbox at work.
+pub(super) struct Work {
+    pub(super) mailbox: OpenMailbox,
+    pub(super) name: String,
+    path: PathBuf,
+    pub(super) site: Site,
+    pub(super) owners: Owners,
+    plan: MailboxPlan,
+    packs_left: AtomicUsize,
+    missing: Mutex<(u64, u64)>,
+    /// Lists of UIDs that were written as the snapshot has them.
+    lists: Mutex<Vec<Target>>,
+    counts: Counts,
+}
+
+impl<'r> Run<'r> {
+    pub(super) fn mailbox(&self, selected: &Selected<'r>, queue: &Queue<'r>) -> Result<()> {
+        let (mailbox, head, contents) = match self.read(selected) {
+            Ok(read) => read,
+            // One identity opens all keys or none: this is no single mailbox's problem.
+            Err(Error::WrongIdentity { object }) => return Err(Error::WrongIdentity { object }),
+            Err(e) if e.is_local_to_object() => {
+                self.report.problem(selected.id, 0, e.to_string());
+                Progress::add(&self.progress.units_done, 1);
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        let name = mailbox.display_name();
+        let folder = self.folder(&contents, &name)?;
+        let is_exact = self.options.uids == Some(Uids::Exact);
+        let mut plan = plan::plan(&head, &contents, folder, is_exact);
+        let Some(path) = safe_path(&contents.path) else {
+            let reason = "its path leaves the target";
+            self.report.problem(&name, contents.messages, reason);
+            return Ok(());
+        };
+        let owners = Owners { given: self.options.owner, ..Owners::default() };
+        let target = self.options.place.root().join(&path);
+        let opened = self.open(&mailbox, &path, &target, &mut plan, selected, &owners);
+        for refused in std::mem::take(&mut plan.refused) {
+            let reason = format!("{}: {}", refused.what, refused.reason);
+            self.report.problem(&name, refused.messages, reason);
+        }
+        let (site, counts) = match opened {
+            Ok(Some(opened)) => opened,
+            Ok(None) => {
+                Progress::add(&self.progress.units_done, 1);
+                return Ok(());
+            }
+            Err(Error::Io { action, path, source }) if is_odd_name(&source) || is_busy(&source) => {
+                let reason = with_cause(&Error::Io { action, path, source });
+                self.report.problem(&name, plan.messages, reason);
+                Progress::add(&self.progress.units_done, 1);
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        let Some(site) = site else {
+            self.restored(&name, &path, (plan.messages, plan.bytes), counts);
+            return Ok(());
+        };
+        let packs = std::mem::take(&mut plan.packs);
+        let work = Arc::new(Work {
+            mailbox,
+            name,
+            path,
+            site,
+            owners,
+            plan,
+            packs_left: AtomicUsize::new(packs.len()),
+            missing: Mutex::new((0, 0)),
+            lists: Mutex::default(),
+            counts,
+        });
+        if packs.is_empty() {
+            return self.finish(&work);
+        }
+        // Taken from the end: what is newest comes first.
+        queue.add(packs.into_iter().rev().map(|pack| Job::Pack(Arc::clone(&work), pack)));
+        Ok(())
+    }
+
+    fn folder<'c>(&self, contents: &'c Contents, name: &str) -> Result<Option<&'c str>> {
+        let Some(folder) = &self.options.folder else { return Ok(None) };
+        match folder_path(contents, folder) {
+            Some(path) => Ok(Some(path)),
+            None => {
+                let reason = format!("{name} has no folder `{folder}` in this snapshot");
+                Err(Error::Selection(reason))
+            }
+        }
+    }
+
+    /// Makes the place ready. No site in a dry run; nothing at all if the place is taken.
+    fn open(
+        &self,
+        mailbox: &OpenMailbox,
+        path: &Path,
+        target: &Path,
+        plan: &mut MailboxPlan,
+        selected: &Selected<'_>,
+        owners: &Owners,
+    ) -> Result<Option<(Option<Site>, Counts)>> {
+        let root = self.options.place.root();
+        if matches!(self.options.place, Place::Live { .. }) {
+            let live = Live::open(root, path).map_err(|e| Error::io("open", target, e))?;
+            if let Some(mut live) = live {
+                let counts = self.fit(mailbox, plan, &mut live)?;
+                if self.options.dry_run {
+                    return Ok(Some((None, counts)));
+                }
+                live.begin(plan, owners).map_err(|e| Error::io("restore to", target, e))?;
+                return Ok(Some((Some(Site::Live(live)), counts)));
+            }
+        } else if !is_free(target).map_err(|e| Error::io("look at", target, e))? {
+            let occupied = Error::TargetExists { path: target.to_owned() };
+            if selected.is_only {
+                return Err(occupied);
+            }
+            // A restore that is run again finds what the first one finished.
+            self.occupied.fetch_add(1, Ordering::Relaxed);
+            let reason = format!("{occupied}; left as it is");
+            self.report.problem(&mailbox.display_name(), plan.messages, reason);
+            return Ok(None);
+        }
+        if self.options.dry_run {
+            return Ok(Some((None, Counts::default())));
+        }
+        let owner = plan.dirs.first().map(|dir| &dir.owner);
+        let partial = Partial::create(root, path, owner, owners).and_then(|partial| {
+            for dir in &plan.dirs {
+                owners.make_dirs(&partial.root, &dir.path, None)?;
+            }
+            Ok(partial)
+        });
+        let partial = partial.map_err(|e| Error::io("restore to", target, e))?;
+        Ok(Some((Some(Site::New(partial)), Counts::default())))
+    }
+
+    /// Fits the plan to a live mailbox.
+    fn fit(
+        &self,
+        mailbox: &OpenMailbox,
+        plan: &mut MailboxPlan,
+        live: &mut Live,
+    ) -> Result<Counts> {
+        let sources: Vec<PackPlan> = plan.packs.iter().map(PackPlan::without_members).collect();
+        let with_keywords =
+            |folder: &Path, item: Option<&Item>, take: &mut dyn FnMut(&mut Translation)| {
+                let from = match item {
+                    Some(item) => self.content(mailbox, &sources[item.pack], item.member)?,
+                    None => Vec::new(),
+                };
+                let from = Keywords::parse(&from);
+                live.with_keywords(folder, from, self.options.dry_run, take)
+                    .map_err(|e| Error::io("change the keywords of", &live.path.join(folder), e))
+            };
+        let fitting = Fitting {
+            root: &live.root,
+            path: &live.path,
+            uids: self.options.uids,
+            flags: self.options.flags,
+            with_keywords: &with_keywords,
+        };
+        let mut fitted = inplace::fit(plan, &fitting)?;
+        if self.options.dry_run {
+            fitted.counts.reflagged = fitted.reflags.len() as u64;
+        }
+        live.reflags = fitted.reflags;
+        let folders = fitted.folders.into_iter();
+        live.folders = folders.map(|(path, folder)| (path, Mutex::new(folder))).collect();
+        Ok(fitted.counts)
+    }
+
+    /// One member of a pack, of bounded size.
+    fn content(&self, mailbox: &OpenMailbox, pack: &PackPlan, member: u32) -> Result<Vec<u8>> {
+        let mut content = Vec::new();
+        let mut give = |_: u32, size: u64, entry: &mut dyn io::Read| {
+            if size > CONTENT_BYTES {
+                return Err(Error::damaged(&pack.key, "has a file of keywords of absurd size"));
+            }
+            entry.read_to_end(&mut content).map_err(|e| Error::damaged(&pack.key, e))?;
+            Ok(())
+        };
+        let unseal = &mailbox.unseal;
+        members(self.repository, unseal, pack, self.progress, &[member], &mut give)?;
+        Ok(content)
+    }
+
+    pub(super) fn pack(&self, work: &Work, pack: &PackPlan) -> Result<()> {
+        let mut written = Written::default();
+        match self.unpack(work, pack, &mut written) {
+            Ok(()) => self.settle_pack(work, written)?,
+            Err(e) if e.is_local_to_object() => {
+                // Nothing of a damaged pack is trusted, also what looked right before the damage.
+                for (target, name) in &written.files {
+                    work.site.discard(target, name);
+                }
+                let (count, bytes) = pack.messages();
+                let mut missing = work.missing.lock().expect("no holder panics");
+                missing.0 += count;
+                missing.1 += bytes;
+                self.report.problem(&work.name, count, e.to_string());
+            }
+            Err(e) => return Err(e),
+        }
+        if work.packs_left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.finish(work)?;
+        }
+        Ok(())
+    }
+
+    /// What becomes of the files of a pack that is proven.
+    fn settle_pack(&self, work: &Work, written: Written<'_>) -> Result<()> {
+        match &work.site {
+            Site::New(_) => {
+                let lists = written.files.into_iter().filter(|(t, _)| t.kind == Kind::Uidlist);
+                let mut known = work.lists.lock().expect("no holder panics");
+                known.extend(lists.map(|(target, _)| target.clone()));
+            }
+            Site::Live(live) => {
+                let files = written.files.into_iter();
+                let files = files.map(|(target, name)| Staged { name, target: target.clone() });
+                let failed = live.settle_pack(files.collect());
+                let failed = failed.map_err(|e| Error::io("write to", &live.path, e))?;
+                for (file, e) in failed {
+                    self.not_placed(work, &file.target, e)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A message that could not be put into place: it came to be there, or its name is odd.
+    fn not_placed(&self, work: &Work, target: &Target, error: io::Error) -> Result<()> {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            let mut missing = work.missing.lock().expect("no holder panics");
+            missing.0 += 1;
+            missing.1 += target.size;
+            return Ok(());
+        }
+        let path = work.site.path().join(&target.dir).join(&target.name);
+        let error = Error::io("write", &path, error);
+        match &error {
+            Error::Io { source, .. } if is_odd_name(source) => {
+                self.lose(work, target, with_cause(&error));
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Notes that a file could not be written.
+    pub(super) fn lose(&self, work: &Work, target: &Target, reason: String) {
+        let messages = u64::from(target.kind == Kind::Message);
+        self.report.problem(&work.name, messages, reason);
+        let mut missing = work.missing.lock().expect("no holder panics");
+        missing.0 += messages;
+        missing.1 += messages * target.size;
+    }
+
+    fn finish(&self, work: &Work) -> Result<()> {
+        let path = self.options.place.root().join(&work.path);
+        let failed = |e: io::Error| Error::io("finish", &path, e);
+        let uids = self.options.uids.unwrap_or(Uids::Keep);
+        let mut counts = work.counts;
+        let root = match &work.site {
+            Site::New(partial) => &partial.root,
+            Site::Live(live) => &live.root,
+        };
+        let finished = match &work.site {
+            Site::New(partial) => self.settle_lists(work, partial, uids).map_err(failed)?,
+            Site::Live(live) => {
+                live.finish(&work.plan, &work.owners, uids, self.now_seconds).map_err(failed)?
+            }
+        };
+        for link in &work.plan.links {
+            let dir = link.path.parent().unwrap_or(Path::new(""));
+            let done = open_beneath(root, dir).and_then(|dir| {
+                let name = link.path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+                work.owners.link(&dir, name, link)
+            });
+            match done {
+                Err(e) if is_live(work) && e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => {
+                    let reason = format!("link {}: {e}", link.path.display());
+                    self.report.problem(&work.name, 0, reason);
+                }
+                Ok(()) => {}
+            }
+        }
+        for (path, error) in &finished.failed {
+            self.report.problem(&work.name, 1, format!("{}: {error}", path.display()));
+        }
+        if let Site::New(partial) = &work.site {
+            partial.finish(&work.plan.dirs, &work.owners).map_err(|e| match e.kind() {
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
+                    Error::TargetExists { path: path.clone() }
+                }
+                _ => Error::io("rename", &path, e),
+            })?;
+        }
+        counts.add(&finished.counts);
+        self.notes(work, &finished);
+        let (missing, missing_bytes) = *work.missing.lock().expect("no holder panics");
+        let lost = finished.failed.len() as u64;
+        let messages = work.plan.messages.saturating_sub(missing + lost);
+        let bytes = work.plan.bytes.saturating_sub(missing_bytes);
+        if let Site::Live(live) = &work.site {
+            live.remove_stale_sums(messages, &work.plan).map_err(failed)?;
+        }
+        self.restored(&work.name, &work.path, (messages, bytes), counts);
+        Ok(())
+    }
+
+    /// Settles the lists of UIDs of a new mailbox.
+    fn settle_lists(&self, work: &Work, partial: &Partial, uids: Uids) -> io::Result<Finished> {
+        let mut finished = Finished::default();
+        for target in work.lists.lock().expect("no holder panics").iter() {
+            let dir = open_beneath(&partial.root, &target.dir)?;
+            let raw = raw_list(target);
+            let bytes = read_file(&dir, raw.as_encoded_bytes())?.unwrap_or_default();
+            let path = partial.path.join(&target.dir);
+            match settle_folder(&bytes, None, &path, uids, self.now_seconds)? {
+                Some(settled) => {
+                    note(&settled, &mut finished.counts);
+                    let mut content = settled.list.as_slice();
+                    let name: &OsStr = &target.name;
+                    work.owners.write(&dir, name, target, &mut content)?;
+                    if settled.is_bumped {
+                        finished.bumped.push((target.dir.clone(), settled.uid_validity));
+                    }
+                }
+                None => finished.useless.push(target.dir.join(&target.name)),
+            }
+            rustix::fs::unlinkat(&dir, &raw, rustix::fs::AtFlags::empty())?;
+        }
+        Ok(finished)
+    }
+
+    fn notes(&self, work: &Work, finished: &Finished) {
+        let name = &work.name;
+        for path in &finished.useless {
+            let path = path.display();
+            self.report.note(format!(
+                "{name}: {path} of the snapshot says nothing, so the server numbers that folder anew"
+            ));
+        }
+        for (folder, validity) in &finished.bumped {
+            let folder = if folder.as_os_str().is_empty() { Path::new("INBOX") } else { folder };
+            self.report.note(format!(
+                "{name}: {} has the new UIDVALIDITY {validity}: clients download it again",
+                folder.display()
+            ));
+        }
+        if work.owners.refused.load(Ordering::Relaxed) > 0 {
+            self.report.note("owners could not be restored without root: all of it is yours");
+        }
+    }
+
+    fn restored(&self, name: &str, path: &Path, messages: (u64, u64), counts: Counts) {
+        Progress::add(&self.progress.units_done, 1);
+        self.report.restored(RestoredMailbox {
+            name: name.to_owned(),
+            path: path.to_string_lossy().into_owned(),
+            messages: messages.0,
+            bytes: messages.1,
+            counts,
+        });
+    }
+}
+
+fn is_live(work: &Work) -> bool {
+    matches!(work.site, Site::Live(_))
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ResourceBusy
+}
+
+/// The largest file of 26 keywords that is taken for one.
+const CONTENT_BYTES: u64 = 1 << 20;

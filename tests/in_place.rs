@@ -1,0 +1,305 @@
+//! Restores into live mailboxes: exactly what is missing comes back, once, with its flags, under
+//! names and UIDs that no server stumbles over; a second run adds nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::env::{Env, text};
+use crate::process::Output;
+use crate::store::{Mailbox, letter};
+use crate::tree::Tree;
+
+const ALICE: &str = "example.org/alice/Maildir";
+
+/// `restore latest --in-place` the store.
+fn in_place(env: &Env, more: &[&str]) -> Output {
+    let store = env.path("store").display().to_string();
+    env.run(&[&["restore", env.repo(), "latest", "--in-place", &store, "--json"], more].concat())
+}
+
+/// A mailbox as Dovecot keeps it: four messages in INBOX with UIDs and keywords, two in `.Sent`.
+fn furnish(env: &Env) -> Mailbox {
+    let alice = env.store().mailbox(ALICE);
+    alice
+        .message("cur/1600000001.M1P1.host,S=99,W=101:2,S", &letter(1))
+        .message("cur/1600000002.M2P1.host:2,FSab", &letter(2))
+        .message("new/1600000003.M3P1.host", &letter(3))
+        .message("cur/1600000004.M4P1.host:2,", &letter(4))
+        .message("dovecot-keywords", b"0 $Forwarded\n1 todo\n")
+        .message(
+            "dovecot-uidlist",
+            b"3 V1500000000 N9 G3085f01b7f11094c501100008c4a11c1\n\
+              1 W101 :1600000001.M1P1.host,S=99,W=101\n4 :1600000002.M2P1.host\n\
+              6 :1600000003.M3P1.host\n8 :1600000004.M4P1.host\n",
+        )
+        .message("subscriptions", b"Sent\n")
+        .folder(".Sent")
+        .message(".Sent/maildirfolder", b"")
+        .message(".Sent/cur/1600000005.M5P1.host:2,RS", &letter(5))
+        .message(".Sent/cur/1600000006.M6P1.host:2,S", &letter(6))
+        .message(
+            ".Sent/dovecot-uidlist",
+            b"3 V1500000001 N3 G3085f01b7f11094c501100008c4a11c2\n\
+              1 :1600000005.M5P1.host\n2 :1600000006.M6P1.host\n",
+        );
+    alice
+}
+
+/// Base name to (subdir, flags) of a folder; each base name once.
+fn messages(folder: &Path) -> BTreeMap<String, (&'static str, String)> {
+    let mut messages = BTreeMap::new();
+    for subdir in ["new", "cur"] {
+        for entry in fs::read_dir(folder.join(subdir)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let (base, flags) = name.split_once(":2,").unwrap_or((&name, ""));
+            let before = messages.insert(base.to_owned(), (subdir, flags.to_owned()));
+            assert_eq!(before, None, "{base} is there twice");
+        }
+    }
+    messages
+}
+
+fn content(folder: &Path, base: &str) -> Vec<u8> {
+    let name = |(subdir, flags): &(&str, String)| match (*subdir, flags.as_str()) {
+        ("new", _) => format!("new/{base}"),
+        (_, flags) => format!("cur/{base}:2,{flags}"),
+    };
+    fs::read(folder.join(name(&messages(folder)[base]))).unwrap()
+}
+
+#[test]
+fn what_is_missing_comes_back_once_and_nothing_else_changes() {
+    let env = Env::encrypted();
+    let alice = furnish(&env);
+    env.backup(&[]).expect(0);
+    let whole = Tree::read(&env.path("store"));
+    // Read, re-flagged, lost by accident, and new since.
+    alice
+        .rename("new/1600000003.M3P1.host", "cur/1600000003.M3P1.host:2,S")
+        .rename("cur/1600000004.M4P1.host:2,", "cur/1600000004.M4P1.host:2,FT")
+        .remove("cur/1600000002.M2P1.host:2,FSab")
+        .remove(".Sent/cur/1600000005.M5P1.host:2,RS")
+        .message("new/1700000000.M9P1.host", &letter(9))
+        .message("dovecot-keywords", b"0 TODO\n1 junk\n")
+        // The server has noticed what is gone, and forgotten it.
+        .message("dovecot-uidlist", b"3 V1500000000 N9\n1 :1600000001.M1P1.host,S=99,W=101\n")
+        .message(".Sent/dovecot-uidlist", b"3 V1500000001 N3\n2 :1600000006.M6P1.host\n");
+    alice.message("maildirsize", b"1000S\n");
+    let before = Tree::read(&env.path("store"));
+
+    let dry = in_place(&env, &["--dry-run"]).expect(0).json();
+    assert_eq!(Tree::read(&env.path("store")).differences(&before), [""; 0]);
+    let report = in_place(&env, &[]).expect(0).json();
+    for report in [&dry, &report] {
+        assert_eq!((&report["messages"], &report["there"]), (&2.into(), &4.into()), "{report}");
+    }
+    let inbox = messages(&alice.path(""));
+    let expected = [
+        ("1600000001.M1P1.host,S=99,W=101", "cur", "S"),
+        // `$Forwarded` got the next free letter, `todo` has the first one here.
+        ("1600000002.M2P1.host", "cur", "FSac"),
+        ("1600000003.M3P1.host", "cur", "S"),
+        ("1600000004.M4P1.host", "cur", "FT"),
+        ("1700000000.M9P1.host", "new", ""),
+    ];
+    let expected = expected.map(|(base, subdir, flags)| (base.to_owned(), (subdir, flags.into())));
+    assert_eq!(inbox, BTreeMap::from(expected));
+    assert_eq!(content(&alice.path(""), "1600000002.M2P1.host"), letter(2));
+    let keywords = fs::read_to_string(alice.path("dovecot-keywords")).unwrap();
+    assert_eq!(keywords, "0 TODO\n1 junk\n2 $Forwarded\n");
+    assert!(!alice.path("maildirsize").exists());
+    assert!(!alice.path("tmp/mailrig-restore").exists());
+    // Apart from these all is as it was.
+    let after = Tree::read(&env.path("store"));
+    let changed = before.differences(&after);
+    let is_expected = |line: &String| {
+        ["2.M2P1", "5.M5P1", "keywords", "maildirsize"].iter().any(|part| line.contains(part))
+    };
+    assert!(changed.iter().all(is_expected) && changed.len() == 4, "{changed:#?}");
+    let sent = |tree: &Tree| tree.0.get(Path::new(ALICE).join(".Sent/cur/1600000005.M5P1.host:2,RS").as_path()).cloned();
+    assert_eq!(sent(&after), sent(&whole), "time, mode and owner are the snapshot's");
+
+    let again = in_place(&env, &[]).expect(0).json();
+    assert_eq!((&again["messages"], &again["there"]), (&0.into(), &6.into()));
+    assert_eq!(Tree::read(&env.path("store")).differences(&after), [""; 0]);
+}
+
+#[test]
+fn what_the_server_knows_as_expunged_comes_back_under_another_name() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    env.backup(&[]).expect(0);
+    // The list still has both, so the server would see messages that it gave up reappear.
+    alice.remove("cur/1600000001.M1P1.host,S=99,W=101:2,S").remove("new/1600000003.M3P1.host");
+    for round in 0..3 {
+        let report = in_place(&env, &[]).expect(0).json();
+        let renamed = report["mailboxes"][0]["renamed"].as_u64().unwrap();
+        assert_eq!((report["messages"].as_u64(), renamed), (Some(2), 2), "{report}");
+        let names: Vec<String> = messages(&alice.path("")).into_keys().collect();
+        assert_eq!(names.len(), 4);
+        let one = names.iter().find(|name| name.starts_with("1600000001.R")).unwrap();
+        assert!(one.ends_with(&format!("Q{round}.mailrig,S=99,W=101")), "{one}");
+        assert_eq!(messages(&alice.path(""))[one], ("cur", "S".into()));
+        assert_eq!(content(&alice.path(""), one), letter(1));
+        assert_eq!(in_place(&env, &[]).expect(0).json()["messages"], 0);
+        // Also when the server has forgotten the old name, or all names, nothing is doubled.
+        let list = fs::read(alice.path("dovecot-uidlist")).unwrap();
+        fs::remove_file(alice.path("dovecot-uidlist")).unwrap();
+        assert_eq!(in_place(&env, &[]).expect(0).json()["messages"], 0);
+        // The user deletes them again; the server notices.
+        let mut list = String::from_utf8(list).unwrap();
+        for name in names.iter().filter(|name| name.contains(".mailrig")) {
+            let (subdir, flags) = messages(&alice.path(""))[name].clone();
+            let end = if subdir == "new" { String::new() } else { format!(":2,{flags}") };
+            alice.remove(&format!("{subdir}/{name}{end}"));
+            list.push_str(&format!("{} :{name}\n", 100 + list.lines().count()));
+        }
+        alice.message("dovecot-uidlist", list.as_bytes());
+    }
+}
+
+#[test]
+fn names_that_prove_nothing_are_compared_by_size_and_time() {
+    let env = Env::plain();
+    let alice = env.store().mailbox(ALICE);
+    alice.message("new/msg.a", b"first").message("cur/msg.b:2,S", b"second");
+    alice.message("new/1.x", b"one").message("cur/1.x:2,S", b"another one");
+    env.backup(&[]).expect(0);
+    alice.message("new/msg.a", b"other content").remove("cur/1.x:2,S");
+    let report = in_place(&env, &[]).expect(0).json();
+    assert_eq!((&report["messages"], &report["there"]), (&2.into(), &2.into()), "{report}");
+    assert_eq!(report["mailboxes"][0]["renamed"], 2);
+    let inbox = messages(&alice.path(""));
+    assert_eq!(inbox.len(), 5, "{inbox:?}");
+    let mut contents: Vec<_> = inbox.keys().map(|base| content(&alice.path(""), base)).collect();
+    contents.sort_unstable();
+    let expected: [&[u8]; 5] = [b"another one", b"first", b"one", b"other content", b"second"];
+    assert_eq!(contents, expected);
+    assert_eq!(in_place(&env, &[]).expect(0).json()["messages"], 0);
+}
+
+#[test]
+fn mailboxes_and_folders_that_are_gone_come_back_whole_with_their_uids() {
+    let env = Env::encrypted();
+    let alice = furnish(&env);
+    env.store().mailbox("example.org/bob").fill("", 5, 2);
+    env.backup(&[]).expect(0);
+    let whole = Tree::read(&env.path("store"));
+    fs::remove_dir_all(alice.path(".Sent")).unwrap();
+    fs::remove_dir_all(env.path("store/example.org/bob")).unwrap();
+    alice.message("dovecot.list.index.log", b"x");
+    in_place(&env, &[]).expect(0);
+    let after = Tree::read(&env.path("store"));
+    let changed = whole.differences(&after);
+    assert!(matches!(&changed[..], [line] if line.contains("uidlist is ")), "{changed:#?}");
+    let list = fs::read_to_string(alice.path(".Sent/dovecot-uidlist")).unwrap();
+    let head = "3 V1500000001 N1000003 G3085f01b7f11094c501100008c4a11c2\n";
+    assert_eq!(list, format!("{head}1 :1600000005.M5P1.host\n2 :1600000006.M6P1.host\n"));
+    assert!(!alice.path("dovecot.list.index.log").exists());
+
+    // A folder that is there, and that nobody uses, is filled in the same way.
+    fs::remove_dir_all(alice.path(".Sent")).unwrap();
+    alice.folder(".Sent");
+    in_place(&env, &["--uids", "new"]).expect(0);
+    let list = fs::read_to_string(alice.path(".Sent/dovecot-uidlist")).unwrap();
+    let validity: u32 = list[3..].split(' ').next().unwrap().parse().unwrap();
+    assert!(validity > 1_700_000_000, "{list}");
+    assert_eq!(messages(&alice.path(".Sent")).len(), 2);
+}
+
+#[test]
+fn uids_can_be_kept_in_a_folder_that_is_in_use() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    env.backup(&[]).expect(0);
+    alice
+        .remove("cur/1600000001.M1P1.host,S=99,W=101:2,S")
+        .remove("cur/1600000002.M2P1.host:2,FSab")
+        .message("cur/1700000000.M9P1.host:2,S", &letter(9))
+        .message("cur/1700000001.M9P1.host:2,S", &letter(10))
+        .message("dovecot.index", b"x")
+        .message("dovecot.index.log", b"x")
+        .message(
+            "dovecot-uidlist",
+            b"3 V1500000000 N40 G3085f01b7f11094c501100008c4a11c1\n4 :1700000001.M9P1.host\n\
+              6 :1600000003.M3P1.host\n8 :1600000004.M4P1.host\n\
+              30 :1700000000.M9P1.host\n39 :1700000002.gone\n",
+        );
+    let report = in_place(&env, &["--uids", "keep"]).expect(0).json();
+    assert_eq!((&report["messages"], &report["there"]), (&2.into(), &4.into()), "{report}");
+    let row = &report["mailboxes"][0];
+    assert_eq!((&row["renamed"], &row["uids_unusable"]), (&0.into(), &1.into()), "{row}");
+    let list = fs::read_to_string(alice.path("dovecot-uidlist")).unwrap();
+    let expected = "3 V1500000000 N1000040 G3085f01b7f11094c501100008c4a11c1\n\
+         1 W101 :1600000001.M1P1.host,S=99,W=101\n4 :1700000001.M9P1.host\n\
+         6 :1600000003.M3P1.host\n8 :1600000004.M4P1.host\n30 :1700000000.M9P1.host\n";
+    assert_eq!(list, expected);
+    assert!(!alice.path("dovecot.index").exists() && !alice.path("dovecot.index.log").exists());
+    assert!(!alice.path("dovecot-uidlist.lock").exists());
+}
+
+#[test]
+fn flags_are_left_rolled_back_or_set_to_read() {
+    let table: [(&[&str], [&str; 3]); 3] = [
+        (&[], ["cur FRS", "cur FSab", "new "]),
+        (&["--flags", "snapshot"], ["cur S", "cur FSab", "new "]),
+        (&["--flags", "seen"], ["cur FRS", "cur FSab", "cur S"]),
+    ];
+    for (more, expected) in table {
+        let env = Env::plain();
+        let alice = furnish(&env);
+        env.backup(&[]).expect(0);
+        // One was read and flagged since the backup, two are gone.
+        alice
+            .rename(
+                "cur/1600000001.M1P1.host,S=99,W=101:2,S",
+                "cur/1600000001.M1P1.host,S=99,W=101:2,FRS",
+            )
+            .rename("cur/1600000004.M4P1.host:2,", "cur/1600000004.M4P1.host:2,S")
+            .remove("cur/1600000002.M2P1.host:2,FSab")
+            .remove("new/1600000003.M3P1.host")
+            .message("dovecot-uidlist", b"3 V1500000000 N9\n");
+        in_place(&env, more).expect(0);
+        let inbox = messages(&alice.path(""));
+        let flags = |start: &str| {
+            let (_, (subdir, flags)) = inbox.iter().find(|(base, _)| base.starts_with(start)).unwrap();
+            format!("{subdir} {flags}")
+        };
+        assert_eq!(["1600000001", "1600000002", "1600000003"].map(flags), expected, "{more:?}");
+        assert_eq!(flags("1600000004"), "cur S", "what was read became unread with {more:?}");
+        assert_eq!(inbox.len(), 4);
+    }
+}
+
+#[test]
+fn a_link_below_the_store_is_not_followed() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    env.store().mailbox("example.org/bob").fill("", 3, 2);
+    env.backup(&[]).expect(0);
+    let elsewhere = env.path("elsewhere");
+    fs::rename(alice.path(".Sent"), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, alice.path(".Sent")).unwrap();
+    fs::remove_file(elsewhere.join("cur/1600000005.M5P1.host:2,RS")).unwrap();
+    alice.remove("new/1600000003.M3P1.host");
+    let before = Tree::read(&elsewhere);
+    let report = in_place(&env, &[]).expect(3).json();
+    assert_eq!(report["messages"], 1, "the rest is restored: {report}");
+    assert_eq!(report["problems"][0]["messages"], 2);
+    let reason = report["problems"][0]["reason"].as_str().unwrap();
+    assert!(reason.ends_with("`.Sent` is a link, and links are not followed"), "{reason}");
+    assert_eq!(Tree::read(&elsewhere).differences(&before), [""; 0]);
+
+    fs::rename(env.path("store/example.org"), env.path("moved")).unwrap();
+    std::os::unix::fs::symlink(env.path("moved"), env.path("store/example.org")).unwrap();
+    let report = in_place(&env, &[]).expect(3).json();
+    assert_eq!((&report["messages"], report["problems"].as_array().unwrap().len()), (&0.into(), 2));
+    // The store itself is the administrator's word.
+    std::os::unix::fs::symlink(env.path("moved"), env.path("link")).unwrap();
+    fs::create_dir(env.path("other")).unwrap();
+    std::os::unix::fs::symlink(env.path("other"), env.path("other-link")).unwrap();
+    let to = env.path("other-link");
+    env.run(&["restore", env.repo(), "latest", "--in-place", text(&to)]).expect(0);
+    assert_eq!(messages(&env.path("other").join(ALICE)).len(), 4);
+}
