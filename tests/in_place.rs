@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::env::{Env, text};
+use crate::env::{Env, text, wait_until};
 use crate::process::Output;
-use crate::store::{Mailbox, letter};
+use crate::store::{Mailbox, letter, set_mode};
 use crate::tree::Tree;
 
 const ALICE: &str = "example.org/alice/Maildir";
@@ -47,7 +48,7 @@ fn furnish(env: &Env) -> Mailbox {
 }
 
 /// Base name to (subdir, flags) of a folder; each base name once.
-fn messages(folder: &Path) -> BTreeMap<String, (&'static str, String)> {
+pub(crate) fn messages(folder: &Path) -> BTreeMap<String, (&'static str, String)> {
     let mut messages = BTreeMap::new();
     for subdir in ["new", "cur"] {
         for entry in fs::read_dir(folder.join(subdir)).unwrap() {
@@ -302,4 +303,133 @@ fn a_link_below_the_store_is_not_followed() {
     let to = env.path("other-link");
     env.run(&["restore", env.repo(), "latest", "--in-place", text(&to)]).expect(0);
     assert_eq!(messages(&env.path("other").join(ALICE)).len(), 4);
+}
+
+#[test]
+fn damage_to_a_pack_costs_its_messages_and_a_sound_copy_completes() {
+    let env = Env::encrypted();
+    let alice = furnish(&env);
+    env.backup(&[]).expect(0);
+    alice.message("cur/1700000000.M7P1.host:2,S", &letter(7));
+    env.backup(&[]).expect(0);
+    let packs = env.keys(".tar.");
+    let pack = packs.iter().max_by_key(|key| env.objects()[*key]).unwrap();
+    let pack = Path::new(env.repo()).join(pack);
+    let hidden = env.path("hidden");
+    alice.remove("cur/1700000000.M7P1.host:2,S").remove(".Sent/cur/1600000006.M6P1.host:2,S");
+    fs::rename(&pack, &hidden).unwrap();
+    let report = in_place(&env, &[]).expect(3).json();
+    assert_eq!((&report["messages"], &report["there"]), (&1.into(), &5.into()), "{report}");
+    let problem = &report["problems"][0];
+    assert_eq!(problem["messages"], 1, "{report}");
+    assert!(problem["reason"].as_str().unwrap().contains(".tar."), "{report}");
+    fs::rename(&hidden, &pack).unwrap();
+    let report = in_place(&env, &[]).expect(0).json();
+    assert_eq!((&report["messages"], &report["there"]), (&1.into(), &6.into()), "{report}");
+    assert_eq!(messages(&alice.path("")).len() + messages(&alice.path(".Sent")).len(), 7);
+}
+
+/// SIGKILL at moments of all kinds: what is there is never doubled, and the next run completes.
+#[test]
+fn a_restore_that_is_killed_and_run_again_completes_without_doubles() {
+    let env = Env::plain();
+    let alice = env.store().mailbox(ALICE);
+    for (folder, seed) in [("", 1), (".Sent", 2), (".Archive", 3)] {
+        alice.fill(folder, 400, seed);
+        env.backup(&[]).expect(0);
+    }
+    let whole = Tree::read(&env.path("store"));
+    // INBOX is in use; one folder is empty, one is gone.
+    for entry in fs::read_dir(alice.path("cur")).unwrap().take(150) {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    fs::remove_dir_all(alice.path(".Sent")).unwrap();
+    alice.folder(".Sent");
+    fs::remove_dir_all(alice.path(".Archive")).unwrap();
+    let store = env.path("store").display().to_string();
+    let mut kills = 0;
+    for round in 0..30_u64 {
+        let mut run = env.start(&["restore", env.repo(), "latest", "--in-place", &store]);
+        let stage = alice.path("tmp/mailrig-restore");
+        let staged = || fs::read_dir(&stage).map_or(0, Iterator::count);
+        let awaited = (round * 40) as usize;
+        wait_until("the moment has come", || {
+            run.child.try_wait().unwrap().is_some() || staged() >= awaited
+        });
+        run.child.kill().unwrap();
+        let output = run.wait();
+        kills += u32::from(output.code.is_none());
+        for folder in ["", ".Sent"] {
+            messages(&alice.path(folder));
+        }
+    }
+    assert!(kills > 5, "{kills} kills show nothing");
+    in_place(&env, &[]).expect(0);
+    assert_eq!(whole.differences(&Tree::read(&env.path("store"))), [""; 0]);
+    assert_eq!(in_place(&env, &[]).expect(0).json()["messages"], 0);
+}
+
+/// Two at once: the second one leaves the mailbox to the first.
+#[test]
+fn a_mailbox_is_restored_by_one_at_a_time() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    env.backup(&[]).expect(0);
+    alice.remove("new/1600000003.M3P1.host");
+    let dir = fs::File::open(alice.path("")).unwrap();
+    rustix::fs::flock(&dir, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let report = in_place(&env, &[]).expect(3).json();
+    let reason = report["problems"][0]["reason"].as_str().unwrap();
+    assert!(reason.ends_with("another restore is at work in it"), "{reason}");
+    drop(dir);
+    in_place(&env, &[]).expect(0);
+}
+
+/// `nobody` cannot give files away: all is restored, and one sentence says whose it is.
+#[test]
+fn without_root_owners_are_a_note_and_a_place_that_cannot_be_written_is_named() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    env.backup(&[]).expect(0);
+    let to = env.path("to");
+    fs::create_dir(&to).unwrap();
+    let arguments = ["restore", env.repo(), "latest", "--to", text(&to), "--owner", "7:8", "--json"];
+    let report = env.start_unprivileged(&arguments).wait().expect(0).json();
+    assert_eq!(report["messages"], 6, "{report}");
+    assert_eq!(report["notes"].as_array().unwrap().len(), 1, "{report}");
+    alice.remove("new/1600000003.M3P1.host");
+    set_mode(&alice.path("tmp"), 0o500);
+    let store = env.path("store").display().to_string();
+    let arguments = ["restore", env.repo(), "latest", "--in-place", &store];
+    let output = env.start_unprivileged(&arguments).wait().expect(1);
+    assert!(output.stderr.contains("error: restore to "), "{output}");
+    set_mode(&alice.path("tmp"), 0o700);
+    env.start_unprivileged(&arguments).wait().expect(0);
+    assert_eq!(messages(&alice.path("")).len(), 4);
+}
+
+#[test]
+fn owners_can_be_given() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let env = Env::plain();
+    let alice = furnish(&env);
+    env.backup(&[]).expect(0);
+    fs::remove_dir_all(alice.path(".Sent")).unwrap();
+    let to = env.path("to");
+    let owner = ["--owner", "5000:5001"];
+    in_place(&env, &owner).expect(0);
+    let restore = ["restore", env.repo(), "latest", "--to", text(&to)];
+    env.run(&[&restore[..], &owner].concat()).expect(0);
+    for root in [alice.path(".Sent"), to.join("example.org")] {
+        let mut dirs = vec![root];
+        while let Some(dir) = dirs.pop() {
+            let meta = dir.symlink_metadata().unwrap();
+            assert_eq!((meta.uid(), meta.gid()), (5000, 5001), "{}", dir.display());
+            if meta.is_dir() {
+                dirs.extend(fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        }
+    }
 }

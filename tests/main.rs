@@ -16,6 +16,7 @@ mod kills;
 mod large;
 mod lost_state;
 mod nights;
+mod picked;
 mod process;
 mod recover;
 mod s3;

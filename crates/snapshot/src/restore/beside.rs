@@ -2,11 +2,10 @@
 //! mailbox that takes them. What is restored so is new mail to the server: no list of UIDs goes along.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use maildir::encode_utf7;
 
-use crate::catalog::{Contents, FolderContents, Line, Owner};
+use crate::catalog::{Contents, FolderContents, Line};
 use crate::layout::{decode_name, encode_name};
 
 /// How folders lie in a mailbox.
@@ -154,20 +153,13 @@ pub(crate) fn subscribe(file: &[u8], names: &[Vec<u8>], layout: Layout) -> Optio
     is_changed.then_some(bytes)
 }
 
-/// The file that marks a folder of Maildir++.
-pub(crate) fn marker(layout: Layout, folder: &Path, owner: &Owner) -> Option<(String, Owner)> {
-    let mode = u32::from_str_radix(&owner.mode, 8).unwrap_or(0o600) & 0o666;
-    let owner = Owner { mode: format!("{mode:04o}"), ..owner.clone() };
-    let path = folder.join("maildirfolder").to_string_lossy().into_owned();
-    (layout == Layout::Dotted).then_some((path, owner))
-}
-
 /// What goes along with messages.
 const KEPT: [&str; 1] = ["dovecot-keywords"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::Owner;
 
     fn contents(folders: &[&str]) -> Contents {
         let owner = Owner { mode: "0700".into(), uid: 1, gid: 1 };

@@ -16,7 +16,8 @@ use maildir::{Dotlock, FolderPrint, Keywords, Listing, base_name, move_new};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::files::{Owners, open_beneath};
+use super::beside::{Layout, subscribe};
+use super::files::{Owners, has, open_beneath};
 use super::inplace::{How, LiveFolder, Reflag, keywords};
 use super::names::Translation;
 use super::options::Uids;
@@ -32,6 +33,8 @@ pub(crate) struct Live {
     stage: Option<Stage>,
     pub(crate) folders: BTreeMap<PathBuf, Mutex<LiveFolder>>,
     pub(crate) reflags: Vec<Reflag>,
+    /// Names to subscribe to, of folders that are new to the user, and their layout.
+    pub(crate) subscribe: Option<(Vec<Vec<u8>>, Layout)>,
     /// Written, and put into place when all is there.
     waiting: Mutex<Vec<Staged>>,
     /// Messages that came to be there while others were written.
@@ -81,6 +84,7 @@ impl Live {
             stage: None,
             folders: BTreeMap::new(),
             reflags: Vec::new(),
+            subscribe: None,
             waiting: Mutex::default(),
             met: AtomicU64::new(0),
         }))
@@ -247,6 +251,14 @@ impl Live {
         for reflag in &self.reflags {
             end.reflag(reflag)?;
         }
+        if let Some((names, layout)) = &self.subscribe {
+            let name = OsStr::new("subscriptions");
+            let _lock = Dotlock::acquire(&self.path.join(name), LOCK_TIMEOUT).map_err(locked)?;
+            let before = read_file(&self.root, name.as_bytes())?.unwrap_or_default();
+            if let Some(after) = subscribe(&before, names, *layout) {
+                replace(&self.stage()?.dir, &self.root, name, &after)?;
+            }
+        }
         finished.counts.there += self.met.load(Ordering::Relaxed);
         Ok(finished)
     }
@@ -289,7 +301,7 @@ impl Live {
         let name = OsStr::from_bytes(KEYWORDS);
         let path = self.path.join(folder).join(name);
         let lock = (!is_dry).then(|| Dotlock::acquire(&path, LOCK_TIMEOUT)).transpose();
-        let _lock = lock.map_err(|e| e.source)?;
+        let _lock = lock.map_err(locked)?;
         let before = keywords(read_file(&dir, KEYWORDS)?);
         let mut translation = Translation { from, to: before.clone(), dropped: 0 };
         take(&mut translation);
@@ -341,9 +353,14 @@ impl End<'_> {
             self.list(folder, &dir, &path, &list)?;
         }
         let dirs: Vec<_> = self.plan.dirs_of(folder).collect();
+        let owner = dirs.first().map(|dir| &dir.owner);
+        let is_dotted = folder.as_os_str().as_bytes().starts_with(b".");
         self.owners.finish_dirs(&dir, dirs.iter())?;
+        if self.live.subscribe.is_some() && is_dotted && !has(&dir, OsStr::new(MARKER))? {
+            replace(&stage.dir, &dir, OsStr::new(MARKER), b"")?;
+        }
         let above = folder.parent().unwrap_or(Path::new(""));
-        let parent = self.owners.make_dirs(&self.live.root, above, None)?;
+        let parent = self.owners.make_dirs(&self.live.root, above, owner)?;
         let name = folder.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         move_new(&stage.dir, aside.as_str(), &parent, name)
     }
@@ -352,7 +369,7 @@ impl End<'_> {
     fn whole_folder(&mut self, folder: &Path, files: Vec<Staged>) -> io::Result<()> {
         let path = self.live.path.join(folder);
         let lock = Dotlock::acquire(&path.join("dovecot-uidlist"), LOCK_TIMEOUT)
-            .map_err(|e| io::Error::new(e.source.kind(), e.to_string()))?;
+            .map_err(locked)?;
         let (lists, files): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.target.kind == Kind::Uidlist);
         let (messages, files): (Vec<_>, Vec<_>) =
@@ -459,6 +476,10 @@ pub(crate) fn note(settled: &Settled, counts: &mut Counts) {
     counts.uids_unusable += settled.unusable;
 }
 
+fn locked(error: maildir::Error) -> io::Error {
+    io::Error::new(error.source.kind(), error.to_string())
+}
+
 /// Replaces a file, by way of one beside it.
 fn replace(stage: impl AsFd, dir: impl AsFd, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
     let (stage, dir) = (stage.as_fd(), dir.as_fd());
@@ -485,6 +506,9 @@ fn replace(stage: impl AsFd, dir: impl AsFd, name: &OsStr, bytes: &[u8]) -> io::
 
 /// The folder in `tmp`.
 const STAGE: &str = "mailrig-restore";
+
+/// Marks a folder of Maildir++.
+const MARKER: &str = "maildirfolder";
 
 /// As long as Dovecot waits itself.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(120);

@@ -3,12 +3,14 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use maildir::Keywords;
 
+use super::beside::{Layout, below, refusal};
 use super::files::{Owners, open_beneath};
 use super::inplace::{self, Fitting, Item};
 use super::live::{Finished, Live, Staged, note, settle_folder};
@@ -24,8 +26,12 @@ use super::unpack::{Written, members};
 use super::{Queue, Run, is_free, is_odd_name, with_cause};
 use crate::catalog::Contents;
 use crate::error::{Error, Result};
+use crate::layout::decode_name;
 use crate::progress::Progress;
 use crate::repository::OpenMailbox;
+
+/// Names of folders and their layout.
+type Subscribe = (Vec<Vec<u8>>, Layout);
 
 /// Something to do.
 pub(super) enum Job<'r> {
@@ -62,7 +68,9 @@ impl<'r> Run<'r> {
             Err(e) => return Err(e),
         };
         let name = mailbox.display_name();
-        let folder = self.folder(&contents, &name)?;
+        let mut contents = contents;
+        let beside = self.beside(&mut contents, &name)?;
+        let folder = if beside.is_some() { None } else { self.folder(&contents, &name)? };
         let is_exact = self.options.uids == Some(Uids::Exact);
         let mut plan = plan::plan(&head, &contents, folder, is_exact);
         let Some(path) = safe_path(&contents.path) else {
@@ -72,7 +80,7 @@ impl<'r> Run<'r> {
         };
         let owners = Owners { given: self.options.owner, ..Owners::default() };
         let target = self.options.place.root().join(&path);
-        let opened = self.open(&mailbox, &path, &target, &mut plan, selected, &owners);
+        let opened = self.open(&mailbox, &path, &target, &mut plan, selected, &owners, beside);
         for refused in std::mem::take(&mut plan.refused) {
             let reason = format!("{}: {}", refused.what, refused.reason);
             self.report.problem(&name, refused.messages, reason);
@@ -127,7 +135,37 @@ impl<'r> Run<'r> {
         }
     }
 
+    /// Moves all contents below the folder that was asked for; gives what to subscribe to.
+    fn beside(&self, contents: &mut Contents, name: &str) -> Result<Option<Subscribe>> {
+        let Place::Live { store, as_folder: Some(as_folder) } = &self.options.place else {
+            return Ok(None);
+        };
+        if let Some(reason) = refusal(as_folder) {
+            let reason = format!("`{as_folder}` is no name for a folder: {reason}");
+            return Err(Error::Selection(reason));
+        }
+        if let Some(folder) = self.folder(contents, name)?.map(str::to_owned) {
+            contents.folders.retain(|path, _| *path == folder);
+        }
+        let path = safe_path(&contents.path).map(|path| store.join(path)).unwrap_or_default();
+        let tree = maildir::read_tree(&path).map_err(|e| {
+            let reason = format!("{name} has no live mailbox at {}: {e}", path.display());
+            Error::Selection(reason)
+        })?;
+        let folders = tree.folders.iter().filter(|folder| folder.is_maildir);
+        let live = Layout::of(folders.map(|folder| folder.path.as_os_str().as_bytes()));
+        let decoded: Vec<_> = contents.folders.iter().filter(|(_, folder)| folder.maildir).collect();
+        let decoded: Vec<_> = decoded.iter().filter_map(|(path, _)| decode_name(path)).collect();
+        let from = Layout::of(decoded.iter().map(AsRef::as_ref)).unwrap_or(Layout::Dotted);
+        let to = live.unwrap_or(from);
+        drop(decoded);
+        let (moved, names) = below(std::mem::take(contents), as_folder, from, to);
+        *contents = moved;
+        Ok(Some((names, to)))
+    }
+
     /// Makes the place ready. No site in a dry run; nothing at all if the place is taken.
+    #[expect(clippy::too_many_arguments, reason = "the middle part of `mailbox`")]
     fn open(
         &self,
         mailbox: &OpenMailbox,
@@ -136,11 +174,13 @@ impl<'r> Run<'r> {
         plan: &mut MailboxPlan,
         selected: &Selected<'_>,
         owners: &Owners,
+        beside: Option<Subscribe>,
     ) -> Result<Option<(Option<Site>, Counts)>> {
         let root = self.options.place.root();
         if matches!(self.options.place, Place::Live { .. }) {
             let live = Live::open(root, path).map_err(|e| Error::io("open", target, e))?;
             if let Some(mut live) = live {
+                live.subscribe = beside;
                 let counts = self.fit(mailbox, plan, &mut live)?;
                 if self.options.dry_run {
                     return Ok(Some((None, counts)));

@@ -2,6 +2,7 @@
 //! that is not there into a folder beside its name that is renamed when it is whole, a live one
 //! message by message. What the repository lacks is in the report; the rest is restored.
 
+mod beside;
 mod files;
 mod inplace;
 mod live;

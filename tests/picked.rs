@@ -1,0 +1,144 @@
+//! Restores of single messages by their ids, from several snapshots, and into folders beside the
+//! live ones.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::env::{Env, text};
+use crate::in_place::messages;
+use crate::process::Output;
+use crate::store::letter;
+use crate::tree::Tree;
+
+const ALICE: &str = "example.org/alice/Maildir";
+
+/// The id of a message as `find` prints it.
+fn id(env: &Env, snapshot: &str, folder: &str, base: &str) -> String {
+    let list = env.run(&["ls", env.repo(), snapshot, "--json"]).expect(0).json();
+    let rows = list["mailboxes"].as_array().unwrap();
+    let alice = rows.iter().find(|row| row["path"] == ALICE).unwrap();
+    let mailbox = alice["id"].as_str().unwrap();
+    snapshot::message_id::MessageId::new(snapshot, mailbox, folder, base).to_string()
+}
+
+/// Two nights; a message of each is gone now. Gives the snapshots.
+fn nights(env: &Env) -> [String; 2] {
+    let alice = env.store().mailbox(ALICE);
+    env.store().mailbox("example.org/bob").fill("", 3, 3);
+    alice.message("cur/1500000001.M1P1.host:2,S", &letter(1)).fill("", 5, 1);
+    alice.message(".Sent/cur/1600000002.M2P1.host:2,Sa", &letter(2));
+    alice.message(".Sent/dovecot-keywords", b"0 todo\n");
+    let first = env.backup(&["--json"]).expect(0).json();
+    alice.remove("cur/1500000001.M1P1.host:2,S");
+    alice.message(".Sent/cur/1600000003.M3P1.host:2,S", &letter(3));
+    let second = env.backup(&["--json"]).expect(0).json();
+    fs::remove_dir_all(alice.path(".Sent")).unwrap();
+    [first, second].map(|report| report["snapshot"].as_str().unwrap().to_owned())
+}
+
+fn run(env: &Env, ids: &str, more: &[&str]) -> Output {
+    let list = env.path("ids");
+    fs::write(&list, ids).unwrap();
+    env.run(&[&["restore", env.repo(), "--messages", text(&list), "--json"], more].concat())
+}
+
+#[test]
+fn messages_of_several_snapshots_come_back_and_no_others() {
+    let env = Env::encrypted();
+    let [first, second] = nights(&env);
+    let ids = [
+        id(&env, &first, "", "1500000001.M1P1.host"),
+        id(&env, &second, ".Sent", "1600000002.M2P1.host"),
+        id(&env, &first, ".Sent", "1600000002.M2P1.host"),
+    ];
+    let table = format!("MESSAGE  SUBJECT\n{}  x\n{}  y/z\n{} y\n2 messages.\n", ids[0], ids[1], ids[2]);
+    let rows: Vec<_> = ids.iter().map(|id| json!({"id": id, "subject": "x"})).collect();
+    let document = json!({"type": "find", "messages": rows}).to_string();
+    let store = env.path("store");
+    let before = Tree::read(&store);
+    for (text_of_ids, to) in [(&table, "a"), (&document, "b")] {
+        let report = run(&env, text_of_ids, &["--to", text(&env.path(to))]).expect(0).json();
+        assert_eq!(report["messages"], 2, "{report}");
+        assert_eq!(report["snapshots"], json!([first, second]));
+        let alice = env.path(to).join(ALICE);
+        assert_eq!(messages(&alice).len(), 1);
+        assert_eq!(messages(&alice.join(".Sent"))["1600000002.M2P1.host"], ("cur", "Sa".into()));
+        assert!(!env.path(to).join("example.org/bob").exists());
+    }
+    let live = ["--in-place", text(&store)];
+    let dry = run(&env, &table, &[&live[..], &["--dry-run"]].concat()).expect(0).json();
+    assert_eq!(dry["messages"], 2);
+    assert_eq!(run(&env, &table, &live).expect(0).json()["messages"], 2);
+    let changed = before.differences(&Tree::read(&store));
+    assert_eq!(changed.len(), 7, "a message; a folder with three, keywords and one: {changed:#?}");
+    let again = run(&env, &document, &live).expect(0).json();
+    assert_eq!((&again["messages"], &again["there"]), (&0.into(), &2.into()));
+}
+
+#[test]
+fn unknown_ids_are_named_and_the_rest_is_restored() {
+    let env = Env::plain();
+    let [first, second] = nights(&env);
+    let known = id(&env, &first, "", "1500000001.M1P1.host");
+    let gone = id(&env, &second, "", "1500000001.M1P1.host");
+    let [snapshot, mailbox, _] = known.split('/').collect::<Vec<_>>().try_into().unwrap();
+    let ids = format!("{known}\n{gone}\n{snapshot}/00000000/1\n20000101T000000000Z-1/{mailbox}/1\n");
+    let output = run(&env, &ids, &["--to", text(&env.path("to"))]).expect(3);
+    let report = output.json();
+    assert_eq!(report["messages"], 1, "{report}");
+    let problems = report["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 3, "{report}");
+    let hash = gone.rsplit('/').next().unwrap();
+    for part in [hash, "00000000/1", "20000101T000000000Z-1"] {
+        let is_named = |p: &serde_json::Value| p["reason"].as_str().unwrap().contains(part);
+        assert!(problems.iter().any(is_named), "{part}: {report}");
+    }
+    let nothing = run(&env, "0 messages.\n", &["--to", text(&env.path("no"))]).expect(1);
+    assert!(nothing.error()["message"].as_str().unwrap().starts_with("no ids of messages in "));
+    // A snapshot may be named if the ids agree.
+    fs::write(env.path("one"), &known).unwrap();
+    let arguments = |snapshot| {
+        let to = env.path(&format!("to-{snapshot}")).display().to_string();
+        env.run(&["restore", env.repo(), snapshot, "--messages", "one", "--to", &to])
+    };
+    arguments(&first).expect(0);
+    assert!(arguments(&second).expect(2).stderr.contains("name none"));
+}
+
+#[test]
+fn everything_can_go_to_folders_beside_the_live_ones() {
+    let env = Env::encrypted();
+    nights(&env);
+    let alice = env.store().mailbox(ALICE);
+    alice.message("subscriptions", b"Sent\n");
+    let store = env.path("store").display().to_string();
+    let before = Tree::read(&env.path("store"));
+    let folder = ["--in-place", &store, "--mailbox", "alice@example.org", "--as-folder"];
+    let run = |name: &str, more: &[&str]| {
+        let start = ["restore", env.repo(), "latest", "--json"];
+        env.run(&[&start[..], &folder, &[name], more].concat())
+    };
+    let report = run("Zurück", &[]).expect(0).json();
+    assert_eq!(report["messages"], 7, "{report}");
+    assert_eq!(messages(&alice.path(".Zur&APw-ck")).len(), 5);
+    let sent = messages(&alice.path(".Zur&APw-ck.Sent"));
+    assert_eq!(sent["1600000002.M2P1.host"], ("cur", "Sa".into()));
+    assert_eq!(fs::read(alice.path(".Zur&APw-ck.Sent/dovecot-keywords")).unwrap(), b"0 todo\n");
+    assert!(alice.path(".Zur&APw-ck/maildirfolder").exists());
+    let subscriptions = fs::read_to_string(alice.path("subscriptions")).unwrap();
+    assert_eq!(subscriptions, "Sent\nZur&APw-ck\nZur&APw-ck.Sent\n");
+    let after = Tree::read(&env.path("store")).without("Zur&APw-ck").without("subscriptions");
+    assert_eq!(before.clone().without("subscriptions").differences(&after), [""; 0]);
+
+    alice.remove(".Zur&APw-ck.Sent/cur/1600000002.M2P1.host:2,Sa");
+    let again = run("Zurück", &[]).expect(0).json();
+    assert_eq!((&again["messages"], &again["there"]), (&1.into(), &6.into()), "it completes");
+    let sent = run("Sent-only", &["--folder", "sent"]).expect(1);
+    assert!(sent.error()["message"].as_str().unwrap().contains("has no folder `sent`"));
+    assert_eq!(run("Sent-only", &["--folder", "Sent"]).expect(0).json()["messages"], 2);
+    assert!(!alice.path(".Sent-only").exists() && alice.path(".Sent-only.Sent").exists());
+    for name in ["INBOX", "a//b", "../x"] {
+        run(name, &[]).expect(1);
+    }
+}
