@@ -17,7 +17,7 @@ use super::names::{
 use super::options::{Flags, Uids};
 use super::plan::{Kind, MailboxPlan, Refused, Target};
 use super::report::Counts;
-use super::survey::{FolderThere, KEYWORDS, size_and_time};
+use super::survey::{self, FolderThere, KEYWORDS};
 
 /// How messages come into a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +140,10 @@ impl Fitting<'_> {
             return self.missing_files(folder, files).map_err(failed);
         }
         let there = FolderThere::read(self.root, self.path, folder).map_err(failed)?;
-        let how = match (there.exists, there.is_in_use(), self.uids) {
+        let bases = messages.iter().map(|item| base_name(item.target.name.as_bytes()));
+        let bases: HashSet<&[u8]> = bases.collect();
+        let is_in_use = there.is_in_use(|base| bases.contains(base));
+        let how = match (there.exists, is_in_use, self.uids) {
             (false, ..) => How::New,
             (true, true, None | Some(Uids::New | Uids::Exact)) => How::Add,
             (true, ..) => How::Whole,
@@ -149,13 +152,15 @@ impl Fitting<'_> {
         let mut kept = if how == How::New {
             self.all(messages)
         } else {
+            let has_letters = is_in_use || there.has_keywords;
+            let keywords = has_letters.then_some(keywords);
             self.missing_messages(folder, messages, &there, how, keywords, fitted)?
         };
         let mut files = self.missing_files(folder, files).map_err(failed)?;
         files.retain(|item| match item.target.kind {
             Kind::Uidlist => how != How::Add,
             // Merged as far as messages need it.
-            _ => item.target.name.as_bytes() != KEYWORDS || !there.is_in_use(),
+            _ => item.target.name.as_bytes() != KEYWORDS || !is_in_use,
         });
         kept.extend(files);
         fitted.folders.insert(folder.to_owned(), LiveFolder { how, listing: there.listing });
@@ -179,13 +184,15 @@ impl Fitting<'_> {
         messages
     }
 
+    /// For a folder that is there: what it lacks. `keywords` is the snapshot's file of them, if letters
+    /// mean something there already.
     fn missing_messages(
         &self,
         folder: &Path,
         messages: Vec<Item>,
         there: &FolderThere,
         how: How,
-        keywords: Option<&Item>,
+        keywords: Option<Option<&Item>>,
         fitted: &mut Fitted,
     ) -> crate::Result<Vec<Item>> {
         let mut added: Vec<(Item, Vec<u8>)> = Vec::new();
@@ -196,9 +203,7 @@ impl Fitting<'_> {
         let is_same = |entry: &Entry, size: u64, mtime_ns: i64| {
             let name = OsStr::from_bytes(there.listing.name(entry));
             open_beneath(self.root, &folder.join(entry.subdir.name()))
-                .ok()
-                .and_then(|dir| size_and_time(dir, name))
-                .is_some_and(|found| found == (size, mtime_ns.div_euclid(1_000_000_000)))
+                .is_ok_and(|dir| survey::is_same(dir, name, size, mtime_ns))
         };
         let at_target = There { listing: &there.listing, expunged, is_same: &is_same };
         let doubles = doubles(&messages);
@@ -229,15 +234,16 @@ impl Fitting<'_> {
         }
         let all = added.iter().map(|(item, _)| item).chain(present.iter().map(|(item, _)| item));
         let mut any = all.filter(|item| has_keywords(flags(item.target.name.as_bytes())));
-        let is_translated = any.next().is_some() && (there.is_in_use() || there.has_keywords);
+        let keywords = keywords.filter(|_| any.next().is_some());
         let mut name_all = |translation: Option<&mut Translation>| {
             self.name_all(folder, &mut added, &present, there, translation, fitted);
         };
-        if is_translated {
-            let mut once = |translation: &mut Translation| name_all(Some(translation));
-            (self.with_keywords)(folder, keywords, &mut once)?;
-        } else {
-            name_all(None);
+        match keywords {
+            Some(keywords) => {
+                let mut once = |translation: &mut Translation| name_all(Some(translation));
+                (self.with_keywords)(folder, keywords, &mut once)?;
+            }
+            None => name_all(None),
         }
         Ok(added.into_iter().map(|(item, _)| item).collect())
     }

@@ -27,9 +27,11 @@ pub(crate) struct FolderThere {
 }
 
 impl FolderThere {
-    /// Whether a server and its clients know anything of it.
-    pub(crate) fn is_in_use(&self) -> bool {
-        !self.listing.entries().is_empty() || self.has_uidlist
+    /// Whether a server and its clients know anything of it. Messages of the snapshot that have no
+    /// UIDs yet are what an interrupted restore left.
+    pub(crate) fn is_in_use(&self, is_ours: impl Fn(&[u8]) -> bool) -> bool {
+        let mut entries = self.listing.entries().iter();
+        self.has_uidlist || entries.any(|entry| !is_ours(self.listing.base(entry)))
     }
 
     /// Looks at the folder `folder` of the mailbox that is open as `root` and lies at `path`.
@@ -82,11 +84,15 @@ pub(crate) fn read_file(dir: impl AsFd, name: &[u8]) -> io::Result<Option<Vec<u8
     Ok(Some(bytes))
 }
 
-/// Size and modification time of a file, in seconds; `None` if it is gone.
-pub(crate) fn size_and_time(dir: impl AsFd, name: &OsStr) -> Option<(u64, i64)> {
+/// Whether a file has this size and modification time, as far as its file system keeps that.
+pub(crate) fn is_same(dir: impl AsFd, name: &OsStr, size: u64, mtime_ns: i64) -> bool {
     let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-    let stat = rustix::fs::statat(dir, name, flags).ok()?;
-    Some((stat.st_size.unsigned_abs(), stat.st_mtime))
+    let Ok(stat) = rustix::fs::statat(dir, name, flags) else { return false };
+    let seconds = mtime_ns.div_euclid(1_000_000_000);
+    let fraction = mtime_ns.rem_euclid(1_000_000_000).unsigned_abs();
+    stat.st_size.unsigned_abs() == size
+        && stat.st_mtime == seconds
+        && (stat.st_mtime_nsec == fraction || stat.st_mtime_nsec == 0)
 }
 
 /// Keeps other restores out of a mailbox as long as its directory is open.

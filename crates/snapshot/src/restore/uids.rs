@@ -174,8 +174,9 @@ mod tests {
                 prop_assert!(list.next_uid > MARGIN);
                 for record in &list.records {
                     if let Some(file) = theirs.get(&record.uid) {
-                        let is_live = names.contains(&format!("f{file}").as_str());
-                        prop_assert!(!is_live || record.base() == format!("f{file}").as_bytes());
+                        let name = format!("f{file}");
+                        let is_live = names.contains(&name.as_str());
+                        prop_assert!(!is_live || record.base() == name.as_bytes());
                     }
                 }
             }
