@@ -2,11 +2,14 @@
 //! last. Mailboxes are worked on by as many threads as there are processors; uploads and commits
 //! go on beside them.
 
+mod account;
+mod bundle;
 mod chain;
 mod commit;
 mod context;
 mod diff;
 mod fold;
+mod folder;
 mod kept;
 mod ledger;
 mod lines;
@@ -14,9 +17,12 @@ mod mailbox;
 mod packer;
 mod read;
 mod rebuild;
+mod scan;
 mod selection;
+mod settle;
 mod uploads;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,17 +39,17 @@ use self::context::{Context, Levels};
 pub use self::diff::Trust;
 pub use self::ledger::{Incident, Ledger, LedgerEntry, NAMED_MAX};
 use self::mailbox::{Job, Outcome};
-pub(crate) use self::rebuild::INDEX_BYTES;
 use self::selection::Selection;
 use self::uploads::Uploads;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::layout::{snapshot_key, timed_id};
-use crate::manifest::{self, LedgerCounts, Manifest, Totals};
+use crate::manifest::{self, CatalogRef, LedgerCounts, Manifest, Totals};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::state::{KnownMailbox, Mailboxes, State, mailbox_path_key};
 use crate::store::Requests;
+use crate::tag::Tag;
 
 /// How to back up.
 #[derive(Debug, Clone)]
@@ -175,6 +181,7 @@ pub fn run(
     let mut done = work(repository, state, root, &jobs, options, progress)?;
     note_store(root, &found, &mut done.ledger, &mut notices);
     let carried = selection.carry(state, &known, &mut done);
+    tag(&known, &mut done.catalogs);
     let gone = selection.gone.len() as u64;
     let time = options.time;
     let id = timed_id(time);
@@ -270,10 +277,12 @@ fn introduce(
         .collect();
     let add = |mailbox: &MailboxDir| -> Result<(String, KnownMailbox)> {
         let added = if options.dry_run {
-            KnownMailbox { id: crate::layout::random_hex(16), recipient: None }
+            let (id, name) = (crate::layout::random_hex(16), mailbox.name.clone());
+            KnownMailbox { id, recipient: None, name }
         } else {
             let added = repository.add_mailbox(&mailbox.name)?;
-            KnownMailbox { id: added.id, recipient: added.recipient }
+            let (id, recipient) = (added.id, added.recipient);
+            KnownMailbox { id, recipient, name: mailbox.name.clone() }
         };
         Ok((mailbox_path_key(&mailbox.path), added))
     };
@@ -356,6 +365,16 @@ fn worker(
         let has_failed = outcome.is_err();
         if sender.send(outcome).is_err() || has_failed {
             return;
+        }
+    }
+}
+
+/// Gives the catalogs of a manifest the tags of their mailboxes' names.
+fn tag(known: &Mailboxes, catalogs: &mut BTreeMap<String, CatalogRef>) {
+    let count = catalogs.len();
+    for mailbox in known.values() {
+        if let Some(catalog) = catalogs.get_mut(&mailbox.id) {
+            catalog.tag = Tag::new(&mailbox.id, &mailbox.name, count);
         }
     }
 }

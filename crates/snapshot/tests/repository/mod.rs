@@ -3,7 +3,9 @@
 
 mod crash;
 mod incidents;
+mod live;
 mod nights;
 mod power;
 mod property;
+mod search;
 mod world;
