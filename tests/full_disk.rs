@@ -122,7 +122,8 @@ mod needs_tmpfs {
         let arguments = ["restore", env.repo(), "latest", "--in-place", &store];
         for _ in 0..2 {
             let output = env.run(&arguments).expect(1);
-            let end = ": No space left on device (os error 28)\nhint: free space there and run again\n";
+            let end =
+                ": No space left on device (os error 28)\nhint: free space there and run again\n";
             assert!(output.stderr.ends_with(end), "{output}");
         }
         disk.remount("size=20m,ro");

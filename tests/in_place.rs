@@ -118,7 +118,9 @@ fn what_is_missing_comes_back_once_and_nothing_else_changes() {
         ["2.M2P1", "5.M5P1", "keywords", "maildirsize"].iter().any(|part| line.contains(part))
     };
     assert!(changed.iter().all(is_expected) && changed.len() == 4, "{changed:#?}");
-    let sent = |tree: &Tree| tree.0.get(Path::new(ALICE).join(".Sent/cur/1600000005.M5P1.host:2,RS").as_path()).cloned();
+    let sent = |tree: &Tree| {
+        tree.0.get(Path::new(ALICE).join(".Sent/cur/1600000005.M5P1.host:2,RS").as_path()).cloned()
+    };
     assert_eq!(sent(&after), sent(&whole), "time, mode and owner are the snapshot's");
 
     let again = in_place(&env, &[]).expect(0).json();
@@ -264,7 +266,8 @@ fn flags_are_left_rolled_back_or_set_to_read() {
         in_place(&env, more).expect(0);
         let inbox = messages(&alice.path(""));
         let flags = |start: &str| {
-            let (_, (subdir, flags)) = inbox.iter().find(|(base, _)| base.starts_with(start)).unwrap();
+            let (_, (subdir, flags)) =
+                inbox.iter().find(|(base, _)| base.starts_with(start)).unwrap();
             format!("{subdir} {flags}")
         };
         assert_eq!(["1600000001", "1600000002", "1600000003"].map(flags), expected, "{more:?}");
@@ -393,7 +396,8 @@ fn without_root_owners_are_a_note_and_a_place_that_cannot_be_written_is_named() 
     env.backup(&[]).expect(0);
     let to = env.path("to");
     fs::create_dir(&to).unwrap();
-    let arguments = ["restore", env.repo(), "latest", "--to", text(&to), "--owner", "7:8", "--json"];
+    let arguments =
+        ["restore", env.repo(), "latest", "--to", text(&to), "--owner", "7:8", "--json"];
     let report = env.start_unprivileged(&arguments).wait().expect(0).json();
     assert_eq!(report["messages"], 6, "{report}");
     assert_eq!(report["notes"].as_array().unwrap().len(), 1, "{report}");

@@ -52,7 +52,8 @@ fn messages_of_several_snapshots_come_back_and_no_others() {
         id(&env, &second, ".Sent", "1600000002.M2P1.host"),
         id(&env, &first, ".Sent", "1600000002.M2P1.host"),
     ];
-    let table = format!("MESSAGE  SUBJECT\n{}  x\n{}  y/z\n{} y\n2 messages.\n", ids[0], ids[1], ids[2]);
+    let table =
+        format!("MESSAGE  SUBJECT\n{}  x\n{}  y/z\n{} y\n2 messages.\n", ids[0], ids[1], ids[2]);
     let rows: Vec<_> = ids.iter().map(|id| json!({"id": id, "subject": "x"})).collect();
     let document = json!({"type": "find", "messages": rows}).to_string();
     let store = env.path("store");
@@ -83,7 +84,8 @@ fn unknown_ids_are_named_and_the_rest_is_restored() {
     let known = id(&env, &first, "", "1500000001.M1P1.host");
     let gone = id(&env, &second, "", "1500000001.M1P1.host");
     let [snapshot, mailbox, _] = known.split('/').collect::<Vec<_>>().try_into().unwrap();
-    let ids = format!("{known}\n{gone}\n{snapshot}/00000000/1\n20000101T000000000Z-1/{mailbox}/1\n");
+    let ids =
+        format!("{known}\n{gone}\n{snapshot}/00000000/1\n20000101T000000000Z-1/{mailbox}/1\n");
     let output = run(&env, &ids, &["--to", text(&env.path("to"))]).expect(3);
     let report = output.json();
     assert_eq!(report["messages"], 1, "{report}");
@@ -140,5 +142,28 @@ fn everything_can_go_to_folders_beside_the_live_ones() {
     assert!(!alice.path(".Sent-only").exists() && alice.path(".Sent-only.Sent").exists());
     for name in ["INBOX", "a//b", "../x"] {
         run(name, &[]).expect(1);
+    }
+}
+
+/// As administrators type it: `find --deleted | restore --messages -`.
+#[test]
+fn what_find_finds_is_restored_through_a_pipe() {
+    let env = Env::encrypted();
+    nights(&env);
+    env.backup(&[]).expect(0);
+    let alice = env.store().mailbox(ALICE);
+    for json in [&[][..], &["--json"]] {
+        let find = ["find", env.repo(), "--mailbox", "alice@example.org", "--deleted"];
+        let found = env.run(&[&find[..], json].concat()).expect(0);
+        fs::write(env.path("found"), &found.stdout).unwrap();
+        let mut command = env.command();
+        command.args(["restore", env.repo(), "--messages", "-", "--in-place"]);
+        command.arg(env.path("store")).stdin(fs::File::open(env.path("found")).unwrap());
+        let output = crate::process::Running::start(command).wait().expect(0);
+        assert!(output.stdout.contains("with 3 messages "), "{found}{output}");
+        assert_eq!(messages(&alice.path("")).len(), 6);
+        assert_eq!(messages(&alice.path(".Sent")).len(), 2);
+        alice.remove("cur/1500000001.M1P1.host:2,S");
+        fs::remove_dir_all(alice.path(".Sent")).unwrap();
     }
 }

@@ -227,11 +227,8 @@ fn text(report: &Report, options: &Options, started: Instant) -> String {
     } else {
         &["MAILBOX", "MESSAGES", "SIZE", "TO"]
     };
-    let mut text = if rows.len() > SHOWN && !options.dry_run {
-        String::new()
-    } else {
-        table(header, &rows)
-    };
+    let mut text =
+        if rows.len() > SHOWN && !options.dry_run { String::new() } else { table(header, &rows) };
     for problem in report.problems.iter().take(SHOWN) {
         let missing = match problem.messages {
             0 => String::new(),

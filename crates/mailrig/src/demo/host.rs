@@ -139,8 +139,7 @@ impl Host {
         let manifest = Manifest::read(repository.store(), &snapshot.id)?;
         // The comparison is one of bytes, also of the lists of UIDs.
         let uids = Some(restore::Uids::Exact);
-        let options =
-            restore::Options { uids, threads: threads(), ..restore::Options::all(to) };
+        let options = restore::Options { uids, threads: threads(), ..restore::Options::all(to) };
         let identity = Some(&self.identity);
         let done = restore::run(&repository, &[manifest], identity, &options, progress)?;
         problems

@@ -130,8 +130,7 @@ impl Layout {
 pub(crate) fn subscribe(file: &[u8], names: &[Vec<u8>], layout: Layout) -> Option<Vec<u8>> {
     // Version 2 begins with its number, and parts the levels of a name with tabs.
     let is_second = file.starts_with(b"V\t2\n");
-    let mut lines: Vec<Vec<u8>> =
-        file.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    let mut lines: Vec<Vec<u8>> = file.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     let separator = if layout == Layout::Dotted { b'.' } else { b'/' };
     let mut is_changed = false;
     while lines.last().is_some_and(Vec::is_empty) && lines.len() > if is_second { 2 } else { 0 } {
@@ -163,11 +162,8 @@ mod tests {
 
     fn contents(folders: &[&str]) -> Contents {
         let owner = Owner { mode: "0700".into(), uid: 1, gid: 1 };
-        let folder = || FolderContents {
-            maildir: true,
-            owner: owner.clone(),
-            messages: BTreeMap::new(),
-        };
+        let folder =
+            || FolderContents { maildir: true, owner: owner.clone(), messages: BTreeMap::new() };
         let folders = folders.iter().map(|path| ((*path).to_owned(), folder())).collect();
         Contents { folders, ..Contents::default() }
     }
@@ -175,7 +171,8 @@ mod tests {
     #[test]
     fn folders_go_below_the_new_one_in_the_layout_of_the_target() {
         use Layout::{Dotted, Nested};
-        let table: [(&[&str], &str, Layout, Layout, &[&str]); 5] = [
+        type Row<'r> = (&'r [&'r str], &'r str, Layout, Layout, &'r [&'r str]);
+        let table: [Row<'_>; 5] = [
             (&["", ".Sent", ".A.B"], "Back", Dotted, Dotted, &[".Back", ".Back.A.B", ".Back.Sent"]),
             (&["", "Sent", "A/B"], "Back", Nested, Nested, &["Back", "Back/A/B", "Back/Sent"]),
             (&["", ".A.B"], "Back", Dotted, Nested, &["Back", "Back/A/B"]),

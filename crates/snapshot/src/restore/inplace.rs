@@ -118,9 +118,7 @@ fn take_items(plan: &mut MailboxPlan) -> BTreeMap<PathBuf, Vec<Item>> {
         }
     }
     for items in folders.values_mut() {
-        items.sort_by(|a, b| {
-            (&a.target.dir, &a.target.name).cmp(&(&b.target.dir, &b.target.name))
-        });
+        items.sort_by(|a, b| (&a.target.dir, &a.target.name).cmp(&(&b.target.dir, &b.target.name)));
     }
     folders
 }
@@ -300,7 +298,7 @@ impl Fitting<'_> {
                 error = Some(e);
                 true
             });
-            !is_there && !(is_validity && numbers_itself)
+            !(is_there || is_validity && numbers_itself)
         });
         error.map_or(Ok(files), Err)
     }

@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex};
 use maildir::Keywords;
 
 use super::beside::{Layout, below, refusal};
+use super::ending::{Finished, note, settle_folder};
 use super::files::{Owners, open_beneath};
 use super::inplace::{self, Fitting, Item};
-use super::live::{Finished, Live, Staged, note, settle_folder};
+use super::live::{Live, Staged};
 use super::names::Translation;
 use super::options::{Place, Uids};
 use super::partial::Partial;
@@ -154,7 +155,8 @@ impl<'r> Run<'r> {
         })?;
         let folders = tree.folders.iter().filter(|folder| folder.is_maildir);
         let live = Layout::of(folders.map(|folder| folder.path.as_os_str().as_bytes()));
-        let decoded: Vec<_> = contents.folders.iter().filter(|(_, folder)| folder.maildir).collect();
+        let decoded: Vec<_> =
+            contents.folders.iter().filter(|(_, folder)| folder.maildir).collect();
         let decoded: Vec<_> = decoded.iter().filter_map(|(path, _)| decode_name(path)).collect();
         let from = Layout::of(decoded.iter().map(AsRef::as_ref)).unwrap_or(Layout::Dotted);
         let to = live.unwrap_or(from);

@@ -3,6 +3,7 @@
 //! message by message. What the repository lacks is in the report; the rest is restored.
 
 mod beside;
+mod ending;
 mod files;
 mod inplace;
 mod live;
@@ -27,8 +28,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::mailbox::{Job, Work};
 pub use self::options::{Flags, Options, Place, Uids};
-pub use self::report::{Counts, Problem, Report, RestoredMailbox};
 use self::report::Shared;
+pub use self::report::{Counts, Problem, Report, RestoredMailbox};
 pub use self::select::folder_path;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};

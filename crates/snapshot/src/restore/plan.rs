@@ -214,7 +214,9 @@ impl MailboxPlan {
     /// The directories of one folder, by their paths in it.
     pub(crate) fn dirs_of(&self, folder: &Path) -> impl Iterator<Item = Dir> {
         let dirs = self.dirs.iter();
-        dirs.filter_map(move |dir| Some(Dir { path: dir.inside(folder)?, owner: dir.owner.clone() }))
+        dirs.filter_map(move |dir| {
+            Some(Dir { path: dir.inside(folder)?, owner: dir.owner.clone() })
+        })
     }
 
     /// Leaves the directories of a folder as they are.
@@ -244,12 +246,7 @@ fn message_target(folder: &Path, name: &str, owner: &Owner, content: &Content) -
     })
 }
 
-fn file_target(
-    path: &Path,
-    owner: &Owner,
-    content: &Content,
-    is_exact: bool,
-) -> Option<Target> {
+fn file_target(path: &Path, owner: &Owner, content: &Content, is_exact: bool) -> Option<Target> {
     let name = path.file_name()?;
     let is_list = UIDLISTS.contains(&name.as_bytes()) && content.size <= UIDLIST_BYTES;
     Some(Target {

@@ -188,5 +188,4 @@ fn merge(newer: &mut Contents, older: Contents) {
 }
 
 /// How the names of files begin that go with messages.
-const CONTROL: [&str; 4] =
-    ["dovecot-uid", "dovecot-keywords", "maildirfolder", "courierimapuiddb"];
+const CONTROL: [&str; 4] = ["dovecot-uid", "dovecot-keywords", "maildirfolder", "courierimapuiddb"];

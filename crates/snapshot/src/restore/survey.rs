@@ -110,6 +110,6 @@ pub(crate) fn lock(root: &OwnedFd) -> io::Result<()> {
 pub(crate) const KEYWORDS: &[u8] = b"dovecot-keywords";
 
 /// A listing tries several times itself.
-const LISTINGS: u32 = 5;
+const LISTINGS: u32 = 2;
 
 const FILE_BYTES: u64 = 512 << 20;

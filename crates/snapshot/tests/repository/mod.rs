@@ -4,6 +4,7 @@
 mod crash;
 mod incidents;
 mod live;
+mod newest;
 mod nights;
 mod power;
 mod property;

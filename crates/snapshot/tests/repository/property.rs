@@ -122,9 +122,8 @@ fn is_message(path: &Path) -> bool {
 /// Folder, subdirectory, content and time of each message; names may be fresh.
 fn messages(world: &World) -> Vec<(PathBuf, Vec<u8>, i128)> {
     let files = world.image().into_iter().filter(|(path, _)| is_message(path));
-    let messages = files.map(|(path, (content, mtime, _))| {
-        (path.parent().unwrap().to_owned(), content, mtime)
-    });
+    let messages = files
+        .map(|(path, (content, mtime, _))| (path.parent().unwrap().to_owned(), content, mtime));
     let mut messages: Vec<_> = messages.collect();
     messages.sort();
     messages
@@ -181,7 +180,7 @@ proptest! {
         }
         let left = world.image();
         let missing = whole.len() - messages(&world).len();
-        let report = world.restore_in_place(Arc::clone(&objects));
+        let report = world.restore_in_place(Arc::clone(&objects)).unwrap();
         prop_assert!(report.problems.is_empty(), "{:?}", report.problems);
         prop_assert_eq!(report.messages as usize, missing);
         prop_assert_eq!(report.there as usize, whole.len() - missing);
@@ -190,7 +189,7 @@ proptest! {
         for (path, file) in left.iter().filter(|(path, _)| is_message(path)) {
             prop_assert_eq!(restored.get(path), Some(file), "{} was touched", path.display());
         }
-        let again = world.restore_in_place(Arc::clone(&objects));
+        let again = world.restore_in_place(Arc::clone(&objects)).unwrap();
         prop_assert_eq!((again.messages, again.there as usize), (0, whole.len()));
         prop_assert_eq!(world.image(), restored);
     }

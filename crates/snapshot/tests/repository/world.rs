@@ -119,13 +119,16 @@ impl World {
     }
 
     /// Restores the newest snapshot into the live store.
-    pub(crate) fn restore_in_place(&self, objects: impl Store + 'static) -> restore::Report {
-        let repository = Repository::open(Box::new(objects)).unwrap();
-        let manifest = manifest::select(repository.store(), "latest", None).unwrap();
+    pub(crate) fn restore_in_place(
+        &self,
+        objects: impl Store + 'static,
+    ) -> snapshot::Result<restore::Report> {
+        let repository = Repository::open(Box::new(objects))?;
+        let manifest = manifest::select(repository.store(), "latest", None)?;
         let place = restore::Place::Live { store: self.store(), as_folder: None };
         let options = restore::Options { place, ..restore::Options::all(self.store()) };
         let (identity, progress) = (self.identity(), Progress::default());
-        restore::run(&repository, &[manifest], Some(&identity), &options, &progress).unwrap()
+        restore::run(&repository, &[manifest], Some(&identity), &options, &progress)
     }
 
     pub(crate) fn verify(&self, objects: impl Store + 'static) -> verify::Report {

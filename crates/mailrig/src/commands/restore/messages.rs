@@ -10,7 +10,8 @@ use snapshot::message_id::MessageId;
 
 /// Reads the ids in a file, or from standard input for `-`.
 pub(crate) fn read(path: &Path) -> Result<Vec<MessageId>> {
-    let name = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
+    let name =
+        if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
     let mut input: Box<dyn Read> = match path.to_str() {
         Some("-") => Box::new(io::stdin().lock()),
         _ => Box::new(File::open(path).with_context(|| format!("cannot open {name}"))?),
@@ -37,16 +38,18 @@ fn parse(text: &str) -> Result<Vec<MessageId>> {
     } else {
         for line in text.lines() {
             // A table's head and its last sentence have no slash in their first words.
-            match line.split_whitespace().next().filter(|word| word.contains('/')) {
-                Some(word) => ids.push(word.parse()?),
-                None => {}
+            let word = line.split_whitespace().next();
+            if let Some(word) = word.filter(|word| word.contains('/')) {
+                ids.push(word.parse()?);
             }
         }
     }
     ids.sort_unstable();
     ids.dedup();
     if ids.is_empty() {
-        bail!("expected lines that begin with SNAPSHOT/MAILBOX/HASH, or the document of `find --json`");
+        bail!(
+            "expected lines that begin with SNAPSHOT/MAILBOX/HASH, or the document of `find --json`"
+        );
     }
     Ok(ids)
 }
@@ -76,7 +79,15 @@ mod tests {
             let ids: Vec<String> = parse(text).unwrap().iter().map(ToString::to_string).collect();
             assert_eq!(ids, ["a/b/c", "a/b/d"]);
         }
-        for text in ["", "\n", "MESSAGE FROM\n0 messages.\n", "../../x\n", "a/b\n", "{}", "{\"messages\":[]}"] {
+        for text in [
+            "",
+            "\n",
+            "MESSAGE FROM\n0 messages.\n",
+            "../../x\n",
+            "a/b\n",
+            "{}",
+            "{\"messages\":[]}",
+        ] {
             assert!(parse(text).is_err(), "{text:?}");
         }
     }

@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn names_and_numbers_give_owners() {
-        let users = "root:x:0:0:root:/root:/bin/sh\nvmail:x:5000:5001::/var/vmail:/bin/false\nbad\n";
+        let users =
+            "root:x:0:0:root:/root:/bin/sh\nvmail:x:5000:5001::/var/vmail:/bin/false\nbad\n";
         let groups = "root:x:0:\nmail:x:8:vmail\n";
         let table = [
             ("vmail:mail", Ok((5000, 8))),

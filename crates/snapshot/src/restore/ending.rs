@@ -1,0 +1,244 @@
+//! The end of a restore into a live mailbox: what waited is put into place, folders that are new get
+//! their names, lists of UIDs are merged under the server's lock.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use maildir::{Dotlock, move_new};
+use rustix::fs::Mode;
+
+use super::beside::subscribe;
+use super::files::{Owners, has, open_beneath};
+use super::inplace::{How, Reflag};
+use super::live::{LOCK_TIMEOUT, Live, STAGE, Staged, locked, replace};
+use super::options::Uids;
+use super::plan::{Kind, MailboxPlan};
+use super::report::Counts;
+use super::survey::{self, read_file};
+use super::uids::{Present, Settled, settle};
+
+/// What the end of a mailbox brought about.
+#[derive(Default)]
+pub(crate) struct Finished {
+    pub(crate) counts: Counts,
+    /// UIDVALIDITY of lists that were given a new one.
+    pub(crate) bumped: Vec<(PathBuf, u32)>,
+    /// Files that were there when they were to be put into place, or could not be.
+    pub(crate) failed: Vec<(PathBuf, io::Error)>,
+    /// Folders whose list of UIDs changed while they were in use.
+    pub(crate) merged: Vec<PathBuf>,
+    /// Lists that say nothing.
+    pub(crate) useless: Vec<PathBuf>,
+}
+
+impl Live {
+    /// The end: what waited is put into place, with lists of UIDs, and what went stale goes.
+    pub(crate) fn finish(
+        &self,
+        plan: &MailboxPlan,
+        owners: &Owners,
+        uids: Uids,
+        now_seconds: u32,
+    ) -> io::Result<Finished> {
+        let mut finished = Finished::default();
+        let waiting = std::mem::take(&mut *self.waiting.lock().expect("no holder panics"));
+        let mut by_folder: BTreeMap<PathBuf, Vec<Staged>> = BTreeMap::new();
+        for file in waiting {
+            by_folder.entry(file.target.folder().to_owned()).or_default().push(file);
+        }
+        rustix::fs::syncfs(&self.stage()?.dir)?;
+        let mut end = End { live: self, plan, owners, uids, now_seconds, finished: &mut finished };
+        for folder in self.folders.keys() {
+            let files = by_folder.remove(folder).unwrap_or_default();
+            match self.how(folder) {
+                Some(How::New) => end.new_folder(folder, files)?,
+                Some(How::Whole) => end.whole_folder(folder, files)?,
+                _ => end.files(files),
+            }
+        }
+        for files in by_folder.into_values() {
+            end.files(files);
+        }
+        for reflag in &self.reflags {
+            end.reflag(reflag)?;
+        }
+        if let Some((names, layout)) = &self.subscribe {
+            let name = OsStr::new("subscriptions");
+            let _lock = Dotlock::acquire(&self.path.join(name), LOCK_TIMEOUT).map_err(locked)?;
+            let before = read_file(&self.root, name.as_bytes())?.unwrap_or_default();
+            if let Some(after) = subscribe(&before, names, *layout) {
+                replace(&self.stage()?.dir, &self.root, name, &after)?;
+            }
+        }
+        finished.counts.there += self.met.load(Ordering::Relaxed);
+        Ok(finished)
+    }
+}
+
+/// The last steps of a mailbox.
+struct End<'e> {
+    live: &'e Live,
+    plan: &'e MailboxPlan,
+    owners: &'e Owners,
+    uids: Uids,
+    now_seconds: u32,
+    finished: &'e mut Finished,
+}
+
+impl End<'_> {
+    /// Puts a folder that is not there together, and gives it its name when it is whole.
+    fn new_folder(&mut self, folder: &Path, files: Vec<Staged>) -> io::Result<()> {
+        let stage = self.live.stage()?;
+        let aside = format!("folder-{}", stage.next.fetch_add(1, Ordering::Relaxed));
+        rustix::fs::mkdirat(&stage.dir, aside.as_str(), Mode::RWXU)?;
+        let dir = open_beneath(&stage.dir, Path::new(&aside))?;
+        for subdir in ["cur", "new", "tmp"] {
+            rustix::fs::mkdirat(&dir, subdir, Mode::RWXU)?;
+        }
+        let (lists, files): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.target.kind == Kind::Uidlist);
+        for file in files {
+            let inside = file.target.dir.strip_prefix(folder).unwrap_or(Path::new(""));
+            let to = open_beneath(&dir, inside)?;
+            move_new(&stage.dir, &file.name, &to, &file.target.name)?;
+        }
+        for list in lists {
+            let path = self.live.path.join("tmp").join(STAGE).join(&aside);
+            self.list(folder, &dir, &path, &list)?;
+        }
+        let dirs: Vec<_> = self.plan.dirs_of(folder).collect();
+        let owner = dirs.first().map(|dir| &dir.owner);
+        let is_dotted = folder.as_os_str().as_bytes().starts_with(b".");
+        self.owners.finish_dirs(&dir, dirs.iter())?;
+        if self.live.subscribe.is_some() && is_dotted && !has(&dir, OsStr::new(MARKER))? {
+            replace(&stage.dir, &dir, OsStr::new(MARKER), b"")?;
+        }
+        let above = folder.parent().unwrap_or(Path::new(""));
+        let parent = self.owners.make_dirs(&self.live.root, above, owner)?;
+        let name = folder.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        move_new(&stage.dir, aside.as_str(), &parent, name)
+    }
+
+    /// Fills a folder that is there, while its server has to wait.
+    fn whole_folder(&mut self, folder: &Path, files: Vec<Staged>) -> io::Result<()> {
+        let path = self.live.path.join(folder);
+        let lock = Dotlock::acquire(&path.join("dovecot-uidlist"), LOCK_TIMEOUT).map_err(locked)?;
+        let (lists, files): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.target.kind == Kind::Uidlist);
+        let (messages, files): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.target.kind == Kind::Message);
+        let listing = survey::list(&path)?;
+        let mut messages = messages.into_iter();
+        while messages.len() > 0 {
+            lock.touch().map_err(|e| e.source)?;
+            let batch: Vec<Staged> = messages.by_ref().take(BATCH).collect();
+            let failed = self.live.move_messages(folder, batch, Some(&listing));
+            let failed =
+                failed.into_iter().filter(|(_, e)| e.kind() != io::ErrorKind::AlreadyExists);
+            let paths = failed.map(|(file, e)| (file.target.dir.join(&file.target.name), e));
+            self.finished.failed.extend(paths);
+        }
+        self.files(files);
+        let dir = open_beneath(&self.live.root, folder)?;
+        for list in &lists {
+            lock.touch().map_err(|e| e.source)?;
+            self.list(folder, &dir, &path, list)?;
+        }
+        if !lists.is_empty() {
+            self.live.remove_stale(folder, "dovecot.index")?;
+            self.finished.merged.push(folder.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Writes the list of a folder's UIDs, `dir`, that lies at `path` now.
+    fn list(&mut self, folder: &Path, dir: &OwnedFd, path: &Path, list: &Staged) -> io::Result<()> {
+        let stage = self.live.stage()?;
+        let name = list.target.name.as_bytes();
+        let snapshot = read_file(&stage.dir, list.name.as_bytes())?.unwrap_or_default();
+        let present = read_file(dir, name)?;
+        let settled =
+            settle_folder(&snapshot, present.as_deref(), path, self.uids, self.now_seconds)?;
+        let Some(settled) = settled else {
+            self.finished.useless.push(folder.join(&list.target.name));
+            return Ok(());
+        };
+        note(&settled, &mut self.finished.counts);
+        if settled.is_bumped {
+            self.finished.bumped.push((folder.to_owned(), settled.uid_validity));
+        }
+        // Rewritten as a file of its own, so that a crash leaves the old one or the new one.
+        let name = format!("list-{}", stage.next.fetch_add(1, Ordering::Relaxed));
+        let mut target = list.target.clone();
+        target.mtime_ns = i64::from(self.now_seconds) * 1_000_000_000;
+        let file = self.owners.write(
+            &stage.dir,
+            OsStr::new(&name),
+            &target,
+            &mut settled.list.as_slice(),
+        )?;
+        file.sync_all()?;
+        Ok(rustix::fs::renameat(&stage.dir, name.as_str(), dir, &list.target.name)?)
+    }
+
+    /// Puts files into place that must not replace anything.
+    fn files(&mut self, files: Vec<Staged>) {
+        let mut dirs = BTreeMap::new();
+        for file in files {
+            let path = file.target.dir.join(&file.target.name);
+            match self.live.move_file(&file, &file.target.dir, &mut dirs) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => self.finished.failed.push((path, e)),
+            }
+        }
+    }
+
+    fn reflag(&mut self, reflag: &Reflag) -> io::Result<()> {
+        let dir = |subdir: maildir::Subdir| {
+            open_beneath(&self.live.root, &reflag.folder.join(subdir.name()))
+        };
+        let (from, to) = (&reflag.from, &reflag.to);
+        let done = move_new(dir(from.0)?, from.1.as_slice(), dir(to.0)?, to.1.as_slice());
+        match done {
+            Ok(()) => self.finished.counts.reflagged += 1,
+            // It was renamed meanwhile: whoever did that knows better.
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => {}
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+}
+
+/// Settles the list of the folder that lies at `path` with the messages that it has.
+pub(crate) fn settle_folder(
+    snapshot: &[u8],
+    present: Option<&[u8]>,
+    path: &Path,
+    uids: Uids,
+    now_seconds: u32,
+) -> io::Result<Option<Settled>> {
+    let listing = survey::list(path)?;
+    let has = |base: &[u8]| !listing.find(base).is_empty();
+    let messages = listing.entries().len() as u64;
+    Ok(settle(snapshot, &Present { has: &has, messages, list: present }, uids, now_seconds))
+}
+
+/// Counts what a settled list says.
+pub(crate) fn note(settled: &Settled, counts: &mut Counts) {
+    counts.uids_kept += settled.kept;
+    counts.uids_new += settled.new;
+    counts.uids_unusable += settled.unusable;
+}
+
+/// Marks a folder of Maildir++.
+const MARKER: &str = "maildirfolder";
+
+/// Messages between two signs of life to a server that waits.
+const BATCH: usize = 1_000;
