@@ -141,10 +141,14 @@ impl Fitting<'_> {
         let bases = messages.iter().map(|item| base_name(item.target.name.as_bytes()));
         let bases: HashSet<&[u8]> = bases.collect();
         let is_in_use = there.is_in_use(|base| bases.contains(base));
-        let how = match (there.exists, is_in_use, self.uids) {
-            (false, ..) => How::New,
-            (true, true, None | Some(Uids::New | Uids::Exact)) => How::Add,
-            (true, ..) => How::Whole,
+        let has_list = files.iter().any(|item| item.target.kind == Kind::Uidlist);
+        let how = match self.uids {
+            _ if !there.exists => How::New,
+            // Without a list of UIDs nothing is won by waiting for the last message.
+            _ if !has_list => How::Add,
+            Some(Uids::Keep) => How::Whole,
+            _ if is_in_use => How::Add,
+            _ => How::Whole,
         };
         let keywords = files.iter().find(|item| item.target.name.as_bytes() == KEYWORDS);
         let mut kept = if how == How::New {
