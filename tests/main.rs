@@ -13,6 +13,7 @@ mod full_disk;
 mod keys;
 mod kills;
 mod large;
+mod ledger;
 mod lost_state;
 mod nights;
 mod process;

@@ -107,6 +107,17 @@ pub enum Line {
         /// Path inside the mailbox.
         path: String,
     },
+    /// Something that happened while this very catalog was made: a line of the run's ledger. It
+    /// says nothing of what the mailbox holds.
+    Incident {
+        /// What happened, see [`crate::backup::Incident`].
+        incident: String,
+        /// To what: a path inside the store.
+        path: String,
+        /// Why, where there is a reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// A message that is no longer there.
     Expunged {
         /// Its folder.
@@ -251,6 +262,7 @@ impl Contents {
                 let message = MessageEntry { name, owner, content };
                 self.folder(object, &folder)?.messages.insert(key, message);
             }
+            Line::Incident { .. } => {}
             Line::Expunged { folder, message } => {
                 self.folder(object, &folder)?.messages.remove(&message);
             }
@@ -263,6 +275,26 @@ impl Contents {
             .get_mut(path)
             .ok_or_else(|| Error::damaged(object, format!("has messages in no folder `{path}`")))
     }
+}
+
+/// Gives the lines of one catalog, without those that it builds on, to `each`.
+pub(crate) fn read_lines(
+    store: &dyn Store,
+    mailbox: &str,
+    catalog: &str,
+    reference: &ObjectRef,
+    unseal: &Unseal,
+    mut each: impl FnMut(Line),
+) -> Result<()> {
+    let object = format!("{}{}", mailbox_prefix(mailbox), crate::layout::catalog_name(catalog));
+    let bytes = reference.read(store, &object, CATALOG_BYTES)?;
+    let (_, sealed) = decode_head(&object, mailbox, &bytes)?;
+    let mut lines = json_lines(&object, sealed, unseal)?;
+    let mut line = Vec::new();
+    while lines.next_into(&mut line)? {
+        each(parse(&object, &line)?);
+    }
+    Ok(())
 }
 
 /// Serialises a catalog.

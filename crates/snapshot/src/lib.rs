@@ -9,6 +9,7 @@ pub mod crypt;
 pub mod error;
 pub mod hash;
 pub mod headers;
+pub mod incidents;
 pub mod index;
 pub mod layout;
 pub mod manifest;

@@ -33,6 +33,10 @@ pub struct Manifest {
     pub totals: Totals,
     /// What happened during the run.
     pub ledger: LedgerCounts,
+    /// What happened outside the mailboxes that got a catalog, by name: JSON lines, compressed,
+    /// sealed to the recovery recipients, in base64. See [`crate::incidents`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incidents: Option<String>,
 }
 
 /// A catalog as a manifest names it.
@@ -47,6 +51,13 @@ pub struct CatalogRef {
     /// it was not selected, or could not be read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub carried: bool,
+    /// How many lines of this run's ledger the catalog holds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub incidents: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What a snapshot holds.

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use snapshot::backup::{self, Alarm, Incident, Options, Proof, Report, Trust};
+use snapshot::backup::{self, Alarm, LedgerEntry, Options, Proof, Report, Trust};
 use snapshot::progress::Progress;
 use snapshot::state::State;
 
+use super::ledger::{line, more};
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::Exit;
@@ -173,7 +174,11 @@ fn text(report: &Report, started: Instant) -> String {
         ));
         return text;
     }
-    let ending = if report.is_incomplete { "; the snapshot is incomplete, see above" } else { "" };
+    let ending = match (report.is_incomplete, report.expunge_alarms.len() as u64) {
+        (true, _) => "; the snapshot is incomplete, see above".to_owned(),
+        (false, 0) => String::new(),
+        (false, alarms) => format!("; {} lost much mail, see above", plural(alarms, "mailbox")),
+    };
     text.push_str(&format!(
         "Backed up {} with {} in {}{ending}.\n",
         plural(report.totals.mailboxes, "mailbox"),
@@ -183,31 +188,13 @@ fn text(report: &Report, started: Instant) -> String {
     text
 }
 
-/// The first lines of the ledger; all of it is in --json.
+/// The first lines of the ledger, what a person must look at before all else; all of it is in --json.
 fn ledger(text: &mut String, report: &Report) {
     const SHOWN: usize = 20;
-    for entry in report.incidents.iter().take(SHOWN) {
-        let what = match entry.incident {
-            Incident::DuplicateName => "two messages with this name, both kept",
-            Incident::DeliveredDuringRun => "delivered during the run",
-            Incident::ExpungedDuringRun => "expunged during the run",
-            Incident::ManyExpunged => "lost more messages than a normal night takes",
-            Incident::MailboxMissing => "taken over from the last snapshot",
-            Incident::MovedDuringRun => "moved during the run",
-            Incident::NotFollowed => "a link to mail outside the store, not followed",
-            Incident::NotAMessage => "not a message, left out",
-            Incident::Unreadable => "unreadable, left out",
-            Incident::Unresolved => "listed, and then not to be found",
-            Incident::UnstableFolder => "changed faster than it could be listed",
-        };
-        let reason =
-            entry.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
-        text.push_str(&format!("ledger     {}: {what}{reason}\n", entry.path.escape_debug()));
+    let is_news = |entry: &&LedgerEntry| entry.incident.is_news();
+    let (news, rest): (Vec<_>, Vec<_>) = report.incidents.iter().partition(is_news);
+    for entry in rest.iter().chain(&news).take(SHOWN) {
+        text.push_str(&line(entry.incident.name(), &entry.path, entry.reason.as_deref()));
     }
-    if let Some(more) = report.incidents.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        text.push_str(&format!(
-            "ledger     and {}, see --json\n",
-            plural(more as u64, "more line")
-        ));
-    }
+    text.push_str(&more((report.incidents.len().saturating_sub(SHOWN)) as u64));
 }

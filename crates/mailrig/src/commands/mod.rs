@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod demo;
 pub(crate) mod init;
+mod ledger;
 pub(crate) mod ls;
 pub(crate) mod restore;
 pub(crate) mod snapshots;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use super::ledger::LedgerEntry;
 use super::lines::Lines;
 use crate::catalog::{self, CatalogHead, Need};
 use crate::crypt::Seal;
@@ -22,6 +23,8 @@ pub(crate) struct Next<'n> {
     pub(crate) old: &'n MailboxState,
     /// The lines that lead from the old state to the next.
     pub(crate) changes: &'n Lines,
+    /// What happened meanwhile.
+    pub(crate) incidents: &'n [LedgerEntry],
     pub(crate) encrypted: bool,
     /// Whether it must be a full one.
     pub(crate) is_full: bool,
@@ -39,6 +42,7 @@ impl Next<'_> {
         } else {
             lines.bytes.extend_from_slice(&self.changes.bytes);
         }
+        lines.incidents(self.incidents);
         let head = CatalogHead {
             catalog: catalog::VERSION,
             mailbox: self.mailbox.to_owned(),

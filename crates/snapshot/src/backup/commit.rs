@@ -21,6 +21,9 @@ pub(crate) struct Committed {
     pub(crate) totals: Totals,
     pub(crate) work: Work,
     pub(crate) changed: u64,
+    /// What happened in mailboxes, and is in their catalogs.
+    pub(crate) recorded: Ledger,
+    /// What else happened.
     pub(crate) ledger: Ledger,
     pub(crate) alarms: Vec<Expunged>,
     pub(crate) notices: Vec<String>,
@@ -104,7 +107,8 @@ impl Committed {
             self.catalogs.insert(outcome.id, catalog);
         }
         self.work.add(&outcome.work);
-        self.ledger.merge(outcome.ledger);
+        let ledger = if outcome.is_recorded { &mut self.recorded } else { &mut self.ledger };
+        ledger.merge(outcome.ledger);
         self.sound(outcome.alarm);
         self.notices.extend(outcome.notices);
     }

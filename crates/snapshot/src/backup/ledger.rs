@@ -33,6 +33,31 @@ pub enum Incident {
     UnstableFolder,
 }
 
+impl Incident {
+    /// Whether it is what happens on any living server, and no reason to look.
+    pub fn is_news(self) -> bool {
+        let news = [Self::DeliveredDuringRun, Self::ExpungedDuringRun, Self::MovedDuringRun];
+        news.contains(&self)
+    }
+
+    /// The name under which it is stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DeliveredDuringRun => "delivered_during_run",
+            Self::DuplicateName => "duplicate_name",
+            Self::ExpungedDuringRun => "expunged_during_run",
+            Self::MailboxMissing => "mailbox_missing",
+            Self::ManyExpunged => "many_expunged",
+            Self::MovedDuringRun => "moved_during_run",
+            Self::NotAMessage => "not_a_message",
+            Self::NotFollowed => "not_followed",
+            Self::Unreadable => "unreadable",
+            Self::Unresolved => "unresolved",
+            Self::UnstableFolder => "unstable_folder",
+        }
+    }
+}
+
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct LedgerEntry {

@@ -45,6 +45,8 @@ pub(crate) struct Outcome {
     /// What this run did.
     pub(crate) work: Work,
     pub(crate) ledger: Ledger,
+    /// Whether the catalog has the ledger's names.
+    pub(crate) is_recorded: bool,
     /// If it lost too much.
     pub(crate) alarm: Option<Expunged>,
     /// What a person should know that is no incident.
@@ -87,7 +89,8 @@ pub(crate) fn backup(context: &Context<'_>, job: &Job, opener: &mut Opener) -> R
     let mut changes = Lines::default();
     changes.changes(&old, &run.next);
     let has_catalog = old.catalog.is_some() && !context.options.rebase;
-    if has_catalog && changes.bytes.is_empty() && run.next.packs == old.packs {
+    let has_news = !changes.bytes.is_empty() || !run.outcome.ledger.entries.is_empty();
+    if has_catalog && !has_news && run.next.packs == old.packs {
         return run.only_prints_changed();
     }
     run.write_catalog(&seal, &changes)
@@ -167,13 +170,17 @@ impl<'run, 'env> Run<'run, 'env> {
             path: &self.job.path,
             old: self.old,
             changes,
+            incidents: &self.outcome.ledger.entries,
             encrypted: self.context.repository.is_encrypted(),
             is_full: self.context.options.rebase,
             time: self.context.options.time,
         };
         let body = next.write(&mut self.next, seal)?;
-        self.outcome.catalog = self.next.catalog.as_ref().map(catalog_ref);
+        let incidents = self.outcome.ledger.entries.len() as u64;
+        let catalog = self.next.catalog.as_ref().map(catalog_ref);
+        self.outcome.catalog = catalog.map(|catalog| CatalogRef { incidents, ..catalog });
         self.outcome.body = Some(body);
+        self.outcome.is_recorded = true;
         self.outcome.messages = self.next.folders.values().map(|f| f.messages).sum();
         self.outcome.bytes = self.next.folders.values().map(|f| f.bytes).sum();
         self.context.state.prepare_mailbox(&self.job.known.id, &self.next)?;
@@ -193,7 +200,10 @@ impl<'run, 'env> Run<'run, 'env> {
 
     /// Where something is in the store, for people.
     pub(super) fn path_of(&self, folder: &Path, name: &[u8]) -> String {
-        let mut path = self.job.path.join(folder);
+        let mut path = self.job.path.clone();
+        if !folder.as_os_str().is_empty() {
+            path.push(folder);
+        }
         if !name.is_empty() {
             path.push(std::ffi::OsStr::from_bytes(name));
         }
@@ -202,7 +212,12 @@ impl<'run, 'env> Run<'run, 'env> {
 }
 
 fn catalog_ref(link: &ChainLink) -> CatalogRef {
-    CatalogRef { catalog: link.id.clone(), reference: link.reference.clone(), carried: false }
+    CatalogRef {
+        catalog: link.id.clone(),
+        reference: link.reference.clone(),
+        carried: false,
+        incidents: 0,
+    }
 }
 
 impl Work {

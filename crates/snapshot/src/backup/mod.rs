@@ -46,6 +46,7 @@ use self::selection::Selection;
 use self::uploads::Uploads;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
+use crate::incidents;
 use crate::layout::{snapshot_key, timed_id};
 use crate::manifest::{self, LedgerCounts, Manifest, Totals};
 use crate::progress::Progress;
@@ -204,6 +205,12 @@ pub fn run(
         gone,
         carried,
     };
+    let encode_failed = |e| Error::io("encode the manifest of", root, e);
+    let incidents = incidents::seal(&done.ledger.entries, repository.recovery_seal());
+    let incidents = incidents.map_err(encode_failed)?;
+    // The rest is named in catalogs, and both together in the report.
+    done.recorded.merge(std::mem::take(&mut done.ledger));
+    done.ledger = done.recorded;
     if !options.dry_run {
         let manifest = Manifest {
             snapshot: manifest::VERSION,
@@ -215,9 +222,10 @@ pub fn run(
             mailboxes: done.catalogs,
             totals: done.totals,
             ledger: done.ledger.counts,
+            incidents,
         };
         let key = snapshot_key(&id);
-        let body = manifest.encode().map_err(|e| Error::io("encode the manifest of", root, e))?;
+        let body = manifest.encode().map_err(encode_failed)?;
         progress.check()?;
         Progress::add(&progress.stored_bytes, body.size_bytes);
         repository.store().put_durably(&key, body)?;
