@@ -9,6 +9,7 @@ mod documents;
 mod dovecot;
 mod env;
 mod exit_codes;
+mod find;
 mod full_disk;
 mod keys;
 mod kills;

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::layout::{SNAPSHOTS, id_time, is_id, snapshot_id, snapshot_key};
 use crate::object::ObjectRef;
 use crate::store::{Body, Store};
+use crate::tag::Tag;
 
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +55,21 @@ pub struct CatalogRef {
     /// How many lines of this run's ledger the catalog holds.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub incidents: u64,
+    /// A hint at the mailbox's name, for who looks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tag>,
+}
+
+impl CatalogRef {
+    /// To the catalog of a mailbox whose name is filled in later.
+    pub(crate) fn new(catalog: String, reference: ObjectRef) -> Self {
+        Self { catalog, reference, carried: false, incidents: 0, tag: None }
+    }
+
+    /// Whether it is the same catalog.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.catalog == other.catalog && self.reference == other.reference
+    }
 }
 
 fn is_zero(count: &u64) -> bool {
