@@ -172,15 +172,20 @@ fn show(report: &ShowReport) -> String {
         }
         None => {}
     }
-    text.push_str(&format!("The snapshot is {}.\n", state(row)));
+    text.push_str(match state(row) {
+        "alarm" => "The snapshot is whole; a mailbox lost much of its mail.\n",
+        "incomplete" => "The snapshot is incomplete.\n",
+        _ => "The snapshot is whole.\n",
+    });
     text
 }
 
+/// In one word.
 fn state(row: &Row) -> &'static str {
     match (row.is_incomplete, row.ledger.expunge_alarms) {
         (true, _) => "incomplete",
         (false, 0) => "whole",
-        (false, _) => "whole, with an alarm",
+        (false, _) => "alarm",
     }
 }
 

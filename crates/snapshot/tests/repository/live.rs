@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use snapshot::backup::{Incident, Options, Proof, Report};
 use snapshot::store::memory::Memory;
@@ -173,13 +174,21 @@ fn without_trust_in_times_every_folder_is_listed_until_two_listings_agree() {
 #[test]
 fn dovecots_lock_is_held_for_the_listing_and_never_for_the_copy() {
     let (world, objects) = world();
-    fs::write(world.store().join(ALICE).join(".B/dovecot-uidlist"), UIDLIST).unwrap();
-    let lock = world.store().join(ALICE).join(".B/dovecot-uidlist.lock");
-    let options = Options { dovecot_lock: true, ..world.options() };
-    let seen = lock.clone();
-    on_listed(&world.store(), move |_| assert!(!seen.exists()));
-    world.backup_with(Arc::clone(&objects), &options, None).unwrap();
-    assert_whole(&world, &objects, "locked");
+    let folder = world.store().join(ALICE).join(".B");
+    fs::write(folder.join("dovecot-uidlist"), UIDLIST).unwrap();
+    let lock = folder.join("dovecot-uidlist.lock");
+    on_listed(&world.store(), move |_| assert!(!lock.exists()));
+    for dovecot_lock in [false, true] {
+        let dir = fs::File::open(&folder).unwrap();
+        dir.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        fs::write(folder.join(format!("new/9.{dovecot_lock}.host")), "new\n").unwrap();
+        let options = Options { dovecot_lock, ..world.options() };
+        world.backup_with(Arc::clone(&objects), &options, None).unwrap();
+        // A file came into the folder, and went.
+        let is_touched = dir.metadata().unwrap().modified().unwrap() != SystemTime::UNIX_EPOCH;
+        assert_eq!(is_touched, dovecot_lock);
+        assert_whole(&world, &objects, "locked");
+    }
 }
 
 /// A small generator, so that a failing seed can be run again.
