@@ -33,6 +33,7 @@ reduce inputs as $l ({};
   elif $l.kind == "gone" then
     with_entries(select(.key != $l.path and (.key | startswith($l.path + "\u001f") | not)))
   elif $l.kind == "mailbox" then setpath(["\u001f"]; $l)
+  elif $l.kind == "incident" then .
   else setpath([$l.path]; $l) end)
 | to_entries | sort_by(.value.kind != "mailbox", .value.pack // -1, .key) | map(.value)
 | (.[], (reverse[] | select(.kind == "folder") | .kind = "mode"))

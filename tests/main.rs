@@ -17,6 +17,7 @@ mod in_place;
 mod keys;
 mod kills;
 mod large;
+mod ledger;
 mod lost_state;
 mod nights;
 mod outside;

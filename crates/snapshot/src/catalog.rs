@@ -11,7 +11,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use self::flat::FlatLine;
-pub(crate) use self::history::History;
+pub(crate) use self::history::{History, read_lines};
 use crate::crypt::{Seal, Unseal};
 use crate::error::{Error, Result};
 use crate::index::parse;
@@ -148,6 +148,17 @@ pub enum Line {
     Gone {
         /// Path inside the mailbox.
         path: String,
+    },
+    /// Something that happened while this very catalog was made: a line of the run's ledger. It
+    /// says nothing of what the mailbox holds.
+    Incident {
+        /// What happened, see [`crate::backup::Incident`].
+        incident: String,
+        /// To what: a path inside the store.
+        path: String,
+        /// Why, where there is a reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// A message that is no longer there.
     Expunged {
@@ -311,6 +322,7 @@ impl Contents {
                 let message = MessageEntry { name, owner, content };
                 self.folder(object, &folder)?.messages.insert(key, message);
             }
+            Line::Incident { .. } => {}
             Line::Expunged { folder, message } => {
                 self.folder(object, &folder)?.messages.remove(&message);
             }

@@ -11,6 +11,7 @@ pub mod error;
 pub mod find;
 pub mod hash;
 pub mod headers;
+pub mod incidents;
 pub mod index;
 pub mod layout;
 pub mod manifest;

@@ -34,6 +34,10 @@ pub struct Manifest {
     pub totals: Totals,
     /// What happened during the run.
     pub ledger: LedgerCounts,
+    /// What happened outside the mailboxes that got a catalog, by name: JSON lines, compressed,
+    /// sealed to the recovery recipients, in base64. See [`crate::incidents`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incidents: Option<String>,
 }
 
 /// A catalog as a manifest names it.
@@ -51,6 +55,9 @@ pub struct CatalogRef {
     /// it was not selected, or could not be read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub carried: bool,
+    /// How many lines of this run's ledger the catalog holds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub incidents: u64,
     /// A hint at the mailbox's name, for who looks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<Tag>,
@@ -59,13 +66,17 @@ pub struct CatalogRef {
 impl CatalogRef {
     /// To the catalog of a mailbox whose name is filled in later.
     pub(crate) fn new(catalog: String, reference: ObjectRef) -> Self {
-        Self { catalog, reference, tree: false, carried: false, tag: None }
+        Self { catalog, reference, tree: false, carried: false, incidents: 0, tag: None }
     }
 
     /// Whether it is the same catalog.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.catalog == other.catalog && self.reference == other.reference
     }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What a snapshot holds.
@@ -108,6 +119,8 @@ pub struct LedgerCounts {
     pub mailboxes_missing: u64,
     /// Mailboxes that are no Maildirs.
     pub foreign_formats: u64,
+    /// Mailboxes that lost more of their messages than a normal night takes.
+    pub expunge_alarms: u64,
 }
 
 impl LedgerCounts {
@@ -131,6 +144,7 @@ impl LedgerCounts {
             not_followed,
             mailboxes_missing,
             foreign_formats,
+            expunge_alarms,
         } = *other;
         self.delivered_during_run += delivered_during_run;
         self.expunged_during_run += expunged_during_run;
@@ -143,6 +157,7 @@ impl LedgerCounts {
         self.not_followed += not_followed;
         self.mailboxes_missing += mailboxes_missing;
         self.foreign_formats += foreign_formats;
+        self.expunge_alarms += expunge_alarms;
     }
 }
 

@@ -151,6 +151,11 @@ impl Repository {
         Ok(NewMailbox { id, recipient })
     }
 
+    /// What is sealed to the recovery recipients themselves.
+    pub(crate) fn recovery_seal(&self) -> &Seal {
+        &self.recovery
+    }
+
     /// What a mailbox's objects are sealed to.
     pub fn mailbox_seal(&self, recipient: Option<&str>) -> Result<Seal> {
         match recipient {

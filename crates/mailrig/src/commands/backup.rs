@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use snapshot::backup::{self, Incident, Options, Report, Trust};
+use snapshot::backup::{self, Alarm, LedgerEntry, Options, Proof, Report, Trust};
 use snapshot::progress::Progress;
 use snapshot::state::State;
 
+use super::ledger::{line, more};
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::Exit;
@@ -43,6 +44,18 @@ pub(crate) struct BackupArgs {
     /// Read every message again
     #[arg(long)]
     rehash: bool,
+    /// Do not believe folder times: list every folder until two listings agree. For NFS, whose times may tell late; costs two listings or more of every folder every night
+    #[arg(long)]
+    nfs: bool,
+    /// Hold Dovecot's `dovecot-uidlist.lock` while a folder is listed (never while mail is copied): Dovecot renames nothing meanwhile
+    #[arg(long)]
+    dovecot_lock: bool,
+    /// Exit with code 3 when a mailbox lost more than this part of its messages since the last snapshot; 100 never does
+    #[arg(long, value_name = "PERCENT", default_value_t = 30.0, value_parser = percent)]
+    alarm_expunged: f64,
+    /// Sound that alarm only for mailboxes that held as many messages
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    alarm_min_messages: u64,
     /// Say what would be done, and store nothing
     #[arg(long)]
     dry_run: bool,
@@ -91,6 +104,9 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
             (false, false) => Trust::BaseName,
         },
         rebase: args.full || args.rehash,
+        proof: if args.nfs { Proof::Agreement } else { Proof::Times },
+        dovecot_lock: args.dovecot_lock,
+        alarm: Alarm { percent: args.alarm_expunged, min_messages: args.alarm_min_messages },
         dry_run: args.dry_run,
         time: Timestamp::now(),
         host: host_name(),
@@ -105,7 +121,13 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
     report.notices.splice(0..0, notices);
     report.notices.iter().for_each(|notice| ui.warning(notice));
     ui.result("backup", &report, || text(&report, started))?;
-    Ok(if report.is_incomplete { Exit::Incomplete } else { Exit::Done })
+    let is_alarming = !report.expunge_alarms.is_empty();
+    Ok(if report.is_incomplete || is_alarming { Exit::Incomplete } else { Exit::Done })
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.trim_end_matches('%').parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=100.0).contains(&percent) { Ok(percent) } else { Err("not within 0 to 100".into()) }
 }
 
 fn text(report: &Report, started: Instant) -> String {
@@ -169,7 +191,11 @@ fn text(report: &Report, started: Instant) -> String {
         ));
         return text;
     }
-    let ending = if report.is_incomplete { "; the snapshot is incomplete, see above" } else { "" };
+    let ending = match (report.is_incomplete, report.expunge_alarms.len() as u64) {
+        (true, _) => "; the snapshot is incomplete, see above".to_owned(),
+        (false, 0) => String::new(),
+        (false, alarms) => format!("; {} lost much mail, see above", plural(alarms, "mailbox")),
+    };
     text.push_str(&format!(
         "Backed up {} with {} in {}{ending}.\n",
         plural(report.totals.mailboxes, "mailbox"),
@@ -179,31 +205,13 @@ fn text(report: &Report, started: Instant) -> String {
     text
 }
 
-/// The first lines of the ledger; all of it is in --json.
+/// The first lines of the ledger, what a person must look at before all else; all of it is in --json.
 fn ledger(text: &mut String, report: &Report) {
     const SHOWN: usize = 20;
-    for entry in report.incidents.iter().take(SHOWN) {
-        let what = match entry.incident {
-            Incident::DuplicateName => "two messages with this name, both kept",
-            Incident::DeliveredDuringRun => "delivered during the run",
-            Incident::ExpungedDuringRun => "expunged during the run",
-            Incident::ForeignFormat => "no Maildir, not backed up",
-            Incident::MailboxMissing => "taken over from the last snapshot",
-            Incident::MovedDuringRun => "moved during the run",
-            Incident::NotFollowed => "a link to mail outside the store, not followed",
-            Incident::NotAMessage => "not a message, left out",
-            Incident::Unreadable => "unreadable, left out",
-            Incident::Unresolved => "listed, and then not to be found",
-            Incident::UnstableFolder => "changed faster than it could be listed",
-        };
-        let reason =
-            entry.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
-        text.push_str(&format!("ledger     {}: {what}{reason}\n", entry.path.escape_debug()));
+    let is_news = |entry: &&LedgerEntry| entry.incident.is_news();
+    let (news, rest): (Vec<_>, Vec<_>) = report.incidents.iter().partition(is_news);
+    for entry in rest.iter().chain(&news).take(SHOWN) {
+        text.push_str(&line(entry.incident.name(), &entry.path, entry.reason.as_deref()));
     }
-    if let Some(more) = report.incidents.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        text.push_str(&format!(
-            "ledger     and {}, see --json\n",
-            plural(more as u64, "more line")
-        ));
-    }
+    text.push_str(&more((report.incidents.len().saturating_sub(SHOWN)) as u64));
 }

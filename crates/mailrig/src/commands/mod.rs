@@ -5,6 +5,7 @@ pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod find;
 pub(crate) mod init;
+mod ledger;
 pub(crate) mod ls;
 pub(crate) mod restore;
 pub(crate) mod snapshots;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use snapshot::backup::{self, Trust};
+use snapshot::backup::{self, Alarm, Proof, Trust};
 use snapshot::crypt::{self, Unseal};
 use snapshot::manifest::Manifest;
 use snapshot::progress::Progress;
@@ -68,6 +68,9 @@ impl Host {
             with: Vec::new(),
             outside: backup::Outside::default(),
             trust: Trust::BaseName,
+            proof: Proof::Times,
+            dovecot_lock: false,
+            alarm: Alarm::default(),
             rebase: false,
             dry_run: false,
             time: Timestamp::now(),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use super::ledger::LedgerEntry;
 use super::lines::Lines;
 use crate::catalog::{self, CatalogHead, Need, Section};
 use crate::crypt::Seal;
@@ -23,6 +24,8 @@ pub(crate) struct Next<'n> {
     pub(crate) old: &'n MailboxState,
     /// The lines that lead from the old state to the next.
     pub(crate) changes: &'n Lines,
+    /// What happened meanwhile.
+    pub(crate) incidents: &'n [LedgerEntry],
     pub(crate) encrypted: bool,
     /// Whether it must be a full one.
     pub(crate) is_full: bool,
@@ -48,6 +51,7 @@ impl Next<'_> {
                 Vec::new()
             }
         };
+        lines.incidents(self.incidents);
         let head = CatalogHead {
             catalog: catalog::VERSION,
             mailbox: self.mailbox.to_owned(),

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use maildir::{Folder, FolderPrint, Listing, Subdir, base_name};
+use maildir::{Dotlock, Folder, FolderPrint, Listing, Proof, Subdir, base_name};
 
 use super::Trust;
 use super::diff::{Decision, decide};
 use super::ledger::{Incident, Ledger};
-use super::read::{Content, Found, Source};
+use super::read::{Content, Found, Reader, Source};
+use super::renamed::{self, UIDLIST};
 use super::scan::{Scan, key};
 use crate::error::Result;
 use crate::progress::Progress;
@@ -24,6 +26,8 @@ pub(super) struct Look {
     pub(super) print: FolderPrint,
     is_stable: bool,
     pub(super) is_listed: bool,
+    /// Of the newest listing, see [`Listing::digest`].
+    digest: u64,
     /// Listed, and not to be found when they were to be read: inode and place by base name.
     pub(super) missing: BTreeMap<Vec<u8>, (u64, PathBuf)>,
     /// Of the newest listing.
@@ -58,7 +62,7 @@ impl Scan<'_, '_, '_> {
     /// Lists a folder for the first time in this run.
     pub(super) fn first(&mut self, folder: &Folder, known: Option<&FolderState>) -> Result<()> {
         let path = self.root().join(&folder.path);
-        match self.run.reader.list(&path) {
+        match self.locked(&path, |reader| reader.list(&path)) {
             Ok(listing) => {
                 let none = FolderState::default();
                 self.take(folder, &listing, known.unwrap_or(&none), None)
@@ -75,18 +79,24 @@ impl Scan<'_, '_, '_> {
     /// Lists a folder again that changed. Whether there was anything to see.
     pub(super) fn again(&mut self, folder: &Folder, print: Option<FolderPrint>) -> Result<bool> {
         let path = self.root().join(&folder.path);
-        let state = self.run.next.folders.remove(key(folder));
-        let listing = match self.run.reader.list_once(&path, print) {
+        let listed = self.locked(&path, |reader| reader.list_once(&path, print));
+        let mut listing = match listed {
             Ok(listing) => listing,
-            Err(e) if e.is_vanished() => {
-                self.run.next.folders.extend(state.map(|state| (key(folder).to_vec(), state)));
-                return Ok(true);
-            }
+            Err(e) if e.is_vanished() => return Ok(true),
             Err(e) => {
+                let state = self.run.next.folders.remove(key(folder));
                 self.unreadable(folder, state, &e);
                 return Ok(false);
             }
         };
+        if self.run.context.options.proof == Proof::Agreement {
+            let look = self.looks.get(key(folder));
+            listing.is_unstable = look.is_none_or(|look| look.digest != listing.digest);
+            if look.is_some_and(Look::is_quiet) && !listing.is_unstable {
+                return Ok(false);
+            }
+        }
+        let state = self.run.next.folders.remove(key(folder));
         let before = self.looks.remove(key(folder));
         match (state, self.run.old.folders.get(key(folder))) {
             (Some(state), _) => self.take(folder, &listing, &state, before)?,
@@ -97,6 +107,27 @@ impl Scan<'_, '_, '_> {
             }
         }
         Ok(true)
+    }
+
+    /// Lists a folder under Dovecot's lock, if that is wanted and the folder is Dovecot's.
+    fn locked<T>(&mut self, path: &Path, list: impl FnOnce(&mut Reader<'_>) -> T) -> T {
+        let uidlist = path.join(UIDLIST);
+        let is_wanted = self.run.context.options.dovecot_lock && !self.is_lock_refused;
+        let mut lock = None;
+        if is_wanted && uidlist.symlink_metadata().is_ok() {
+            match Dotlock::acquire(&uidlist, LOCK_WAIT) {
+                Ok(held) => lock = Some(held),
+                Err(e) => {
+                    // One wait a mailbox: it is listed all the same, as without the option.
+                    self.is_lock_refused = true;
+                    self.run.outcome.notices.push(format!("listed without Dovecot's lock: {e}"));
+                }
+            }
+        }
+        let listed = list(&mut self.run.reader);
+        drop(lock);
+        tracing::debug!(folder = %path.display(), "listed");
+        listed
     }
 
     /// A folder that is not there any more.
@@ -139,6 +170,7 @@ impl Scan<'_, '_, '_> {
             print: listing.print,
             is_stable: !listing.is_unstable,
             is_listed: true,
+            digest: listing.digest,
             ..Look::default()
         };
         if !before.as_ref().is_some_and(|look| look.is_listed) {
@@ -181,7 +213,11 @@ impl Scan<'_, '_, '_> {
         // What is wrong today must be looked at again tomorrow: mending it may not touch the folder.
         let is_clean = look.missing.is_empty()
             && look.ledger.counts.unreadable + look.ledger.counts.not_messages == 0;
-        let mut state = FolderState { is_maildir: true, ..self.run.folder_state(folder) };
+        let mut state = FolderState {
+            is_maildir: true,
+            guid: renamed::guid(&self.root().join(&folder.path)),
+            ..self.run.folder_state(folder)
+        };
         state.set_print((listing.is_settled && is_clean).then_some(listing.print));
         state.set_messages(&messages);
         self.run.next.folders.insert(key(folder).to_vec(), state);
@@ -350,3 +386,6 @@ pub(super) fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
 pub(super) fn os(name: &[u8]) -> &OsStr {
     OsStr::from_bytes(name)
 }
+
+/// How long another holder of a folder's lock is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(10);

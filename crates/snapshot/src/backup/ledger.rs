@@ -17,6 +17,8 @@ pub enum Incident {
     ExpungedDuringRun,
     /// A mailbox that is no Maildir.
     ForeignFormat,
+    /// A mailbox that lost more of its messages since the last snapshot than a normal night takes.
+    ManyExpunged,
     /// One of most mailboxes of the store that are gone at once.
     MailboxMissing,
     /// In another folder at the end of the scan than at its beginning; in the snapshot once.
@@ -31,6 +33,32 @@ pub enum Incident {
     Unresolved,
     /// A folder that kept changing while it was listed.
     UnstableFolder,
+}
+
+impl Incident {
+    /// Whether it is what happens on any living server, and no reason to look.
+    pub fn is_news(self) -> bool {
+        let news = [Self::DeliveredDuringRun, Self::ExpungedDuringRun, Self::MovedDuringRun];
+        news.contains(&self)
+    }
+
+    /// The name under which it is stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DeliveredDuringRun => "delivered_during_run",
+            Self::DuplicateName => "duplicate_name",
+            Self::ExpungedDuringRun => "expunged_during_run",
+            Self::ForeignFormat => "foreign_format",
+            Self::MailboxMissing => "mailbox_missing",
+            Self::ManyExpunged => "many_expunged",
+            Self::MovedDuringRun => "moved_during_run",
+            Self::NotAMessage => "not_a_message",
+            Self::NotFollowed => "not_followed",
+            Self::Unreadable => "unreadable",
+            Self::Unresolved => "unresolved",
+            Self::UnstableFolder => "unstable_folder",
+        }
+    }
 }
 
 /// One line of the ledger.
@@ -80,6 +108,7 @@ impl Ledger {
             Incident::ExpungedDuringRun => &mut self.counts.expunged_during_run,
             Incident::ForeignFormat => &mut self.counts.foreign_formats,
             Incident::MailboxMissing => &mut self.counts.mailboxes_missing,
+            Incident::ManyExpunged => &mut self.counts.expunge_alarms,
             Incident::MovedDuringRun => &mut self.counts.moved_during_run,
             Incident::NotFollowed => &mut self.counts.not_followed,
             Incident::NotAMessage => &mut self.counts.not_messages,

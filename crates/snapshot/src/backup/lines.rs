@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::ledger::LedgerEntry;
 use crate::catalog::{Content, Line, Owner, format_time, message_key};
+use crate::incidents::NamedIncident;
 use crate::layout::encode_name;
 use crate::state::{FileState, FolderState, MailboxState, MessageState, attributes_of};
 use crate::xattrs::Encoded;
@@ -40,6 +42,14 @@ impl Lines {
     /// All of a mailbox.
     pub(crate) fn full(&mut self, state: &MailboxState) {
         self.changes(&MailboxState::default(), state);
+    }
+
+    /// What happened while the catalog was made.
+    pub(crate) fn incidents(&mut self, entries: &[LedgerEntry]) {
+        for entry in entries {
+            let NamedIncident { incident, path, reason } = NamedIncident::of(entry);
+            self.push(&Line::Incident { incident, path, reason });
+        }
     }
 
     /// What turns `old` into `new`.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use maildir::{Opener, Scope};
 
+use super::alarm::Expunged;
 use super::chain;
 use super::context::Context;
 use super::fold;
@@ -68,6 +69,12 @@ pub(crate) struct Outcome {
     pub(crate) work: Work,
     pub(crate) ledger: Ledger,
     pub(crate) remarks: Remarks,
+    /// Whether the catalog has the ledger's names.
+    pub(crate) is_recorded: bool,
+    /// If it lost too much.
+    pub(crate) alarm: Option<Expunged>,
+    /// What a person should know that is no incident.
+    pub(crate) notices: Vec<String>,
 }
 
 /// What was done for one mailbox, or all.
@@ -104,11 +111,13 @@ pub(crate) fn backup(context: &Context<'_>, job: &Job, opener: &mut Opener) -> R
     if context.options.dry_run {
         return Ok(run.unchanged());
     }
+    run.check_alarm();
     let mut changes = Lines::default();
     changes.changes(&old, &run.next);
     let has_catalog =
         old.catalog.is_some() && !context.options.rebase && old.outside == run.next.outside;
-    if has_catalog && changes.bytes.is_empty() && run.next.packs == old.packs {
+    let has_news = !changes.bytes.is_empty() || !run.outcome.ledger.entries.is_empty();
+    if has_catalog && !has_news && run.next.packs == old.packs {
         return run.only_prints_changed();
     }
     run.write_catalog(&seal, &changes)
@@ -165,6 +174,16 @@ impl<'run, 'env> Run<'run, 'env> {
         self.outcome
     }
 
+    fn check_alarm(&mut self) {
+        let mailbox = self.path_of(Path::new(""), b"");
+        let most = self.outcome.work.messages_gone + self.outcome.work.messages_new;
+        let alarm = self.context.options.alarm.check(&mailbox, self.old, &self.next, most);
+        if let Some(alarm) = &alarm {
+            self.outcome.ledger.note(Incident::ManyExpunged, mailbox, Some(alarm.reason()));
+        }
+        self.outcome.alarm = alarm;
+    }
+
     /// Nothing that a catalog holds is new, but folder times or inodes may be.
     fn only_prints_changed(mut self) -> Result<Outcome> {
         self.next.catalog.clone_from(&self.old.catalog);
@@ -182,13 +201,17 @@ impl<'run, 'env> Run<'run, 'env> {
             path: &self.job.path,
             old: self.old,
             changes,
+            incidents: &self.outcome.ledger.entries,
             encrypted: self.context.repository.is_encrypted(),
             is_full: self.context.options.rebase,
             time: self.context.options.time,
         };
         let body = next.write(&mut self.next, seal)?;
-        self.outcome.catalog = self.next.catalog.as_ref().map(catalog_ref);
+        let incidents = self.outcome.ledger.entries.len() as u64;
+        let catalog = self.next.catalog.as_ref().map(catalog_ref);
+        self.outcome.catalog = catalog.map(|catalog| CatalogRef { incidents, ..catalog });
         self.outcome.body = Some(body);
+        self.outcome.is_recorded = true;
         self.outcome.messages = self.next.folders.values().map(|f| f.messages).sum();
         self.outcome.bytes = self.next.folders.values().map(|f| f.bytes).sum();
         self.context.state.prepare_mailbox(&self.job.known.id, &self.next)?;

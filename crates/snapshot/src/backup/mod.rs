@@ -3,6 +3,7 @@
 //! go on beside them.
 
 mod account;
+mod alarm;
 mod bundle;
 mod chain;
 mod commit;
@@ -19,6 +20,7 @@ mod packer;
 mod read;
 mod rebuild;
 mod remarks;
+mod renamed;
 mod scan;
 mod selection;
 mod settle;
@@ -34,9 +36,11 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
+pub use maildir::Proof;
 use maildir::{Discovery, Foreign, MailboxDir, Opener};
 use serde::Serialize;
 
+pub use self::alarm::{Alarm, Expunged};
 use self::commit::Committed;
 use self::context::{Context, Levels};
 pub use self::diff::Trust;
@@ -48,6 +52,7 @@ use self::selection::Selection;
 use self::uploads::Uploads;
 use crate::crypt::Unseal;
 use crate::error::{Error, FOREIGN_HINT, Result};
+use crate::incidents;
 use crate::layout::{snapshot_key, timed_id};
 use crate::manifest::{self, CatalogRef, LedgerCounts, Manifest, Totals};
 use crate::progress::Progress;
@@ -68,6 +73,13 @@ pub struct Options {
     pub outside: Outside,
     /// How much of what is known is believed.
     pub trust: Trust,
+    /// What shows that a folder stood still. Without trust in times nothing of the last run is
+    /// believed to be unchanged: every folder is listed, twice or more.
+    pub proof: Proof,
+    /// Hold Dovecot's lock of a folder while it is listed.
+    pub dovecot_lock: bool,
+    /// When so much of a mailbox is gone that a person must look.
+    pub alarm: Alarm,
     /// Write full catalogs, and store again what the repository has lost.
     pub rebase: bool,
     /// Only find out what would be done.
@@ -81,7 +93,7 @@ pub struct Options {
 }
 
 /// What a run did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// The new snapshot's id; `None` for a dry run.
     pub snapshot: Option<String>,
@@ -101,6 +113,8 @@ pub struct Report {
     pub incidents: Vec<LedgerEntry>,
     /// Whether something that may be mail is not in the snapshot.
     pub is_incomplete: bool,
+    /// Mailboxes that lost more of their messages than a normal night takes.
+    pub expunge_alarms: Vec<Expunged>,
     /// Things a person should know that are no incidents.
     pub notices: Vec<String>,
 }
@@ -196,6 +210,8 @@ pub fn run(
     note_store(root, &found, &mut done.ledger, &mut notices);
     notices.extend(done.remarks.sentences());
     let carried = selection.carry(state, &known, &mut done);
+    selection.check_alarm(state, options, &mut done);
+    notices.append(&mut done.notices);
     tag(&known, &mut done.catalogs);
     let gone = selection.gone.len() as u64;
     let time = options.time;
@@ -207,6 +223,12 @@ pub fn run(
         gone,
         carried,
     };
+    let encode_failed = |e| Error::io("encode the manifest of", root, e);
+    let incidents = incidents::seal(&done.ledger.entries, repository.recovery_seal());
+    let incidents = incidents.map_err(encode_failed)?;
+    // The rest is named in catalogs, and both together in the report.
+    done.recorded.merge(std::mem::take(&mut done.ledger));
+    done.ledger = done.recorded;
     if !options.dry_run {
         let manifest = Manifest {
             snapshot: manifest::VERSION,
@@ -218,9 +240,10 @@ pub fn run(
             mailboxes: done.catalogs,
             totals: done.totals,
             ledger: done.ledger.counts,
+            incidents,
         };
         let key = snapshot_key(&id);
-        let body = manifest.encode().map_err(|e| Error::io("encode the manifest of", root, e))?;
+        let body = manifest.encode().map_err(encode_failed)?;
         progress.check()?;
         Progress::add(&progress.stored_bytes, body.size_bytes);
         repository.store().put_durably(&key, body)?;
@@ -245,6 +268,7 @@ pub fn run(
         ledger: done.ledger.counts,
         is_incomplete: done.ledger.counts.is_incomplete(),
         incidents: done.ledger.entries,
+        expunge_alarms: done.alarms,
         notices,
     })
 }
@@ -275,7 +299,8 @@ fn resume(
 ) -> Result<Options> {
     let mut options = options.clone();
     let Some((last, last_time)) = state.last_run() else { return Ok(options) };
-    if last_time >= options.time {
+    // Ids hold milliseconds.
+    if last_time.as_millisecond() >= options.time.as_millisecond() {
         notices.push(format!("the clock was ahead when snapshot {last} was made"));
         options.time = last_time + Duration::from_millis(1);
     }
@@ -394,7 +419,7 @@ fn worker(
     next: &AtomicUsize,
     sender: &SyncSender<Result<Outcome>>,
 ) {
-    let mut opener = Opener::default();
+    let mut opener = Opener::new(context.options.proof);
     while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
         let outcome =
             context.progress.check().and_then(|()| mailbox::backup(context, job, &mut opener));

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use maildir::{Folder, FolderPrint, TICK, Tree, Xattrs};
+use maildir::{Folder, FolderPrint, Proof, TICK, Tree, Xattrs};
 
 use super::Trust;
 use super::account::{Account, File, file, place};
@@ -29,6 +29,8 @@ pub(super) struct Scan<'s, 'run, 'env> {
     pub(super) account: Account,
     /// Whether something was seen to change, or could have while it was looked at.
     pub(super) is_restless: bool,
+    /// Whether Dovecot's lock was not to be had.
+    pub(super) is_lock_refused: bool,
     /// Whether the folders became quiet in the end.
     is_settled: bool,
 }
@@ -43,6 +45,7 @@ impl<'run> Run<'run, '_> {
             looks: BTreeMap::new(),
             account: Account::default(),
             is_restless: false,
+            is_lock_refused: false,
             is_settled: true,
         };
         scan.look(&tree)?;
@@ -103,6 +106,7 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             self.run.context.progress.check()?;
             self.run.outcome.work.folders += u64::from(!self.run.job.is_tree());
             let known = self.run.old.folders.get(key(folder));
+            let known = known.or_else(|| self.known_elsewhere(folder, tree));
             if !folder.is_maildir {
                 let state = self.run.folder_state(folder);
                 self.run.next.folders.insert(key(folder).to_vec(), state);
@@ -122,7 +126,8 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
 
     /// Takes a folder over if its directories are as they were. Two stats.
     fn is_as_known(&mut self, folder: &Folder, known: Option<&FolderState>) -> bool {
-        let is_trusted = self.run.context.options.trust == Trust::BaseName;
+        let options = self.run.context.options;
+        let is_trusted = options.trust == Trust::BaseName && options.proof == Proof::Times;
         let Some(known) = known.filter(|known| is_trusted && known.is_maildir) else {
             return false;
         };
@@ -154,6 +159,9 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             self.is_restless = self.follow_folders(&tree);
             let changed = self.changed(&tree);
             unsettled = changed.iter().map(|(folder, _)| key(folder).to_vec()).collect();
+            if self.run.context.options.proof == Proof::Agreement {
+                unsettled.retain(|path| !self.looks.get(path).is_some_and(Look::is_quiet));
+            }
             let is_idle = idle >= IDLE_PASSES && !self.has_unread();
             if pass == PASSES_MAX - 1 || (pass >= PASSES && is_idle) {
                 break;
@@ -175,7 +183,11 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             }
             idle = if self.run.outcome.work.messages_read == read { idle + 1 } else { 0 };
         }
-        self.is_settled = false;
+        if unsettled.is_empty() && self.is_restless {
+            let reason = Some("its folders keep changing their names".into());
+            self.run.note(Incident::UnstableFolder, Path::new(""), b"", reason);
+        }
+        self.is_settled = unsettled.is_empty() && !self.is_restless;
         self.settle(&unsettled);
         Ok(tree)
     }
@@ -189,13 +201,15 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
 
     /// The folders that are not as they were listed, with their directories as they are now.
     fn changed<'t>(&self, tree: &'t Tree) -> Vec<(&'t Folder, Option<FolderPrint>)> {
+        let proof = self.run.context.options.proof;
         let root = self.root();
         let maildirs = tree.folders.iter().filter(|folder| folder.is_maildir);
         let mut changed = Vec::new();
         for folder in maildirs {
             let print = FolderPrint::read(&root.join(&folder.path)).ok();
             let look = self.looks.get(key(folder));
-            if !look.is_some_and(|look| look.is_quiet() && Some(look.print) == print) {
+            let is_same = |look: &Look| look.is_quiet() && Some(look.print) == print;
+            if proof == Proof::Agreement || !look.is_some_and(is_same) {
                 changed.push((folder, print));
             }
         }
@@ -221,11 +235,25 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             .map(|(path, _)| path.clone())
             .collect();
         let mut is_changed = !gone.is_empty();
-        for path in gone {
-            self.leave(&path);
+        let mut renamed = Vec::new();
+        let is_new = |folder: &&Folder| {
+            folder.is_maildir
+                && (gone.iter().any(|path| path == key(folder))
+                    || !folders.contains_key(key(folder)))
+        };
+        for folder in tree.folders.iter().filter(is_new) {
+            renamed
+                .extend(self.same_folder(folder, &gone).map(|from| (from, key(folder).to_vec())));
         }
-        for folder in &tree.folders {
-            if !folder.is_maildir && !self.run.next.folders.contains_key(key(folder)) {
+        let mut states = Vec::new();
+        for (from, to) in renamed {
+            states.extend(self.run.next.folders.remove(&from).map(|state| (to.clone(), state)));
+            self.looks.remove(&from).map(|look| self.looks.insert(to, look));
+        }
+        gone.iter().for_each(|path| self.leave(path));
+        self.run.next.folders.extend(states);
+        for folder in tree.folders.iter().filter(|folder| !folder.is_maildir) {
+            if !self.run.next.folders.contains_key(key(folder)) {
                 let state = self.run.folder_state(folder);
                 self.run.next.folders.insert(key(folder).to_vec(), state);
                 is_changed = true;

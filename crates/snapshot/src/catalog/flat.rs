@@ -14,6 +14,7 @@ enum Kind {
     File,
     Folder,
     Gone,
+    Incident,
     Link,
     Mailbox,
     Message,
@@ -32,6 +33,8 @@ pub(super) struct FlatLine {
     name: Option<String>,
     key: Option<String>,
     message: Option<String>,
+    incident: Option<String>,
+    reason: Option<String>,
     mode: Option<String>,
     uid: Option<u32>,
     gid: Option<u32>,
@@ -86,6 +89,9 @@ impl FlatLine {
                 owner: owner()?,
                 content: content(mtime)?,
             },
+            Kind::Incident => {
+                Line::Incident { incident: self.incident?, path: self.path?, reason: self.reason }
+            }
             Kind::Gone => Line::Gone { path: self.path? },
             Kind::Expunged => Line::Expunged { folder: self.folder?, message: self.message? },
         })

@@ -1,6 +1,6 @@
 //! Reading catalogs one after the other: of a chain only what follows the one that was read last.
 
-use super::{CatalogHead, Contents, decode_head};
+use super::{CatalogHead, Contents, Line, decode_head};
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::index::{json_lines, parse};
@@ -72,6 +72,26 @@ impl History {
         self.at = Some((catalog.to_owned(), reference.clone(), newest_head.clone()));
         Ok(newest_head)
     }
+}
+
+/// Gives the lines of one catalog, without those that it builds on, to `each`.
+pub(crate) fn read_lines(
+    store: &dyn Store,
+    mailbox: &str,
+    catalog: &str,
+    reference: &ObjectRef,
+    unseal: &Unseal,
+    mut each: impl FnMut(Line),
+) -> Result<()> {
+    let object = format!("{}{}", mailbox_prefix(mailbox), catalog_name(catalog));
+    let bytes = reference.read(store, &object, CATALOG_BYTES)?;
+    let (_, sealed) = decode_head(&object, mailbox, &bytes)?;
+    let mut lines = json_lines(&object, sealed, unseal)?;
+    let mut line = Vec::new();
+    while lines.next_into(&mut line)? {
+        each(parse(&object, &line)?);
+    }
+    Ok(())
 }
 
 /// The largest catalog that is read: a mailbox of some ten million messages.

@@ -2,6 +2,7 @@
 //! are damaged on purpose.
 
 mod crash;
+mod hook;
 mod incidents;
 mod live;
 mod newest;
