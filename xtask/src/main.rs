@@ -2,6 +2,7 @@
 
 mod bench;
 mod cache;
+mod churn;
 mod ci;
 mod clock;
 mod corpus;
@@ -9,6 +10,7 @@ mod deny;
 mod installs;
 mod options;
 mod process;
+mod random;
 mod test;
 mod tidy;
 mod workspace;
@@ -29,17 +31,24 @@ usage: cargo xtask COMMAND
   corpus                    fetch the real messages that tests and benchmarks use
   bench backup              measure mailrig beside restic and tar; options:
       [--messages N] [--rounds N] [--only mailrig,restic,tar] [--dir DIR] [--seed N] [--keep]
+  churn                     back up mailboxes while processes change them; miss nothing; options:
+      [--minutes M] [--seed S] [--messages N] [--workers N] [--mailboxes N] [--dir DIR]
+      [--peers | --naive-only] [--program MAILRIG] [--json] [--write]
 ";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let Some(result) = churn::helper(&args) {
+        return report(result);
+    }
     let result = match args.as_slice() {
         ["ci"] => ci::run(),
         ["test", options @ ..] => options::split_passed_on(options)
             .and_then(|(options, passed_on)| test::run(&test::parse(options)?, passed_on)),
         ["tidy"] => tidy::run(),
         ["corpus"] => corpus::run(),
+        ["churn", options @ ..] => churn::parse(options).and_then(|plan| churn::run(&plan)),
         ["bench", "backup", options @ ..] => bench::parse(options).and_then(|o| bench::run(&o)),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

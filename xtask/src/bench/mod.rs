@@ -2,10 +2,9 @@
 //! Every tool sees the same state of the store in turn; the order of the tools rotates by round.
 
 mod letters;
-mod machine;
+pub(crate) mod machine;
 mod measure;
 mod night;
-mod random;
 mod rounds;
 mod store;
 mod table;
@@ -101,7 +100,8 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
     let real = store::from_corpus(&work.own("real").join("vmail"), &corpus)?;
     rounds::store_real_messages(plan, &work.path, &real, &mut results)?;
 
-    let report = table::render(plan, &results, &machine::describe(&plan.tools, &work.path)?);
+    let machine = [machine::describe(&work.path)?, machine::versions(&plan.tools)].concat();
+    let report = table::render(plan, &results, &machine);
     println!("{report}");
     let place = write(plan, &report)?;
     eprintln!("written to {}", place.display());
