@@ -7,6 +7,7 @@ mod damage;
 mod delivered;
 mod documents;
 mod dovecot;
+mod dovecot_live;
 mod env;
 mod exit_codes;
 mod full_disk;
