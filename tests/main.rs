@@ -11,6 +11,7 @@ mod dovecot_live;
 mod env;
 mod exit_codes;
 mod full_disk;
+mod fuzz_seeds;
 mod keys;
 mod kills;
 mod large;

@@ -7,6 +7,7 @@ mod ci;
 mod clock;
 mod corpus;
 mod deny;
+mod fuzz;
 mod installs;
 mod options;
 mod process;
@@ -34,6 +35,7 @@ usage: cargo xtask COMMAND
   churn                     back up mailboxes while processes change them; miss nothing; options:
       [--minutes M] [--seed S] [--messages N] [--workers N] [--mailboxes N] [--dir DIR]
       [--peers | --naive-only] [--program MAILRIG] [--json] [--write]
+  fuzz TARGET [--seconds N] feed a parser what libFuzzer invents: uidlist, base-name, catalog, manifest
 ";
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["corpus"] => corpus::run(),
         ["churn", options @ ..] => churn::parse(options).and_then(|plan| churn::run(&plan)),
+        ["fuzz", options @ ..] => fuzz::parse(options).and_then(|plan| fuzz::run(&plan)),
         ["bench", "backup", options @ ..] => bench::parse(options).and_then(|o| bench::run(&o)),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

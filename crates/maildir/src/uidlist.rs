@@ -137,7 +137,8 @@ fn parse_record(line: &[u8], version: u8) -> Option<UidRecord<'_>> {
             if rest.first() == Some(&b':') { 0 } else { memchr::memmem::find(rest, b" :")? + 1 };
         (rest[..colon].trim_ascii(), &rest[colon + 1..])
     };
-    let is_name = !name.is_empty() && !name.contains(&b'/') && !name.contains(&0);
+    // With a carriage return at its end it would not read the same again.
+    let is_name = !name.is_empty() && !name.iter().any(|byte| b"/\r\0".contains(byte));
     is_name.then_some(UidRecord { uid, fields, name })
 }
 
