@@ -27,4 +27,9 @@ impl Error {
     pub fn is_vanished(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }
+
+    /// Whether a lock was not to be had in time.
+    pub fn is_timeout(&self) -> bool {
+        self.source.kind() == io::ErrorKind::TimedOut
+    }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Stat};
 
-use crate::listing::nanoseconds;
+use crate::print::nanoseconds;
 use crate::{Error, Result};
 
 /// Mode and owner of a file or directory.

@@ -62,9 +62,16 @@ pub struct Totals {
 
 /// How many of each kind a run's ledger names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LedgerCounts {
-    /// Listed, then gone when they were to be read: expunged during the run.
+    /// Came while their mailbox was scanned.
+    pub delivered_during_run: u64,
+    /// Gone before the scan of their mailbox ended.
     pub expunged_during_run: u64,
+    /// Went to another folder meanwhile.
+    pub moved_during_run: u64,
+    /// Listed, and not to be found under any name, though nothing shows that they are gone.
+    pub unresolved: u64,
     /// Could not be read.
     pub unreadable: u64,
     /// Neither message nor folder: links, FIFOs, sockets in `new` or `cur`.
@@ -74,18 +81,42 @@ pub struct LedgerCounts {
     /// Base names that two messages of a folder share.
     pub duplicate_names: u64,
     /// Links to mail outside the store.
-    #[serde(default)]
     pub not_followed: u64,
     /// Mailboxes that are gone from the store together with most others: a disk not mounted?
-    #[serde(default)]
     pub mailboxes_missing: u64,
 }
 
 impl LedgerCounts {
     /// Whether something that may be mail is not in the snapshot.
     pub fn is_incomplete(&self) -> bool {
-        self.unreadable + self.not_messages + self.unstable_folders > 0
+        self.unreadable + self.not_messages + self.unstable_folders + self.unresolved > 0
             || self.not_followed + self.mailboxes_missing > 0
+    }
+
+    /// Adds the counts of another ledger.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            delivered_during_run,
+            expunged_during_run,
+            moved_during_run,
+            unresolved,
+            unreadable,
+            not_messages,
+            unstable_folders,
+            duplicate_names,
+            not_followed,
+            mailboxes_missing,
+        } = *other;
+        self.delivered_during_run += delivered_during_run;
+        self.expunged_during_run += expunged_during_run;
+        self.moved_during_run += moved_during_run;
+        self.unresolved += unresolved;
+        self.unreadable += unreadable;
+        self.not_messages += not_messages;
+        self.unstable_folders += unstable_folders;
+        self.duplicate_names += duplicate_names;
+        self.not_followed += not_followed;
+        self.mailboxes_missing += mailboxes_missing;
     }
 }
 

@@ -168,11 +168,14 @@ fn ledger(text: &mut String, report: &Report) {
     for entry in report.incidents.iter().take(SHOWN) {
         let what = match entry.incident {
             Incident::DuplicateName => "two messages with this name, both kept",
+            Incident::DeliveredDuringRun => "delivered during the run",
             Incident::ExpungedDuringRun => "expunged during the run",
             Incident::MailboxMissing => "taken over from the last snapshot",
+            Incident::MovedDuringRun => "moved during the run",
             Incident::NotFollowed => "a link to mail outside the store, not followed",
             Incident::NotAMessage => "not a message, left out",
             Incident::Unreadable => "unreadable, left out",
+            Incident::Unresolved => "listed, and then not to be found",
             Incident::UnstableFolder => "changed faster than it could be listed",
         };
         let reason =

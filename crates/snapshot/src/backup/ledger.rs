@@ -9,18 +9,24 @@ use crate::manifest::LedgerCounts;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Incident {
+    /// Came while the mailbox was scanned, and is in the snapshot.
+    DeliveredDuringRun,
     /// Two messages of a folder have one base name and different contents; both are kept.
     DuplicateName,
-    /// Listed, then gone when it was to be read.
+    /// There when the scan of its mailbox began, and gone before it ended.
     ExpungedDuringRun,
     /// One of most mailboxes of the store that are gone at once.
     MailboxMissing,
+    /// In another folder at the end of the scan than at its beginning; in the snapshot once.
+    MovedDuringRun,
     /// In `new` or `cur`, and no regular file.
     NotAMessage,
     /// A link to mail outside the store.
     NotFollowed,
     /// Could not be read.
     Unreadable,
+    /// Listed, and then not to be found under any name, though nothing shows that it is gone.
+    Unresolved,
     /// A folder that kept changing while it was listed.
     UnstableFolder,
 }
@@ -55,22 +61,7 @@ impl Ledger {
 
     /// Adds another account, of a mailbox say.
     pub fn merge(&mut self, other: Self) {
-        let LedgerCounts {
-            expunged_during_run,
-            unreadable,
-            not_messages,
-            unstable_folders,
-            duplicate_names,
-            not_followed,
-            mailboxes_missing,
-        } = other.counts;
-        self.counts.expunged_during_run += expunged_during_run;
-        self.counts.unreadable += unreadable;
-        self.counts.not_messages += not_messages;
-        self.counts.unstable_folders += unstable_folders;
-        self.counts.duplicate_names += duplicate_names;
-        self.counts.not_followed += not_followed;
-        self.counts.mailboxes_missing += mailboxes_missing;
+        self.counts.add(&other.counts);
         other.entries.into_iter().for_each(|entry| self.name(entry));
     }
 
@@ -82,12 +73,15 @@ impl Ledger {
 
     fn counter(&mut self, incident: Incident) -> &mut u64 {
         match incident {
+            Incident::DeliveredDuringRun => &mut self.counts.delivered_during_run,
             Incident::DuplicateName => &mut self.counts.duplicate_names,
             Incident::ExpungedDuringRun => &mut self.counts.expunged_during_run,
             Incident::MailboxMissing => &mut self.counts.mailboxes_missing,
+            Incident::MovedDuringRun => &mut self.counts.moved_during_run,
             Incident::NotFollowed => &mut self.counts.not_followed,
             Incident::NotAMessage => &mut self.counts.not_messages,
             Incident::Unreadable => &mut self.counts.unreadable,
+            Incident::Unresolved => &mut self.counts.unresolved,
             Incident::UnstableFolder => &mut self.counts.unstable_folders,
         }
     }

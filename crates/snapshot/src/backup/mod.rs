@@ -2,11 +2,13 @@
 //! last. Mailboxes are worked on by as many threads as there are processors; uploads and commits
 //! go on beside them.
 
+mod account;
 mod chain;
 mod commit;
 mod context;
 mod diff;
 mod fold;
+mod folder;
 mod kept;
 mod ledger;
 mod lines;
@@ -14,7 +16,9 @@ mod mailbox;
 mod packer;
 mod read;
 mod rebuild;
+mod scan;
 mod selection;
+mod settle;
 mod uploads;
 
 use std::path::Path;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
-use maildir::{Attributes, Listing, OpenMessage, Opened, Opener, Subdir};
+use maildir::{Attributes, FolderPrint, Listing, OpenMessage, Opened, Opener, Subdir};
 use sha2::{Digest, Sha256};
 
 use super::packer::{Packer, Place};
@@ -35,9 +35,14 @@ pub(crate) struct Stored {
     pub(crate) sum: Sum,
     pub(crate) size: u64,
     pub(crate) mtime_ns: i64,
+    /// Where it was found, if not where it was listed.
+    pub(crate) found: Option<Found>,
     ino: u64,
     attributes: Attributes,
 }
+
+/// Another place in the same folder, and another name.
+pub(crate) type Found = (Subdir, Vec<u8>);
 
 impl Stored {
     /// The message under the name and in the place in which it was listed.
@@ -75,20 +80,26 @@ impl<'run> Reader<'run> {
         self.opener.list(folder)
     }
 
+    pub(crate) fn list_once(
+        &mut self,
+        folder: &Path,
+        earlier: Option<FolderPrint>,
+    ) -> maildir::Result<Listing> {
+        self.opener.list_once(folder, earlier)
+    }
+
     /// The known message with what stat says now, if it still is the same file.
     pub(crate) fn compare<'b>(
         &mut self,
         folder: &Path,
         known: &MessageState<'b>,
-    ) -> Option<MessageState<'b>> {
+    ) -> Option<(MessageState<'b>, Option<Found>)> {
         let opened = self.opener.open(folder, known.subdir(), known.name).ok()?;
-        let Opened::Message(OpenMessage { ino, size_bytes, mtime_ns, attributes, .. }) = opened
-        else {
-            return None;
-        };
+        let Opened::Message(message) = opened else { return None };
+        let OpenMessage { ino, size_bytes, mtime_ns, attributes, found, .. } = message;
         let is_same = (size_bytes, mtime_ns) == (known.size, known.mtime_ns);
         let Attributes { mode, uid, gid } = attributes;
-        is_same.then_some(MessageState { ino, mode, uid, gid, ..*known })
+        is_same.then_some((MessageState { ino, mode, uid, gid, ..*known }, found))
     }
 
     /// Reads and places a message.
@@ -128,9 +139,10 @@ impl<'run> Reader<'run> {
         packer: &mut Packer<'_, '_>,
         is_mail: bool,
     ) -> Result<Content> {
+        let OpenMessage { ino, mtime_ns, attributes, .. } = open;
+        let found = open.found.take();
         let stored = |place, sum, size| {
-            let OpenMessage { ino, mtime_ns, attributes, .. } = open;
-            Ok(Content::Stored(Stored { place, sum, size, mtime_ns, ino, attributes }))
+            Ok(Content::Stored(Stored { place, sum, size, mtime_ns, found, ino, attributes }))
         };
         if open.size_bytes <= IN_MEMORY_BYTES {
             if let Err(e) = read_whole(&mut open.file, open.size_bytes, &mut self.buffer) {

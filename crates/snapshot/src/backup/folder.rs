@@ -1,0 +1,345 @@
+//! One folder: brings what is known of it to what a listing shows, and reads what is new. A listing
+//! that stood still replaces what was known; another one only adds to it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use maildir::{Folder, FolderPrint, Listing, Subdir, base_name};
+
+use super::Trust;
+use super::diff::{Decision, decide};
+use super::ledger::{Incident, Ledger};
+use super::read::{Content, Found, Source};
+use super::scan::{Scan, key};
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::state::{FolderState, MessageState, attributes_tuple};
+
+/// What this run saw of a folder, beside its messages.
+#[derive(Default)]
+pub(super) struct Look {
+    /// The directories before they were listed.
+    pub(super) print: FolderPrint,
+    is_stable: bool,
+    pub(super) is_listed: bool,
+    /// Listed, and not to be found when they were to be read: inode and place by base name.
+    pub(super) missing: BTreeMap<Vec<u8>, (u64, PathBuf)>,
+    /// Of the newest listing.
+    pub(super) ledger: Ledger,
+}
+
+impl Look {
+    /// At a folder whose directories are as the last run left them.
+    pub(super) fn believed(print: FolderPrint) -> Self {
+        Self { print, is_stable: true, ..Self::default() }
+    }
+
+    /// Whether the folder needs no other look unless it changes.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.is_stable && self.missing.is_empty()
+    }
+}
+
+/// A folder's messages as a listing shows them.
+#[derive(Default)]
+struct Taken<'b> {
+    messages: Vec<MessageState<'b>>,
+    /// Those that were found under another name than they were listed with.
+    found: Vec<(usize, Found)>,
+    /// Those that were read.
+    read: Vec<usize>,
+    /// How many were to be read.
+    new: u64,
+}
+
+impl Scan<'_, '_, '_> {
+    /// Lists a folder for the first time in this run.
+    pub(super) fn first(&mut self, folder: &Folder, known: Option<&FolderState>) -> Result<()> {
+        let path = self.root().join(&folder.path);
+        match self.run.reader.list(&path) {
+            Ok(listing) => {
+                let none = FolderState::default();
+                self.take(folder, &listing, known.unwrap_or(&none), None)
+            }
+            // The next pass tells whether it is gone or elsewhere.
+            Err(e) if e.is_vanished() => Ok(()),
+            Err(e) => {
+                self.unreadable(folder, known.cloned(), &e);
+                Ok(())
+            }
+        }
+    }
+
+    /// Lists a folder again that changed. Whether there was anything to see.
+    pub(super) fn again(&mut self, folder: &Folder, print: Option<FolderPrint>) -> Result<bool> {
+        let path = self.root().join(&folder.path);
+        let state = self.run.next.folders.remove(key(folder));
+        let listing = match self.run.reader.list_once(&path, print) {
+            Ok(listing) => listing,
+            Err(e) if e.is_vanished() => {
+                self.run.next.folders.extend(state.map(|state| (key(folder).to_vec(), state)));
+                return Ok(true);
+            }
+            Err(e) => {
+                self.unreadable(folder, state, &e);
+                return Ok(false);
+            }
+        };
+        let before = self.looks.remove(key(folder));
+        match (state, self.run.old.folders.get(key(folder))) {
+            (Some(state), _) => self.take(folder, &listing, &state, before)?,
+            // It was in no listing of this run.
+            (None, Some(old)) => self.take(folder, &listing, old, None)?,
+            (None, None) => {
+                self.take(folder, &listing, &FolderState::default(), Some(Look::default()))?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// A folder that is not there any more.
+    pub(super) fn leave(&mut self, path: &[u8]) {
+        let state = self.run.next.folders.remove(path).unwrap_or_default();
+        let look = self.looks.remove(path).unwrap_or_default();
+        let inside = Path::new(os(path));
+        for message in state.messages().unwrap_or_default() {
+            self.account.gone(&message, &inside.join(message.subdir().name()));
+        }
+        for (_, (ino, place)) in look.missing {
+            self.account.lost(ino, place);
+        }
+        self.run.outcome.work.messages_gone += state.messages;
+    }
+
+    fn unreadable(&mut self, folder: &Folder, state: Option<FolderState>, error: &maildir::Error) {
+        let reason = Some(error.source.to_string());
+        let mut look = Look::believed(FolderPrint::default());
+        look.ledger.note(Incident::Unreadable, self.run.path_of(&folder.path, b""), reason);
+        self.looks.insert(key(folder).to_vec(), look);
+        if let Some(state) = state {
+            let state = FolderState { print: None, ..state };
+            self.run.next.folders.insert(key(folder).to_vec(), state);
+        }
+    }
+
+    /// Brings a folder from `known` to what `listing` shows. `before` is the last look of this run.
+    fn take(
+        &mut self,
+        folder: &Folder,
+        listing: &Listing,
+        known: &FolderState,
+        before: Option<Look>,
+    ) -> Result<()> {
+        let known_messages = known.messages().unwrap_or_default();
+        let trust = if before.is_some() { Trust::BaseName } else { self.run.context.options.trust };
+        let decisions = decide(&known_messages, listing, trust);
+        let mut look = Look {
+            print: listing.print,
+            is_stable: !listing.is_unstable,
+            is_listed: true,
+            ..Look::default()
+        };
+        if !before.as_ref().is_some_and(|look| look.is_listed) {
+            self.run.outcome.work.folders_listed += 1;
+        }
+        let mut taken = self.messages(folder, listing, &decisions, &known_messages, &mut look)?;
+        for (at, (subdir, name)) in &taken.found {
+            let message = &mut taken.messages[*at];
+            (message.name, message.is_new) = (name, *subdir == Subdir::New);
+        }
+        let mut messages = taken.messages;
+        match before {
+            None => {
+                let is_known =
+                    |d: &&Decision<'_>| matches!(d, Decision::Keep(_) | Decision::Compare(_));
+                let kept = decisions.iter().filter(is_known).count();
+                let gone = known_messages.len().saturating_sub(kept);
+                self.run.outcome.work.messages_new += taken.new;
+                self.run.outcome.work.messages_gone += gone as u64;
+            }
+            Some(before) => {
+                let read = taken.read.iter().map(|at| messages[*at]).collect::<Vec<_>>();
+                self.account_for(folder, listing, &known_messages, &read, before, &mut look);
+                if listing.is_unstable {
+                    let is_absent = |message: &&MessageState<'_>| !is_listed(listing, message);
+                    messages.extend(known_messages.iter().filter(is_absent));
+                    messages.sort_by(|a, b| a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)));
+                }
+            }
+        }
+        drop_doubles(&mut messages);
+        for message in messages.iter().filter(|message| message.is_duplicate) {
+            let inside = folder.path.join(message.subdir().name());
+            look.ledger.note(
+                Incident::DuplicateName,
+                self.run.path_of(&inside, message.name),
+                None,
+            );
+        }
+        // What is wrong today must be looked at again tomorrow: mending it may not touch the folder.
+        let is_clean = look.missing.is_empty()
+            && look.ledger.counts.unreadable + look.ledger.counts.not_messages == 0;
+        let mut state = FolderState {
+            attributes: attributes_tuple(folder.attributes),
+            is_maildir: true,
+            ..FolderState::default()
+        };
+        state.set_print((listing.is_settled && is_clean).then_some(listing.print));
+        state.set_messages(&messages);
+        self.run.next.folders.insert(key(folder).to_vec(), state);
+        self.looks.insert(key(folder).to_vec(), look);
+        Ok(())
+    }
+
+    /// Accounts for what a later pass shows and the one before did not, and the other way round.
+    fn account_for(
+        &mut self,
+        folder: &Folder,
+        listing: &Listing,
+        known: &[MessageState<'_>],
+        read: &[MessageState<'_>],
+        before: Look,
+        look: &mut Look,
+    ) {
+        let place = |message: &MessageState<'_>| folder.path.join(message.subdir().name());
+        for message in read {
+            let is_known = known
+                .binary_search_by(|known| known.base().cmp(message.base()))
+                .is_ok_and(|at| known[at].ino == message.ino);
+            if !is_known && !before.missing.contains_key(message.base()) {
+                self.run.outcome.work.messages_new += 1;
+                self.account.came(message, &place(message));
+            }
+        }
+        if listing.is_unstable {
+            for (base, missing) in before.missing {
+                if listing.find(&base).is_empty() {
+                    look.missing.insert(base, missing);
+                }
+            }
+            return;
+        }
+        for message in known.iter().filter(|message| !is_listed(listing, message)) {
+            self.run.outcome.work.messages_gone += 1;
+            self.account.gone(message, &place(message));
+        }
+        for (base, (ino, place)) in before.missing {
+            if listing.find(&base).is_empty() {
+                self.account.lost(ino, place);
+            }
+        }
+    }
+
+    fn messages<'b>(
+        &mut self,
+        folder: &Folder,
+        listing: &'b Listing,
+        decisions: &[Decision<'b>],
+        known: &[MessageState<'b>],
+        look: &mut Look,
+    ) -> Result<Taken<'b>> {
+        let path = self.root().join(&folder.path);
+        let mut taken = Taken::default();
+        taken.messages.reserve(decisions.len());
+        for (entry, decision) in listing.entries().iter().zip(decisions) {
+            let name = listing.name(entry);
+            let place = || folder.path.join(entry.subdir.name());
+            match *decision {
+                Decision::Keep(message) => {
+                    taken.messages.push(message);
+                    continue;
+                }
+                Decision::SeenTwice => continue,
+                Decision::NotAMessage(kind) => {
+                    let path = self.run.path_of(&place(), name);
+                    look.ledger.note(Incident::NotAMessage, path, Some(kind.to_owned()));
+                    continue;
+                }
+                Decision::Compare(known) => {
+                    if let Some((same, found)) = self.run.reader.compare(&path, &known) {
+                        taken.push(same, found);
+                        continue;
+                    }
+                }
+                Decision::Read => {}
+            }
+            self.run.context.progress.check()?;
+            taken.new += 1;
+            if self.run.context.options.dry_run {
+                continue;
+            }
+            let source = Source { folder: &path, subdir: entry.subdir, name };
+            match self.run.reader.read(&source, &mut self.packer)? {
+                Content::Stored(stored) => {
+                    self.run.outcome.work.messages_read += 1;
+                    self.run.outcome.work.bytes_read += stored.size;
+                    Progress::add(&self.run.context.progress.messages, 1);
+                    Progress::add(&self.run.context.progress.bytes, stored.size);
+                    taken.read.push(taken.messages.len());
+                    taken.push(stored.message(entry.subdir, name), stored.found);
+                }
+                Content::Gone => {
+                    let base = base_name(name).to_vec();
+                    look.missing.insert(base, (entry.ino, place().join(os(name))));
+                }
+                Content::NotAFile(kind) => {
+                    let path = self.run.path_of(&place(), name);
+                    look.ledger.note(Incident::NotAMessage, path, Some(kind.to_owned()));
+                }
+                Content::Unreadable(reason) => {
+                    let path = self.run.path_of(&place(), name);
+                    look.ledger.note(Incident::Unreadable, path, Some(reason));
+                    // An earlier run could read it: that is better than nothing.
+                    let base = base_name(name);
+                    if let Ok(at) = known.binary_search_by(|message| message.base().cmp(base)) {
+                        let is_new = entry.subdir == Subdir::New;
+                        taken.push(MessageState { name, is_new, ino: 0, ..known[at] }, None);
+                    }
+                }
+            }
+        }
+        Ok(taken)
+    }
+}
+
+impl<'b> Taken<'b> {
+    fn push(&mut self, message: MessageState<'b>, found: Option<Found>) {
+        self.found.extend(found.map(|found| (self.messages.len(), found)));
+        self.messages.push(message);
+    }
+}
+
+/// Whether a known message is in a listing, under whatever name. One that could not be read has no inode.
+fn is_listed(listing: &Listing, message: &MessageState<'_>) -> bool {
+    let found = listing.find(message.base());
+    found.iter().any(|entry| message.ino == 0 || entry.ino == message.ino)
+}
+
+/// Of several messages with one base name and one content one is kept; those with other contents
+/// are marked.
+fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
+    for message in &mut *messages {
+        message.is_duplicate = false;
+    }
+    if !messages.windows(2).any(|pair| pair[0].base() == pair[1].base()) {
+        return;
+    }
+    let mut kept: Vec<MessageState<'_>> = Vec::with_capacity(messages.len());
+    for mut message in messages.drain(..) {
+        let base = message.base();
+        let mut same_base = kept.iter().rev().take_while(|k| k.base() == base).peekable();
+        let is_duplicate = same_base.peek().is_some();
+        let is_kept_already = same_base.any(|k| k.sum == message.sum);
+        message.is_duplicate = is_duplicate;
+        if !is_kept_already {
+            kept.push(message);
+        }
+    }
+    *messages = kept;
+}
+
+pub(super) fn os(name: &[u8]) -> &OsStr {
+    OsStr::from_bytes(name)
+}

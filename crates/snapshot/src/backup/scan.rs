@@ -1,0 +1,282 @@
+//! The scan of a mailbox: all folders once, and then again those that changed since, until nothing
+//! moves any more. A message that is renamed or moved while it is looked for is found by one of
+//! the passes; what the last pass cannot show to be whole is in the ledger.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use maildir::{Folder, FolderPrint, TICK, Tree};
+
+use super::Trust;
+use super::account::{Account, File, file, has_inode};
+use super::fold;
+use super::folder::{Look, os};
+use super::ledger::{Incident, Ledger};
+use super::mailbox::Run;
+use super::packer::Packer;
+use crate::crypt::Seal;
+use crate::error::Result;
+use crate::state::{FolderState, attributes_tuple};
+
+/// What the passes over one mailbox share. The messages themselves are in the run's next state.
+pub(super) struct Scan<'s, 'run, 'env> {
+    pub(super) run: &'s mut Run<'run, 'env>,
+    pub(super) packer: Packer<'run, 'env>,
+    /// By the folder's path.
+    pub(super) looks: BTreeMap<Vec<u8>, Look>,
+    pub(super) account: Account,
+    /// Whether something was seen to change, or could have while it was looked at.
+    pub(super) is_restless: bool,
+}
+
+impl<'run> Run<'run, '_> {
+    /// Brings `next` to what the mailbox holds now. The packs `fold` are stored again.
+    pub(super) fn scan(&mut self, tree: Tree, seal: &'run Seal, fold: &'run [u32]) -> Result<()> {
+        let (context, job, old) = (self.context, self.job, self.old);
+        let mut scan = Scan {
+            packer: Packer::new(context, &job.known.id, seal, old, fold),
+            run: self,
+            looks: BTreeMap::new(),
+            account: Account::default(),
+            is_restless: false,
+        };
+        scan.look(&tree)?;
+        let tree =
+            if scan.is_restless && !context.options.dry_run { scan.follow(tree)? } else { tree };
+        let mut packer = scan.finish();
+        self.keep_unreadable(&tree, old);
+        // The uidlist is read after the listings: lines for messages that are not there do no harm.
+        for file in &tree.files {
+            context.progress.check()?;
+            let known = old.files.get(file.path.as_os_str().as_bytes());
+            self.file(file, known, &mut packer)?;
+        }
+        if !fold.is_empty() {
+            let root = context.root.join(&job.path);
+            fold::store_again(&root, &mut self.next, fold, &mut packer, &mut self.reader)?;
+        }
+        let packed = packer.finish()?;
+        self.next.next_pack = packed.next_pack;
+        self.next.packs.extend(packed.packs);
+        self.outcome.tickets = packed.tickets;
+        let used: BTreeSet<u32> = self
+            .next
+            .folders
+            .values()
+            .flat_map(|folder| folder.packs.iter().copied())
+            .chain(self.next.files.values().filter(|f| f.target.is_none()).map(|f| f.pack))
+            .collect();
+        self.next.packs.retain(|number, _| used.contains(number));
+        Ok(())
+    }
+}
+
+impl<'run, 'env> Scan<'_, 'run, 'env> {
+    pub(super) fn root(&self) -> PathBuf {
+        self.run.context.root.join(&self.run.job.path)
+    }
+
+    /// The first pass: folders that are as the last run left them are believed, the others listed.
+    fn look(&mut self, tree: &Tree) -> Result<()> {
+        for folder in &tree.folders {
+            self.run.context.progress.check()?;
+            self.run.outcome.work.folders += 1;
+            let known = self.run.old.folders.get(key(folder));
+            if !folder.is_maildir {
+                self.run.next.folders.insert(key(folder).to_vec(), plain(folder));
+            } else if !self.is_as_known(folder, known) {
+                self.is_restless = true;
+                self.first(folder, known)?;
+            }
+        }
+        // A folder that is gone may be one that was just being renamed.
+        let is_there = |path: &Vec<u8>| tree.folders.iter().any(|folder| key(folder) == path);
+        self.is_restless |= !self.run.old.folders.keys().all(is_there);
+        Ok(())
+    }
+
+    /// Takes a folder over if its directories are as they were. Two stats.
+    fn is_as_known(&mut self, folder: &Folder, known: Option<&FolderState>) -> bool {
+        let is_trusted = self.run.context.options.trust == Trust::BaseName;
+        let Some(known) = known.filter(|known| is_trusted && known.is_maildir) else {
+            return false;
+        };
+        let Some(print) = known.folder_print() else { return false };
+        let path = self.root().join(&folder.path);
+        if FolderPrint::read(&path).ok() != Some(print) {
+            return false;
+        }
+        let state =
+            FolderState { attributes: attributes_tuple(folder.attributes), ..known.clone() };
+        self.run.next.folders.insert(key(folder).to_vec(), state);
+        self.looks.insert(key(folder).to_vec(), Look::believed(print));
+        true
+    }
+
+    /// Looks again at what changed, until nothing does. Gives the newest tree.
+    fn follow(&mut self, mut tree: Tree) -> Result<Tree> {
+        let mut idle = 0;
+        let mut unsettled = BTreeSet::new();
+        for pass in 0..PASSES_MAX {
+            self.run.context.progress.check()?;
+            tree = match maildir::read_tree(&self.root()) {
+                Ok(tree) => tree,
+                Err(e) => {
+                    self.keep_all(&e);
+                    return Ok(Tree::default());
+                }
+            };
+            self.is_restless = self.follow_folders(&tree);
+            let changed = self.changed(&tree);
+            unsettled = changed.iter().map(|(folder, _)| key(folder).to_vec()).collect();
+            if pass == PASSES_MAX - 1 || (pass >= PASSES && idle >= IDLE_PASSES) {
+                break;
+            }
+            if pass < PASSES && changed.iter().any(|(_, print)| print.is_some_and(|p| p.is_young()))
+            {
+                std::thread::sleep(TICK * (pass + 1));
+            }
+            let read = self.run.outcome.work.messages_read;
+            for (folder, print) in changed {
+                self.run.context.progress.check()?;
+                self.is_restless |= self.again(folder, print)?;
+            }
+            if !self.is_restless {
+                return Ok(tree);
+            }
+            idle = if self.run.outcome.work.messages_read == read { idle + 1 } else { 0 };
+        }
+        self.settle(&unsettled);
+        Ok(tree)
+    }
+
+    /// The folders that are not as they were listed, with their directories as they are now.
+    fn changed<'t>(&self, tree: &'t Tree) -> Vec<(&'t Folder, Option<FolderPrint>)> {
+        let root = self.root();
+        let maildirs = tree.folders.iter().filter(|folder| folder.is_maildir);
+        let mut changed = Vec::new();
+        for folder in maildirs {
+            let print = FolderPrint::read(&root.join(&folder.path)).ok();
+            let look = self.looks.get(key(folder));
+            if !look.is_some_and(|look| look.is_quiet() && Some(look.print) == print) {
+                changed.push((folder, print));
+            }
+        }
+        changed
+    }
+
+    /// Folders that came, went or were renamed. Whether there were any.
+    fn follow_folders(&mut self, tree: &Tree) -> bool {
+        let root = self.root();
+        let is_there: BTreeMap<&[u8], bool> =
+            tree.folders.iter().map(|folder| (key(folder), folder.is_maildir)).collect();
+        let is_behind = |path: &[u8]| {
+            let path = root.join(OsStr::from_bytes(path));
+            tree.unreadable.iter().any(|error| path.starts_with(&error.path))
+        };
+        let went = |path: &[u8], state: &FolderState| {
+            is_there.get(path) != Some(&state.is_maildir) && !is_behind(path)
+        };
+        let folders = &self.run.next.folders;
+        let gone: Vec<Vec<u8>> = folders
+            .iter()
+            .filter(|(path, state)| went(path, state))
+            .map(|(path, _)| path.clone())
+            .collect();
+        let mut is_changed = !gone.is_empty();
+        for path in gone {
+            self.leave(&path);
+        }
+        for folder in &tree.folders {
+            if !folder.is_maildir && !self.run.next.folders.contains_key(key(folder)) {
+                self.run.next.folders.insert(key(folder).to_vec(), plain(folder));
+                is_changed = true;
+            }
+        }
+        is_changed
+    }
+
+    /// The mailbox went away while it was scanned: nothing that an earlier snapshot had is dropped.
+    fn keep_all(&mut self, error: &maildir::Error) {
+        let reason = format!("not there any more when it had been scanned: {}", error.source);
+        self.run.note(Incident::Unreadable, Path::new(""), b"", Some(reason));
+        for (path, folder) in &self.run.old.folders {
+            let kept = FolderState { print: None, ..folder.clone() };
+            self.run.next.folders.entry(path.clone()).or_insert(kept);
+        }
+        self.run.next.files.extend(self.run.old.files.clone());
+    }
+
+    /// Closes the account of the scan.
+    fn finish(mut self) -> Packer<'run, 'env> {
+        let mut ledger = Ledger::default();
+        let mut wanted = self.account.inodes();
+        for look in self.looks.values_mut() {
+            ledger.merge(std::mem::take(&mut look.ledger));
+            wanted.extend(look.missing.values().map(|(ino, _)| *ino));
+        }
+        self.run.outcome.ledger.merge(ledger);
+        let places = self.places(&wanted);
+        for (ino, place) in self.looks.values_mut().flat_map(|look| &mut look.missing).map(|m| m.1)
+        {
+            if has_inode(&places, *ino) {
+                self.account.lost(*ino, std::mem::take(place));
+            } else {
+                let reason =
+                    "its name keeps changing, or it is gone: its folder did not become quiet";
+                self.run.note(Incident::Unresolved, place, b"", Some(reason.into()));
+            }
+        }
+        let balance = self.account.balance(&places);
+        for place in balance.delivered {
+            self.run.note(Incident::DeliveredDuringRun, &place, b"", None);
+        }
+        for place in balance.expunged {
+            self.run.note(Incident::ExpungedDuringRun, &place, b"", None);
+        }
+        for (from, to) in balance.moved {
+            let reason = format!("from {}", from.display());
+            self.run.note(Incident::MovedDuringRun, &to, b"", Some(reason));
+        }
+        self.packer
+    }
+
+    /// Where the mailbox has the files with these inodes.
+    fn places(&self, wanted: &BTreeSet<u64>) -> BTreeMap<File, PathBuf> {
+        let mut places = BTreeMap::new();
+        if wanted.is_empty() {
+            return places;
+        }
+        for (path, state) in &self.run.next.folders {
+            let folder = Path::new(os(path));
+            for message in state.messages().unwrap_or_default() {
+                if wanted.contains(&message.ino) {
+                    let place = folder.join(message.subdir().name()).join(os(message.name));
+                    places.insert(file(&message), place);
+                }
+            }
+        }
+        places
+    }
+}
+
+/// A directory that holds no messages.
+fn plain(folder: &Folder) -> FolderState {
+    let mut state =
+        FolderState { attributes: attributes_tuple(folder.attributes), ..FolderState::default() };
+    state.set_messages(&[]);
+    state
+}
+
+pub(super) fn key(folder: &Folder) -> &[u8] {
+    folder.path.as_os_str().as_bytes()
+}
+
+/// How often a mailbox that keeps changing is looked at again.
+const PASSES: u32 = 8;
+
+/// The same while each pass still finds messages that no pass before could read.
+const PASSES_MAX: u32 = 32;
+const IDLE_PASSES: u32 = 3;
