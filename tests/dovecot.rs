@@ -134,7 +134,7 @@ impl Drop for Churn {
 
 fn python(arguments: &[&str]) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["100", "python3", "-c", include_str!("imap.py")]).args(arguments);
+    command.args(["230", "python3", "-c", include_str!("imap.py")]).args(arguments);
     command
 }
 

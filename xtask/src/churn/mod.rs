@@ -223,7 +223,9 @@ impl<'a> Harness<'a> {
     fn round(&mut self, site: &mut Site<'_>, tally: &mut Tally) -> Result<()> {
         site.prepare()?;
         self.crew.open_window()?;
+        let started = Instant::now();
         let backup = site.back_up()?;
+        tally.slowest = tally.slowest.max(started.elapsed());
         let window = self.crew.close_window()?;
         let files = site.restore(&self.workplace.memory().join("restored"))?;
         let found = Found::read(&files, &self.letters)?;

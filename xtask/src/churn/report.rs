@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -24,6 +25,8 @@ pub(super) struct Tally {
     pub(super) exits: BTreeMap<i32, u64>,
     /// Sums of what mailrig's ledger counts.
     pub(super) ledger: BTreeMap<String, u64>,
+    /// The longest backup.
+    pub(super) slowest: Duration,
     /// Rounds that were not clean.
     pub(super) bad_rounds: u64,
 }
@@ -37,12 +40,13 @@ impl Tally {
             done: Done::default(),
             exits: BTreeMap::new(),
             ledger: BTreeMap::new(),
+            slowest: Duration::ZERO,
             bad_rounds: 0,
         }
     }
 }
 
-const HEAD: [&str; 9] = [
+const HEAD: [&str; 10] = [
     "tool",
     "rounds",
     "judged",
@@ -51,6 +55,7 @@ const HEAD: [&str; 9] = [
     "missed",
     "doubled",
     "corrupt",
+    "slowest s",
     "exit codes",
 ];
 
@@ -73,11 +78,12 @@ pub(super) fn text(tallies: &[Tally]) -> String {
 pub(super) fn json(seed: u64, tallies: &[Tally]) -> Value {
     let tools: Vec<Value> = tallies
         .iter()
-        .map(|Tally { tool, rounds, verdict, done, exits, ledger, .. }| {
+        .map(|Tally { tool, rounds, verdict, done, exits, ledger, slowest, .. }| {
             json!({
                 "tool": tool.name(), "rounds": rounds, "judged": verdict.judged,
                 "renames": done.renames, "other_acts": done.others, "missed": verdict.missed,
                 "doubled": verdict.doubled, "corrupt": verdict.corrupt, "ledger": ledger,
+                "slowest_s": slowest.as_secs_f64(),
                 "exit_codes": exits.iter().map(|(code, times)| (code.to_string(), json!(times)))
                     .collect::<serde_json::Map<_, _>>(),
             })
@@ -105,7 +111,7 @@ pub(super) fn write(command_line: &str, work: &Path, tallies: &[Tally]) -> Resul
 
 fn rows(tallies: &[Tally]) -> Vec<Vec<String>> {
     let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
-    for Tally { tool, rounds, verdict, done, exits, .. } in tallies {
+    for Tally { tool, rounds, verdict, done, exits, slowest, .. } in tallies {
         let exits: Vec<String> =
             exits.iter().map(|(code, times)| format!("{code} × {times}")).collect();
         let mut row = vec![tool.name().to_owned()];
@@ -119,6 +125,7 @@ fn rows(tallies: &[Tally]) -> Vec<Vec<String>> {
             verdict.corrupt,
         ];
         row.extend(numbers.map(grouped));
+        row.push(format!("{:.1}", slowest.as_secs_f64()));
         row.push(exits.join(", "));
         rows.push(row);
     }
