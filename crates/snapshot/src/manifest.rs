@@ -84,6 +84,8 @@ pub struct LedgerCounts {
     pub not_followed: u64,
     /// Mailboxes that are gone from the store together with most others: a disk not mounted?
     pub mailboxes_missing: u64,
+    /// Mailboxes that lost more of their messages than a normal night takes.
+    pub expunge_alarms: u64,
 }
 
 impl LedgerCounts {
@@ -106,6 +108,7 @@ impl LedgerCounts {
             duplicate_names,
             not_followed,
             mailboxes_missing,
+            expunge_alarms,
         } = *other;
         self.delivered_during_run += delivered_during_run;
         self.expunged_during_run += expunged_during_run;
@@ -117,6 +120,7 @@ impl LedgerCounts {
         self.duplicate_names += duplicate_names;
         self.not_followed += not_followed;
         self.mailboxes_missing += mailboxes_missing;
+        self.expunge_alarms += expunge_alarms;
     }
 }
 

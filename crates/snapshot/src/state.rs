@@ -84,6 +84,8 @@ pub struct FolderState {
     pub is_maildir: bool,
     /// Device, inode, mtime, ctime of `new` and `cur`; `None` when they must not be trusted.
     pub print: Option<[(u64, u64, i64, i64); 2]>,
+    /// Dovecot's name for it, which stays when it is renamed.
+    pub guid: Option<String>,
     /// Number of messages.
     pub messages: u64,
     /// Bytes of messages.

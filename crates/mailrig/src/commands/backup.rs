@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use snapshot::backup::{self, Incident, Options, Report, Trust};
+use snapshot::backup::{self, Alarm, Incident, Options, Proof, Report, Trust};
 use snapshot::progress::Progress;
 use snapshot::state::State;
 
@@ -41,6 +41,18 @@ pub(crate) struct BackupArgs {
     /// Read every message again
     #[arg(long)]
     rehash: bool,
+    /// Do not believe folder times: list every folder until two listings agree. For NFS, whose times may tell late; costs two listings or more of every folder every night
+    #[arg(long)]
+    nfs: bool,
+    /// Hold Dovecot's `dovecot-uidlist.lock` while a folder is listed (never while mail is copied): Dovecot renames nothing meanwhile
+    #[arg(long)]
+    dovecot_lock: bool,
+    /// Exit with code 3 when a mailbox lost more than this part of its messages since the last snapshot; 100 never does
+    #[arg(long, value_name = "PERCENT", default_value_t = 30.0, value_parser = percent)]
+    alarm_expunged: f64,
+    /// Sound that alarm only for mailboxes that held as many messages
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    alarm_min_messages: u64,
     /// Say what would be done, and store nothing
     #[arg(long)]
     dry_run: bool,
@@ -77,6 +89,9 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
             (false, false) => Trust::BaseName,
         },
         rebase: args.full || args.rehash,
+        proof: if args.nfs { Proof::Agreement } else { Proof::Times },
+        dovecot_lock: args.dovecot_lock,
+        alarm: Alarm { percent: args.alarm_expunged, min_messages: args.alarm_min_messages },
         dry_run: args.dry_run,
         time: Timestamp::now(),
         host: host_name(),
@@ -91,7 +106,13 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
     report.notices.splice(0..0, notices);
     report.notices.iter().for_each(|notice| ui.warning(notice));
     ui.result("backup", &report, || text(&report, started))?;
-    Ok(if report.is_incomplete { Exit::Incomplete } else { Exit::Done })
+    let is_alarming = !report.expunge_alarms.is_empty();
+    Ok(if report.is_incomplete || is_alarming { Exit::Incomplete } else { Exit::Done })
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.trim_end_matches('%').parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=100.0).contains(&percent) { Ok(percent) } else { Err("not within 0 to 100".into()) }
 }
 
 fn text(report: &Report, started: Instant) -> String {
@@ -170,6 +191,7 @@ fn ledger(text: &mut String, report: &Report) {
             Incident::DuplicateName => "two messages with this name, both kept",
             Incident::DeliveredDuringRun => "delivered during the run",
             Incident::ExpungedDuringRun => "expunged during the run",
+            Incident::ManyExpunged => "lost more messages than a normal night takes",
             Incident::MailboxMissing => "taken over from the last snapshot",
             Incident::MovedDuringRun => "moved during the run",
             Incident::NotFollowed => "a link to mail outside the store, not followed",

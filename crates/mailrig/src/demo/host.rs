@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use snapshot::backup::{self, Trust};
+use snapshot::backup::{self, Alarm, Proof, Trust};
 use snapshot::crypt::{self, Unseal};
 use snapshot::manifest::Manifest;
 use snapshot::progress::Progress;
@@ -66,6 +66,9 @@ impl Host {
         let options = backup::Options {
             mailboxes: Vec::new(),
             trust: Trust::BaseName,
+            proof: Proof::Times,
+            dovecot_lock: false,
+            alarm: Alarm::default(),
             rebase: false,
             dry_run: false,
             time: Timestamp::now(),

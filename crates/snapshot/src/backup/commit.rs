@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
 
+use super::alarm::Expunged;
 use super::context::Context;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, NAMED_MAX};
 use super::mailbox::{Outcome, Work};
 use crate::error::Result;
 use crate::layout::{catalog_name, mailbox_prefix};
@@ -21,6 +22,8 @@ pub(crate) struct Committed {
     pub(crate) work: Work,
     pub(crate) changed: u64,
     pub(crate) ledger: Ledger,
+    pub(crate) alarms: Vec<Expunged>,
+    pub(crate) notices: Vec<String>,
 }
 
 /// Commits what arrives until the last sender is gone, or one mailbox fails.
@@ -87,6 +90,11 @@ fn commit(
 }
 
 impl Committed {
+    /// Takes an alarm; its mailbox is in the ledger already.
+    pub(crate) fn sound(&mut self, alarm: Option<Expunged>) {
+        self.alarms.extend(alarm.filter(|_| self.alarms.len() < NAMED_MAX));
+    }
+
     fn add(&mut self, context: &Context<'_>, outcome: Outcome) {
         Progress::add(&context.progress.units_done, 1);
         if let Some(catalog) = outcome.catalog {
@@ -97,6 +105,8 @@ impl Committed {
         }
         self.work.add(&outcome.work);
         self.ledger.merge(outcome.ledger);
+        self.sound(outcome.alarm);
+        self.notices.extend(outcome.notices);
     }
 }
 

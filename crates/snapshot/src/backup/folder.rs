@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use maildir::{Folder, FolderPrint, Listing, Subdir, base_name};
+use maildir::{Dotlock, Folder, FolderPrint, Listing, Proof, Subdir, base_name};
 
 use super::Trust;
 use super::diff::{Decision, decide};
 use super::ledger::{Incident, Ledger};
-use super::read::{Content, Found, Source};
+use super::read::{Content, Found, Reader, Source};
+use super::renamed::{self, UIDLIST};
 use super::scan::{Scan, key};
 use crate::error::Result;
 use crate::progress::Progress;
@@ -24,6 +26,8 @@ pub(super) struct Look {
     pub(super) print: FolderPrint,
     is_stable: bool,
     pub(super) is_listed: bool,
+    /// Of the newest listing, see [`Listing::digest`].
+    digest: u64,
     /// Listed, and not to be found when they were to be read: inode and place by base name.
     pub(super) missing: BTreeMap<Vec<u8>, (u64, PathBuf)>,
     /// Of the newest listing.
@@ -58,7 +62,7 @@ impl Scan<'_, '_, '_> {
     /// Lists a folder for the first time in this run.
     pub(super) fn first(&mut self, folder: &Folder, known: Option<&FolderState>) -> Result<()> {
         let path = self.root().join(&folder.path);
-        match self.run.reader.list(&path) {
+        match self.locked(&path, |reader| reader.list(&path)) {
             Ok(listing) => {
                 let none = FolderState::default();
                 self.take(folder, &listing, known.unwrap_or(&none), None)
@@ -75,18 +79,24 @@ impl Scan<'_, '_, '_> {
     /// Lists a folder again that changed. Whether there was anything to see.
     pub(super) fn again(&mut self, folder: &Folder, print: Option<FolderPrint>) -> Result<bool> {
         let path = self.root().join(&folder.path);
-        let state = self.run.next.folders.remove(key(folder));
-        let listing = match self.run.reader.list_once(&path, print) {
+        let listed = self.locked(&path, |reader| reader.list_once(&path, print));
+        let mut listing = match listed {
             Ok(listing) => listing,
-            Err(e) if e.is_vanished() => {
-                self.run.next.folders.extend(state.map(|state| (key(folder).to_vec(), state)));
-                return Ok(true);
-            }
+            Err(e) if e.is_vanished() => return Ok(true),
             Err(e) => {
+                let state = self.run.next.folders.remove(key(folder));
                 self.unreadable(folder, state, &e);
                 return Ok(false);
             }
         };
+        if self.run.context.options.proof == Proof::Agreement {
+            let look = self.looks.get(key(folder));
+            listing.is_unstable = look.is_none_or(|look| look.digest != listing.digest);
+            if look.is_some_and(Look::is_quiet) && !listing.is_unstable {
+                return Ok(false);
+            }
+        }
+        let state = self.run.next.folders.remove(key(folder));
         let before = self.looks.remove(key(folder));
         match (state, self.run.old.folders.get(key(folder))) {
             (Some(state), _) => self.take(folder, &listing, &state, before)?,
@@ -99,13 +109,34 @@ impl Scan<'_, '_, '_> {
         Ok(true)
     }
 
+    /// Lists a folder under Dovecot's lock, if that is wanted and the folder is Dovecot's.
+    fn locked<T>(&mut self, path: &Path, list: impl FnOnce(&mut Reader<'_>) -> T) -> T {
+        let uidlist = path.join(UIDLIST);
+        let is_wanted = self.run.context.options.dovecot_lock && !self.is_lock_refused;
+        let mut lock = None;
+        if is_wanted && uidlist.symlink_metadata().is_ok() {
+            match Dotlock::acquire(&uidlist, LOCK_WAIT) {
+                Ok(held) => lock = Some(held),
+                Err(e) => {
+                    // One wait a mailbox: it is listed all the same, as without the option.
+                    self.is_lock_refused = true;
+                    self.run.outcome.notices.push(format!("listed without Dovecot's lock: {e}"));
+                }
+            }
+        }
+        let listed = list(&mut self.run.reader);
+        drop(lock);
+        tracing::debug!(folder = %path.display(), "listed");
+        listed
+    }
+
     /// A folder that is not there any more.
     pub(super) fn leave(&mut self, path: &[u8]) {
         let state = self.run.next.folders.remove(path).unwrap_or_default();
         let look = self.looks.remove(path).unwrap_or_default();
         let inside = Path::new(os(path));
         for message in state.messages().unwrap_or_default() {
-            self.account.gone(&message, &inside.join(message.subdir().name()));
+            self.account.gone(&message, inside);
         }
         for (_, (ino, place)) in look.missing {
             self.account.lost(ino, place);
@@ -139,6 +170,7 @@ impl Scan<'_, '_, '_> {
             print: listing.print,
             is_stable: !listing.is_unstable,
             is_listed: true,
+            digest: listing.digest,
             ..Look::default()
         };
         if !before.as_ref().is_some_and(|look| look.is_listed) {
@@ -165,7 +197,7 @@ impl Scan<'_, '_, '_> {
                 if listing.is_unstable {
                     let is_absent = |message: &&MessageState<'_>| !is_listed(listing, message);
                     messages.extend(known_messages.iter().filter(is_absent));
-                    messages.sort_by(|a, b| a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)));
+                    sort(&mut messages);
                 }
             }
         }
@@ -184,6 +216,7 @@ impl Scan<'_, '_, '_> {
         let mut state = FolderState {
             attributes: attributes_tuple(folder.attributes),
             is_maildir: true,
+            guid: renamed::guid(&self.root().join(&folder.path)),
             ..FolderState::default()
         };
         state.set_print((listing.is_settled && is_clean).then_some(listing.print));
@@ -203,14 +236,13 @@ impl Scan<'_, '_, '_> {
         before: Look,
         look: &mut Look,
     ) {
-        let place = |message: &MessageState<'_>| folder.path.join(message.subdir().name());
         for message in read {
             let is_known = known
                 .binary_search_by(|known| known.base().cmp(message.base()))
                 .is_ok_and(|at| known[at].ino == message.ino);
             if !is_known && !before.missing.contains_key(message.base()) {
                 self.run.outcome.work.messages_new += 1;
-                self.account.came(message, &place(message));
+                self.account.came(message, &folder.path);
             }
         }
         if listing.is_unstable {
@@ -223,7 +255,7 @@ impl Scan<'_, '_, '_> {
         }
         for message in known.iter().filter(|message| !is_listed(listing, message)) {
             self.run.outcome.work.messages_gone += 1;
-            self.account.gone(message, &place(message));
+            self.account.gone(message, &folder.path);
         }
         for (base, (ino, place)) in before.missing {
             if listing.find(&base).is_empty() {
@@ -273,10 +305,12 @@ impl Scan<'_, '_, '_> {
             let source = Source { folder: &path, subdir: entry.subdir, name };
             match self.run.reader.read(&source, &mut self.packer)? {
                 Content::Stored(stored) => {
-                    self.run.outcome.work.messages_read += 1;
-                    self.run.outcome.work.bytes_read += stored.size;
-                    Progress::add(&self.run.context.progress.messages, 1);
-                    Progress::add(&self.run.context.progress.bytes, stored.size);
+                    if stored.is_read {
+                        self.run.outcome.work.messages_read += 1;
+                        self.run.outcome.work.bytes_read += stored.size;
+                        Progress::add(&self.run.context.progress.messages, 1);
+                        Progress::add(&self.run.context.progress.bytes, stored.size);
+                    }
                     taken.read.push(taken.messages.len());
                     taken.push(stored.message(entry.subdir, name), stored.found);
                 }
@@ -317,9 +351,14 @@ fn is_listed(listing: &Listing, message: &MessageState<'_>) -> bool {
     found.iter().any(|entry| message.ino == 0 || entry.ino == message.ino)
 }
 
+/// By base name; `new` comes before `cur`, as in a listing.
+pub(super) fn sort(messages: &mut [MessageState<'_>]) {
+    messages.sort_by(|a, b| a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)));
+}
+
 /// Of several messages with one base name and one content one is kept; those with other contents
 /// are marked.
-fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
+pub(super) fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
     for message in &mut *messages {
         message.is_duplicate = false;
     }
@@ -343,3 +382,6 @@ fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
 pub(super) fn os(name: &[u8]) -> &OsStr {
     OsStr::from_bytes(name)
 }
+
+/// How long another holder of a folder's lock is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(10);

@@ -15,6 +15,8 @@ pub enum Incident {
     DuplicateName,
     /// There when the scan of its mailbox began, and gone before it ended.
     ExpungedDuringRun,
+    /// A mailbox that lost more of its messages since the last snapshot than a normal night takes.
+    ManyExpunged,
     /// One of most mailboxes of the store that are gone at once.
     MailboxMissing,
     /// In another folder at the end of the scan than at its beginning; in the snapshot once.
@@ -77,6 +79,7 @@ impl Ledger {
             Incident::DuplicateName => &mut self.counts.duplicate_names,
             Incident::ExpungedDuringRun => &mut self.counts.expunged_during_run,
             Incident::MailboxMissing => &mut self.counts.mailboxes_missing,
+            Incident::ManyExpunged => &mut self.counts.expunge_alarms,
             Incident::MovedDuringRun => &mut self.counts.moved_during_run,
             Incident::NotFollowed => &mut self.counts.not_followed,
             Incident::NotAMessage => &mut self.counts.not_messages,

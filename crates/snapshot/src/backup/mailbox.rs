@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use maildir::Opener;
 
+use super::alarm::Expunged;
 use super::chain;
 use super::context::Context;
 use super::fold;
@@ -44,6 +45,10 @@ pub(crate) struct Outcome {
     /// What this run did.
     pub(crate) work: Work,
     pub(crate) ledger: Ledger,
+    /// If it lost too much.
+    pub(crate) alarm: Option<Expunged>,
+    /// What a person should know that is no incident.
+    pub(crate) notices: Vec<String>,
 }
 
 /// What was done for one mailbox, or all.
@@ -78,6 +83,7 @@ pub(crate) fn backup(context: &Context<'_>, job: &Job, opener: &mut Opener) -> R
     if context.options.dry_run {
         return Ok(run.unchanged());
     }
+    run.check_alarm();
     let mut changes = Lines::default();
     changes.changes(&old, &run.next);
     let has_catalog = old.catalog.is_some() && !context.options.rebase;
@@ -132,6 +138,16 @@ impl<'run, 'env> Run<'run, 'env> {
         self.outcome.messages = self.old.folders.values().map(|f| f.messages).sum();
         self.outcome.bytes = self.old.folders.values().map(|f| f.bytes).sum();
         self.outcome
+    }
+
+    fn check_alarm(&mut self) {
+        let mailbox = self.path_of(Path::new(""), b"");
+        let most = self.outcome.work.messages_gone + self.outcome.work.messages_new;
+        let alarm = self.context.options.alarm.check(&mailbox, self.old, &self.next, most);
+        if let Some(alarm) = &alarm {
+            self.outcome.ledger.note(Incident::ManyExpunged, mailbox, Some(alarm.reason()));
+        }
+        self.outcome.alarm = alarm;
     }
 
     /// Nothing that a catalog holds is new, but folder times or inodes may be.

@@ -3,6 +3,7 @@
 //! go on beside them.
 
 mod account;
+mod alarm;
 mod chain;
 mod commit;
 mod context;
@@ -16,6 +17,7 @@ mod mailbox;
 mod packer;
 mod read;
 mod rebuild;
+mod renamed;
 mod scan;
 mod selection;
 mod settle;
@@ -29,9 +31,11 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
+pub use maildir::Proof;
 use maildir::{Discovery, MailboxDir, Opener};
 use serde::Serialize;
 
+pub use self::alarm::{Alarm, Expunged};
 use self::commit::Committed;
 use self::context::{Context, Levels};
 pub use self::diff::Trust;
@@ -57,6 +61,13 @@ pub struct Options {
     pub mailboxes: Vec<String>,
     /// How much of what is known is believed.
     pub trust: Trust,
+    /// What shows that a folder stood still. Without trust in times nothing of the last run is
+    /// believed to be unchanged: every folder is listed, twice or more.
+    pub proof: Proof,
+    /// Hold Dovecot's lock of a folder while it is listed.
+    pub dovecot_lock: bool,
+    /// When so much of a mailbox is gone that a person must look.
+    pub alarm: Alarm,
     /// Write full catalogs, and store again what the repository has lost.
     pub rebase: bool,
     /// Only find out what would be done.
@@ -70,7 +81,7 @@ pub struct Options {
 }
 
 /// What a run did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// The new snapshot's id; `None` for a dry run.
     pub snapshot: Option<String>,
@@ -90,6 +101,8 @@ pub struct Report {
     pub incidents: Vec<LedgerEntry>,
     /// Whether something that may be mail is not in the snapshot.
     pub is_incomplete: bool,
+    /// Mailboxes that lost more of their messages than a normal night takes.
+    pub expunge_alarms: Vec<Expunged>,
     /// Things a person should know that are no incidents.
     pub notices: Vec<String>,
 }
@@ -179,6 +192,8 @@ pub fn run(
     let mut done = work(repository, state, root, &jobs, options, progress)?;
     note_store(root, &found, &mut done.ledger, &mut notices);
     let carried = selection.carry(state, &known, &mut done);
+    selection.check_alarm(state, options, &mut done);
+    notices.append(&mut done.notices);
     let gone = selection.gone.len() as u64;
     let time = options.time;
     let id = timed_id(time);
@@ -226,6 +241,7 @@ pub fn run(
         ledger: done.ledger.counts,
         is_incomplete: done.ledger.counts.is_incomplete(),
         incidents: done.ledger.entries,
+        expunge_alarms: done.alarms,
         notices,
     })
 }
@@ -240,7 +256,8 @@ fn resume(
 ) -> Result<Options> {
     let mut options = options.clone();
     let Some((last, last_time)) = state.last_run() else { return Ok(options) };
-    if last_time >= options.time {
+    // Ids hold milliseconds.
+    if last_time.as_millisecond() >= options.time.as_millisecond() {
         notices.push(format!("the clock was ahead when snapshot {last} was made"));
         options.time = last_time + Duration::from_millis(1);
     }
@@ -353,7 +370,7 @@ fn worker(
     next: &AtomicUsize,
     sender: &SyncSender<Result<Outcome>>,
 ) {
-    let mut opener = Opener::default();
+    let mut opener = Opener::new(context.options.proof);
     while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
         let outcome =
             context.progress.check().and_then(|()| mailbox::backup(context, job, &mut opener));

@@ -1,6 +1,7 @@
 //! Reads messages and kept files for the packer: small ones into memory in one go, large ones twice
 //! (to hash, then to pack), so that memory does not depend on what people mail each other.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
@@ -12,7 +13,7 @@ use super::packer::{Packer, Place};
 use crate::error::Result;
 use crate::hash::{Sum, sha256};
 use crate::headers::{HeaderReader, Headers};
-use crate::state::MessageState;
+use crate::state::{FolderState, MessageState};
 
 /// A message as it was listed.
 pub(crate) struct Source<'b> {
@@ -37,6 +38,8 @@ pub(crate) struct Stored {
     pub(crate) mtime_ns: i64,
     /// Where it was found, if not where it was listed.
     pub(crate) found: Option<Found>,
+    /// Whether it had to be read: it was no file of [`Reader::remember`].
+    pub(crate) is_read: bool,
     ino: u64,
     attributes: Attributes,
 }
@@ -69,11 +72,21 @@ pub(crate) struct Reader<'run> {
     opener: &'run mut Opener,
     headers: HeaderReader,
     buffer: Vec<u8>,
+    files: Option<HashMap<u64, KnownFile>>,
+}
+
+/// A file that was read, under whatever name. It is the same as long as size and time are: what
+/// `--full` goes by as well.
+struct KnownFile {
+    size: u64,
+    mtime_ns: i64,
+    place: Place,
+    sum: Sum,
 }
 
 impl<'run> Reader<'run> {
     pub(crate) fn new(opener: &'run mut Opener) -> Self {
-        Self { opener, headers: HeaderReader::default(), buffer: Vec::new() }
+        Self { opener, headers: HeaderReader::default(), buffer: Vec::new(), files: None }
     }
 
     pub(crate) fn list(&mut self, folder: &Path) -> maildir::Result<Listing> {
@@ -86,6 +99,22 @@ impl<'run> Reader<'run> {
         earlier: Option<FolderPrint>,
     ) -> maildir::Result<Listing> {
         self.opener.list_once(folder, earlier)
+    }
+
+    /// From now on these messages, and all that are read, are known wherever they move, and are not
+    /// read again.
+    pub(crate) fn remember<'m>(&mut self, folders: impl Iterator<Item = &'m FolderState>) {
+        let files = self.files.get_or_insert_default();
+        for message in folders.flat_map(|folder| folder.messages().unwrap_or_default()) {
+            let MessageState { size, mtime_ns, sum, .. } = message;
+            let place = (message.pack, message.member);
+            files.insert(message.ino, KnownFile { size, mtime_ns, place, sum });
+        }
+    }
+
+    /// Whether a file was read since, or is one of those to remember.
+    pub(crate) fn remembers(&self, ino: u64) -> bool {
+        self.files.as_ref().is_some_and(|files| files.contains_key(&ino))
     }
 
     /// The known message with what stat says now, if it still is the same file.
@@ -110,13 +139,38 @@ impl<'run> Reader<'run> {
     ) -> Result<Content> {
         let opened = self.opener.open(source.folder, source.subdir, source.name);
         match opened {
-            Ok(Opened::Message(message)) => self.store(message, packer, true),
+            Ok(Opened::Message(message)) => {
+                if let Some(stored) = self.known(&message) {
+                    return Ok(Content::Stored(stored));
+                }
+                let content = self.store(message, packer, true)?;
+                if let (Some(files), Content::Stored(stored)) = (&mut self.files, &content) {
+                    let Stored { place, sum, size, mtime_ns, .. } = *stored;
+                    files.insert(stored.ino, KnownFile { size, mtime_ns, place, sum });
+                }
+                Ok(content)
+            }
             Ok(Opened::Gone) => Ok(Content::Gone),
             Ok(Opened::NotAFile(kind)) => Ok(Content::NotAFile(kind)),
             // The folder itself is gone, and its messages with it.
             Err(e) if e.is_vanished() => Ok(Content::Gone),
             Err(e) => Ok(Content::Unreadable(e.source.to_string())),
         }
+    }
+
+    fn known(&self, message: &OpenMessage) -> Option<Stored> {
+        let known = self.files.as_ref()?.get(&message.ino)?;
+        let (size, mtime_ns) = (message.size_bytes, message.mtime_ns);
+        ((known.size, known.mtime_ns) == (size, mtime_ns)).then(|| Stored {
+            place: known.place,
+            sum: known.sum,
+            size,
+            mtime_ns,
+            found: message.found.clone(),
+            is_read: false,
+            ino: message.ino,
+            attributes: message.attributes,
+        })
     }
 
     /// Reads and places a kept file.
@@ -142,7 +196,17 @@ impl<'run> Reader<'run> {
         let OpenMessage { ino, mtime_ns, attributes, .. } = open;
         let found = open.found.take();
         let stored = |place, sum, size| {
-            Ok(Content::Stored(Stored { place, sum, size, mtime_ns, found, ino, attributes }))
+            let is_read = true;
+            Ok(Content::Stored(Stored {
+                place,
+                sum,
+                size,
+                mtime_ns,
+                found,
+                is_read,
+                ino,
+                attributes,
+            }))
         };
         if open.size_bytes <= IN_MEMORY_BYTES {
             if let Err(e) = read_whole(&mut open.file, open.size_bytes, &mut self.buffer) {

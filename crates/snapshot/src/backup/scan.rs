@@ -7,10 +7,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use maildir::{Folder, FolderPrint, TICK, Tree};
+use maildir::{Folder, FolderPrint, Proof, TICK, Tree};
 
 use super::Trust;
-use super::account::{Account, File, file, has_inode};
+use super::account::{Account, File, file, place};
 use super::fold;
 use super::folder::{Look, os};
 use super::ledger::{Incident, Ledger};
@@ -29,6 +29,10 @@ pub(super) struct Scan<'s, 'run, 'env> {
     pub(super) account: Account,
     /// Whether something was seen to change, or could have while it was looked at.
     pub(super) is_restless: bool,
+    /// Whether Dovecot's lock was not to be had.
+    pub(super) is_lock_refused: bool,
+    /// Whether the folders became quiet in the end.
+    is_settled: bool,
 }
 
 impl<'run> Run<'run, '_> {
@@ -41,6 +45,8 @@ impl<'run> Run<'run, '_> {
             looks: BTreeMap::new(),
             account: Account::default(),
             is_restless: false,
+            is_lock_refused: false,
+            is_settled: true,
         };
         scan.look(&tree)?;
         let tree =
@@ -84,6 +90,7 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             self.run.context.progress.check()?;
             self.run.outcome.work.folders += 1;
             let known = self.run.old.folders.get(key(folder));
+            let known = known.or_else(|| self.known_elsewhere(folder, tree));
             if !folder.is_maildir {
                 self.run.next.folders.insert(key(folder).to_vec(), plain(folder));
             } else if !self.is_as_known(folder, known) {
@@ -99,7 +106,8 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
 
     /// Takes a folder over if its directories are as they were. Two stats.
     fn is_as_known(&mut self, folder: &Folder, known: Option<&FolderState>) -> bool {
-        let is_trusted = self.run.context.options.trust == Trust::BaseName;
+        let options = self.run.context.options;
+        let is_trusted = options.trust == Trust::BaseName && options.proof == Proof::Times;
         let Some(known) = known.filter(|known| is_trusted && known.is_maildir) else {
             return false;
         };
@@ -131,12 +139,19 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             self.is_restless = self.follow_folders(&tree);
             let changed = self.changed(&tree);
             unsettled = changed.iter().map(|(folder, _)| key(folder).to_vec()).collect();
-            if pass == PASSES_MAX - 1 || (pass >= PASSES && idle >= IDLE_PASSES) {
+            if self.run.context.options.proof == Proof::Agreement {
+                unsettled.retain(|path| !self.looks.get(path).is_some_and(Look::is_quiet));
+            }
+            let is_idle = idle >= IDLE_PASSES && !self.has_unread();
+            if pass == PASSES_MAX - 1 || (pass >= PASSES && is_idle) {
                 break;
             }
             if pass < PASSES && changed.iter().any(|(_, print)| print.is_some_and(|p| p.is_young()))
             {
                 std::thread::sleep(TICK * (pass + 1));
+            }
+            if pass == REMEMBER_PASS {
+                self.run.reader.remember(self.run.next.folders.values());
             }
             let read = self.run.outcome.work.messages_read;
             for (folder, print) in changed {
@@ -148,19 +163,33 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             }
             idle = if self.run.outcome.work.messages_read == read { idle + 1 } else { 0 };
         }
+        if unsettled.is_empty() && self.is_restless {
+            let reason = Some("its folders keep changing their names".into());
+            self.run.note(Incident::UnstableFolder, Path::new(""), b"", reason);
+        }
+        self.is_settled = unsettled.is_empty() && !self.is_restless;
         self.settle(&unsettled);
         Ok(tree)
     }
 
+    /// Whether there are files that were listed and never read under any name.
+    fn has_unread(&self) -> bool {
+        let missing = self.looks.values().flat_map(|look| look.missing.values());
+        let mut inodes = missing.map(|(ino, _)| *ino).chain(self.account.lost_inodes());
+        inodes.any(|ino| !self.run.reader.remembers(ino))
+    }
+
     /// The folders that are not as they were listed, with their directories as they are now.
     fn changed<'t>(&self, tree: &'t Tree) -> Vec<(&'t Folder, Option<FolderPrint>)> {
+        let proof = self.run.context.options.proof;
         let root = self.root();
         let maildirs = tree.folders.iter().filter(|folder| folder.is_maildir);
         let mut changed = Vec::new();
         for folder in maildirs {
             let print = FolderPrint::read(&root.join(&folder.path)).ok();
             let look = self.looks.get(key(folder));
-            if !look.is_some_and(|look| look.is_quiet() && Some(look.print) == print) {
+            let is_same = |look: &Look| look.is_quiet() && Some(look.print) == print;
+            if proof == Proof::Agreement || !look.is_some_and(is_same) {
                 changed.push((folder, print));
             }
         }
@@ -186,14 +215,29 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             .map(|(path, _)| path.clone())
             .collect();
         let mut is_changed = !gone.is_empty();
-        for path in gone {
-            self.leave(&path);
+        let mut renamed = Vec::new();
+        let is_new = |folder: &&Folder| {
+            folder.is_maildir
+                && (gone.iter().any(|path| path == key(folder))
+                    || !folders.contains_key(key(folder)))
+        };
+        for folder in tree.folders.iter().filter(is_new) {
+            renamed
+                .extend(self.same_folder(folder, &gone).map(|from| (from, key(folder).to_vec())));
         }
-        for folder in &tree.folders {
-            if !folder.is_maildir && !self.run.next.folders.contains_key(key(folder)) {
-                self.run.next.folders.insert(key(folder).to_vec(), plain(folder));
+        let mut states = Vec::new();
+        for (from, to) in renamed {
+            states.extend(self.run.next.folders.remove(&from).map(|state| (to.clone(), state)));
+            self.looks.remove(&from).map(|look| self.looks.insert(to, look));
+        }
+        gone.iter().for_each(|path| self.leave(path));
+        self.run.next.folders.extend(states);
+        for folder in tree.folders.iter().filter(|folder| !folder.is_maildir) {
+            let state = self.run.next.folders.entry(key(folder).to_vec());
+            state.or_insert_with(|| {
                 is_changed = true;
-            }
+                plain(folder)
+            });
         }
         is_changed
     }
@@ -212,21 +256,23 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
     /// Closes the account of the scan.
     fn finish(mut self) -> Packer<'run, 'env> {
         let mut ledger = Ledger::default();
-        let mut wanted = self.account.inodes();
         for look in self.looks.values_mut() {
             ledger.merge(std::mem::take(&mut look.ledger));
-            wanted.extend(look.missing.values().map(|(ino, _)| *ino));
+            for (ino, place) in std::mem::take(&mut look.missing).into_values() {
+                self.account.lost(ino, place);
+            }
         }
         self.run.outcome.ledger.merge(ledger);
-        let places = self.places(&wanted);
-        for (ino, place) in self.looks.values_mut().flat_map(|look| &mut look.missing).map(|m| m.1)
-        {
-            if has_inode(&places, *ino) {
-                self.account.lost(*ino, std::mem::take(place));
-            } else {
-                let reason =
-                    "its name keeps changing, or it is gone: its folder did not become quiet";
-                self.run.note(Incident::Unresolved, place, b"", Some(reason.into()));
+        let wanted = self.account.inodes();
+        let mut places = self.places(&wanted);
+        if !self.is_settled {
+            // Nothing shows that they are gone: they may be on their way from folder to folder.
+            let gone = self.account.take_gone(&places);
+            self.put_back(&gone);
+            places = self.places(&wanted);
+            for place in self.account.take_lost(&places) {
+                let reason = "its folder, or another one, did not become quiet";
+                self.run.note(Incident::Unresolved, &place, b"", Some(reason.into()));
             }
         }
         let balance = self.account.balance(&places);
@@ -253,8 +299,7 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             let folder = Path::new(os(path));
             for message in state.messages().unwrap_or_default() {
                 if wanted.contains(&message.ino) {
-                    let place = folder.join(message.subdir().name()).join(os(message.name));
-                    places.insert(file(&message), place);
+                    places.insert(file(&message), place(folder, &message));
                 }
             }
         }
@@ -280,3 +325,6 @@ const PASSES: u32 = 8;
 /// The same while each pass still finds messages that no pass before could read.
 const PASSES_MAX: u32 = 32;
 const IDLE_PASSES: u32 = 3;
+
+/// The pass from which files are known by inode: before, few have moved.
+const REMEMBER_PASS: u32 = 2;

@@ -114,6 +114,17 @@ impl<'f> Selection<'f> {
         done.catalogs.values().filter(|catalog| catalog.carried).count() as u64
     }
 
+    /// Mailboxes that are gone have lost all that they held.
+    pub(crate) fn check_alarm(&self, state: &State, options: &Options, done: &mut Committed) {
+        for (path, mailbox) in &self.gone {
+            let Some(old) = state.mailbox(&mailbox.id) else { continue };
+            let before = old.folders.values().map(|folder| folder.messages).sum();
+            let Some(alarm) = options.alarm.judge(path, before, before) else { continue };
+            done.ledger.note(Incident::ManyExpunged, path.clone(), Some(alarm.reason()));
+            done.sound(Some(alarm));
+        }
+    }
+
     /// Forgets the mailboxes that are gone, when the snapshot without them is there.
     pub(crate) fn forget_gone(&self, state: &State, known: &mut Mailboxes) -> Result<()> {
         if self.gone.is_empty() {

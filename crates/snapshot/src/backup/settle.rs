@@ -3,21 +3,38 @@
 //! have the file is told by looking at all of them and at its number of links.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use maildir::base_name;
+use maildir::Entry;
 
-use super::folder::os;
+use super::account::Gone;
+use super::folder::{drop_doubles, os, sort};
 use super::ledger::Incident;
 use super::scan::Scan;
+use crate::state::{FolderState, MessageState};
 
 /// Device and inode.
 type Inode = (u64, u64);
 
-/// One of several places of a file.
-#[derive(Debug)]
+/// A file that was seen in several places.
+#[derive(Default)]
+struct Doubled {
+    inode: Inode,
+    places: Vec<Place>,
+    /// Its names, as far as a look has told.
+    links: usize,
+    /// How many looks in a row found all its names: one may fall between the link and the unlink of
+    /// a move.
+    agreed: u32,
+}
+
+/// One of them.
 struct Place {
     folder: Vec<u8>,
+    /// As the state has it.
+    base: Vec<u8>,
     /// `new/` or `cur/`, and the newest name that was seen.
     subdir: &'static str,
     name: Vec<u8>,
@@ -37,38 +54,39 @@ impl Scan<'_, '_, '_> {
                 state.print = None;
             }
         }
+        let root = self.root();
         let mut open = self.doubled(unsettled);
         let mut moved = Vec::new();
         for round in 0..ROUNDS {
             if round > 0 {
                 self.list_again(&mut open);
             }
-            open.retain_mut(|(inode, places)| {
-                let Some(keep) = self.look_at(*inode, places) else { return true };
-                let all = std::mem::take(places).into_iter().enumerate();
-                let left = all.filter(|(at, _)| !keep.contains(at));
-                moved.extend(left.map(|(_, place)| (*inode, place)));
-                false
-            });
+            let is_open = |file: &mut Doubled| match file.look(&root) {
+                None => true,
+                Some(keep) => {
+                    moved.extend(file.leave_all_but(&keep));
+                    false
+                }
+            };
+            open.retain_mut(is_open);
             if open.is_empty() {
                 break;
             }
         }
         // They move faster than they can be looked at: the newest listings decide.
-        for (inode, places) in open {
-            let is_anywhere = places.iter().any(|place| place.is_listed);
-            let last = places.len() - 1;
-            for (at, place) in places.into_iter().enumerate() {
-                if if is_anywhere { !place.is_listed } else { at != last } {
-                    moved.push((inode, place));
-                }
+        for mut file in open {
+            let listed = (0..file.places.len()).rev().filter(|at| file.places[*at].is_listed);
+            let mut keep: BTreeSet<usize> = listed.take(file.links.max(1)).collect();
+            if keep.is_empty() {
+                keep.insert(file.places.len() - 1);
             }
+            moved.extend(file.leave_all_but(&keep));
         }
         self.drop_moved(moved);
     }
 
     /// Files that were seen in several folders, one of them unsettled.
-    fn doubled(&self, unsettled: &BTreeSet<Vec<u8>>) -> Vec<(Inode, Vec<Place>)> {
+    fn doubled(&self, unsettled: &BTreeSet<Vec<u8>>) -> Vec<Doubled> {
         let mut counts: HashMap<Inode, u32> = HashMap::new();
         let (restless, quiet): (Vec<_>, Vec<_>) =
             self.run.next.folders.iter().partition(|(path, _)| unsettled.contains(*path));
@@ -91,13 +109,16 @@ impl Scan<'_, '_, '_> {
         if counts.is_empty() {
             return Vec::new();
         }
-        let mut doubled: BTreeMap<Inode, Vec<Place>> = BTreeMap::new();
+        let mut doubled: BTreeMap<Inode, Doubled> = BTreeMap::new();
         for (path, state) in &self.run.next.folders {
             for message in state.messages().unwrap_or_default() {
                 let inode = inode(path, message.is_new, message.ino);
                 if counts.contains_key(&inode) {
-                    doubled.entry(inode).or_default().push(Place {
+                    let file = doubled.entry(inode).or_default();
+                    file.inode = inode;
+                    file.places.push(Place {
                         folder: path.clone(),
+                        base: message.base().to_vec(),
                         subdir: message.subdir().name(),
                         name: message.name.to_vec(),
                         is_listed: true,
@@ -105,45 +126,31 @@ impl Scan<'_, '_, '_> {
                 }
             }
         }
-        doubled.into_iter().collect()
-    }
-
-    /// The places to keep; `None` if that cannot be told from one look.
-    fn look_at(&self, inode: Inode, places: &[Place]) -> Option<BTreeSet<usize>> {
-        let root = self.root();
-        let mut links = 0;
-        let mut there = BTreeSet::new();
-        for (at, place) in places.iter().enumerate() {
-            let path = root.join(os(&place.folder)).join(place.subdir).join(os(&place.name));
-            let Ok(stat) = path.symlink_metadata() else { continue };
-            if (stat.dev(), stat.ino()) != inode {
-                continue;
-            }
-            links = stat.nlink();
-            if links == 1 {
-                // It moved here between two looks, if it was seen elsewhere before.
-                there.clear();
-            }
-            there.insert(at);
-        }
-        let is_told = !there.is_empty()
-            && (there.len() == places.len() || u64::try_from(there.len()).ok()? >= links);
-        is_told.then_some(there)
+        doubled.into_values().collect()
     }
 
     /// Finds out under which names the folders have the files now.
-    fn list_again(&mut self, open: &mut [(Inode, Vec<Place>)]) {
+    fn list_again(&mut self, open: &mut [Doubled]) {
         let root = self.root();
-        let places = || open.iter().flat_map(|(_, places)| places);
+        let places = || open.iter().flat_map(|file| &file.places);
         let folders: BTreeSet<Vec<u8>> = places().map(|place| place.folder.clone()).collect();
         for folder in folders {
             let Ok(listing) = self.run.reader.list_once(&root.join(os(&folder)), None) else {
                 continue;
             };
-            for ((_, ino), places) in &mut *open {
-                for place in places.iter_mut().filter(|place| place.folder == folder) {
-                    let mut found = listing.find(base_name(&place.name)).iter();
-                    let entry = found.find(|entry| entry.ino == *ino);
+            let mut by_inode: HashMap<u64, Vec<&Entry>> = HashMap::new();
+            for entry in listing.entries() {
+                by_inode.entry(entry.ino).or_default().push(entry);
+            }
+            for file in &mut *open {
+                let mut entries = by_inode.remove(&file.inode.1).unwrap_or_default();
+                let here = file.places.iter_mut().filter(|place| place.folder == folder);
+                // The same name first: what is left may have been given another one.
+                let mut here: Vec<_> = here.collect();
+                here.sort_by_key(|place| listing.find(&place.base).is_empty());
+                for place in here {
+                    let same = entries.iter().position(|e| listing.base(e) == place.base);
+                    let entry = same.map(|at| entries.swap_remove(at)).or_else(|| entries.pop());
                     place.is_listed = entry.is_some();
                     if let Some(entry) = entry {
                         place.subdir = entry.subdir.name();
@@ -154,28 +161,84 @@ impl Scan<'_, '_, '_> {
         }
     }
 
+    /// Keeps messages where they were last.
+    pub(super) fn put_back(&mut self, gone: &[Gone]) {
+        let root = self.run.next.folders.get(&b""[..]).map(|root| root.attributes);
+        let mut by_folder: BTreeMap<&Path, Vec<&Gone>> = BTreeMap::new();
+        for gone in gone {
+            by_folder.entry(&gone.folder).or_default().push(gone);
+        }
+        for (folder, gone) in by_folder {
+            let state = self.run.next.folders.entry(folder.as_os_str().as_bytes().to_vec());
+            let state = state.or_insert_with(|| FolderState {
+                attributes: root.unwrap_or((0o700, 0, 0)),
+                is_maildir: true,
+                ..FolderState::default()
+            });
+            let encoded = std::mem::take(&mut state.encoded);
+            let mut messages: Vec<_> = postcard::from_bytes(&encoded).unwrap_or_default();
+            messages.extend(gone.iter().map(|gone| gone.message()));
+            sort(&mut messages);
+            drop_doubles(&mut messages);
+            state.set_messages(&messages);
+            state.print = None;
+        }
+    }
+
+    /// Takes messages out of the folders that they left.
     fn drop_moved(&mut self, moved: Vec<(Inode, Place)>) {
         let mut by_folder: BTreeMap<Vec<u8>, BTreeSet<(u64, Vec<u8>)>> = BTreeMap::new();
         for ((_, ino), place) in moved {
-            let base = base_name(&place.name).to_vec();
-            by_folder.entry(place.folder).or_default().insert((ino, base));
+            by_folder.entry(place.folder).or_default().insert((ino, place.base));
         }
         for (path, left) in by_folder {
-            let Some(mut state) = self.run.next.folders.remove(&path) else { continue };
+            let Some(state) = self.run.next.folders.get_mut(&path) else { continue };
             let encoded = std::mem::take(&mut state.encoded);
-            let mut messages: Vec<crate::state::MessageState<'_>> =
+            let mut messages: Vec<MessageState<'_>> =
                 postcard::from_bytes(&encoded).unwrap_or_default();
             messages.retain(|message| {
                 let has_left = left.contains(&(message.ino, message.base().to_vec()));
                 if has_left {
-                    let folder = std::path::Path::new(os(&path));
-                    self.account.gone(message, &folder.join(message.subdir().name()));
+                    self.account.gone(message, Path::new(os(&path)));
                 }
                 !has_left
             });
+            drop_doubles(&mut messages);
             state.set_messages(&messages);
-            self.run.next.folders.insert(path, state);
         }
+    }
+}
+
+impl Doubled {
+    /// The places to keep; `None` if that cannot be told from one look.
+    fn look(&mut self, root: &Path) -> Option<BTreeSet<usize>> {
+        let mut there = BTreeSet::new();
+        for (at, place) in self.places.iter().enumerate() {
+            let path = root.join(os(&place.folder)).join(place.subdir).join(os(&place.name));
+            let Ok(stat) = path.symlink_metadata() else { continue };
+            if (stat.dev(), stat.ino()) != self.inode {
+                continue;
+            }
+            self.links = usize::try_from(stat.nlink()).unwrap_or(usize::MAX);
+            if self.links == 1 {
+                // If it was found elsewhere before, it has moved here since.
+                there.clear();
+            }
+            there.insert(at);
+        }
+        let is_all = there.len() == self.places.len() || there.len() >= self.links;
+        if there.is_empty() || !is_all {
+            self.agreed = 0;
+            return None;
+        }
+        self.agreed += 1;
+        (self.links == 1 || self.agreed > 1).then_some(there)
+    }
+
+    fn leave_all_but(&mut self, keep: &BTreeSet<usize>) -> Vec<(Inode, Place)> {
+        let places = std::mem::take(&mut self.places).into_iter().enumerate();
+        let left = places.filter(|(at, _)| !keep.contains(at));
+        left.map(|(_, place)| (self.inode, place)).collect()
     }
 }
 

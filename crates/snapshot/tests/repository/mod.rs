@@ -2,7 +2,9 @@
 //! are damaged on purpose.
 
 mod crash;
+mod hook;
 mod incidents;
+mod live;
 mod nights;
 mod power;
 mod property;

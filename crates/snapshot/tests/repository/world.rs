@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use snapshot::backup::{self, Options, Report, Trust};
+use snapshot::backup::{self, Alarm, Options, Proof, Report, Trust};
 use snapshot::crypt::{self, Unseal};
 use snapshot::manifest::{self, Manifest};
 use snapshot::progress::Progress;
@@ -74,6 +74,9 @@ impl World {
         Options {
             mailboxes: Vec::new(),
             trust: Trust::BaseName,
+            proof: Proof::Times,
+            dovecot_lock: false,
+            alarm: Alarm::default(),
             rebase: false,
             dry_run: false,
             time: Timestamp::now(),
