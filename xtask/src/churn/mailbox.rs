@@ -5,6 +5,7 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
@@ -49,6 +50,9 @@ pub(super) struct Mailbox {
     letters: Letters,
     bytes: Vec<u8>,
     pub(super) done: Done,
+    opened: Instant,
+    /// Messages that came or went since the window was opened.
+    turned_over: usize,
 }
 
 impl Mailbox {
@@ -71,6 +75,8 @@ impl Mailbox {
             letters: Letters::new(),
             bytes: Vec::new(),
             done: Done::default(),
+            opened: Instant::now(),
+            turned_over: 0,
         };
         let mut random = Random::new(*seed, *worker);
         for _ in 0..*messages {
@@ -85,6 +91,7 @@ impl Mailbox {
     pub(super) fn open_window(&mut self) {
         self.account.open_window();
         self.done = Done::default();
+        (self.opened, self.turned_over) = (Instant::now(), 0);
     }
 
     pub(super) fn close_window(&self) -> String {
@@ -101,11 +108,26 @@ impl Mailbox {
                 1 => self.move_by_rename(at, true, random),
                 _ => self.move_by_link(at, random),
             },
-            what if what < moves + 4 => self.copy(at, random),
-            what if what >= 990 && self.account.len() < self.messages => self.deliver(random),
-            what if what >= 990 => self.expunge(at),
+            what if what < moves + 4 && self.may_turn_over() => self.copy(at, random),
+            what if what >= 990 && self.may_turn_over() => {
+                if self.account.len() < self.messages {
+                    self.deliver(random)
+                } else {
+                    self.expunge(at)
+                }
+            }
             _ => self.rename(at, random),
         }
+    }
+
+    /// Messages come and go at a hundredth of the mailbox a second at most: what is not there
+    /// throughout is not judged.
+    fn may_turn_over(&mut self) -> bool {
+        let seconds = 1.0 + self.opened.elapsed().as_secs_f64();
+        let most = (seconds * self.messages as f64 / 100.0) as usize;
+        let may = self.turned_over < most.max(1);
+        self.turned_over += usize::from(may);
+        may
     }
 
     /// As LMTP: written in `tmp`, shown in `new`.
