@@ -10,6 +10,7 @@ mod dovecot;
 mod dovecot_live;
 mod env;
 mod exit_codes;
+mod find;
 mod full_disk;
 mod fuzz_seeds;
 mod keys;

@@ -82,12 +82,12 @@ pub fn catalog(bytes: &[u8]) {
         return read(&store, encode(None, Vec::new(), bytes));
     };
     let parent = encode(None, Vec::new(), parents);
-    let need = Need {
-        object: catalog_name(PARENT),
-        reference: ObjectRef::of(&parent),
-        pack: None,
-        raw: None,
-    };
+    let reference = serde_json::to_value(ObjectRef::of(&parent)).expect("it is plain data");
+    let mut need = serde_json::json!({"object": catalog_name(PARENT)});
+    need.as_object_mut().into_iter().for_each(|need| {
+        need.extend(reference.as_object().cloned().unwrap_or_default());
+    });
+    let need = serde_json::from_value(need).expect("an object's name, size and hash are enough");
     put(&store, PARENT, parent);
     read(&store, encode(Some(PARENT.to_owned()), vec![need], lines));
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{backup, demo, init, ls, restore, snapshots, verify};
+use crate::commands::{backup, demo, diff, find, init, ls, restore, snapshots, verify};
 
 /// Backups of Maildir stores that account for every message
 ///
@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Backup(backup::BackupArgs),
     Snapshots(snapshots::SnapshotsArgs),
     Ls(ls::LsArgs),
+    Find(find::FindArgs),
+    Diff(diff::DiffArgs),
     Restore(restore::RestoreArgs),
     Verify(verify::VerifyArgs),
     Demo(demo::DemoArgs),

@@ -7,6 +7,7 @@ mod demo;
 mod exit;
 mod interrupt;
 mod repository;
+mod time;
 mod ui;
 
 use std::process::ExitCode;

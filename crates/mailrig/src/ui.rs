@@ -1,6 +1,7 @@
 //! What people see: results on stdout, everything else on stderr. Progress only on a terminal,
 //! colour only there and without NO_COLOR, nothing of either with --quiet or --json.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -91,14 +92,28 @@ impl Ui {
 }
 
 /// Names come from mail and repositories: what would steer a terminal is shown instead.
-fn printable(text: &str) -> std::borrow::Cow<'_, str> {
-    if !text.contains(|c: char| c.is_control() && c != '\n') {
+fn printable(text: &str) -> Cow<'_, str> {
+    harmless(text, |c| steers(c) && c != '\n' && c != '\t')
+}
+
+/// As one cell of a table or line: no tab and no line end either.
+pub(crate) fn cell(text: &str) -> Cow<'_, str> {
+    harmless(text, steers)
+}
+
+fn harmless(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_bad) {
         return text.into();
     }
-    let show = |c: char| {
-        if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.into() }
-    };
+    let show = |c: char| if is_bad(c) { c.escape_default().to_string() } else { c.into() };
     text.chars().map(show).collect::<String>().into()
+}
+
+/// Controls, and what turns the direction of text or cannot be seen.
+fn steers(c: char) -> bool {
+    let is_format = matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    c.is_control() || is_format
 }
 
 #[derive(Serialize)]
@@ -171,6 +186,16 @@ impl Drop for ProgressDisplay {
             let _ = thread.join();
         }
     }
+}
+
+/// The columns of the terminal that stdout is; `None` if it is none.
+pub(crate) fn terminal_width() -> Option<usize> {
+    let out = io::stdout();
+    let columns = || rustix::termios::tcgetwinsize(&out).map_or(0, |size| size.ws_col);
+    out.is_terminal().then(|| match columns() {
+        0 => 80,
+        columns => columns.into(),
+    })
 }
 
 /// `1,234,567`.

@@ -3,13 +3,15 @@
 //! the change since the parent catalog. Entries are applied in order, the last one wins.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use crate::crypt::{Seal, Unseal};
 use crate::error::{Error, Result};
 use crate::index::{json_lines, parse};
-use crate::layout::{is_object_name, mailbox_prefix};
+use crate::layout::{catalog_name, is_object_name, mailbox_prefix};
+use crate::message_id::MessageId;
 use crate::object::ObjectRef;
 use crate::store::{Body, Store};
 
@@ -26,6 +28,16 @@ pub struct CatalogHead {
     pub needs: Vec<Need>,
 }
 
+impl CatalogHead {
+    /// The index that describes a pack, and the part of it that does.
+    pub(crate) fn section(&self, pack: u32) -> Option<(&Need, Range<u64>)> {
+        self.needs.iter().find_map(|need| {
+            let Section(_, start, end) = *need.sections.iter().find(|s| s.0 == pack)?;
+            Some((need, start..end))
+        })
+    }
+}
+
 /// An object that a catalog needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
@@ -40,7 +52,22 @@ pub struct Need {
     /// For a pack: the length of its tar in bytes, which a reader must not exceed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<u64>,
+    /// For an index: the packs that it is needed for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sections: Vec<Section>,
 }
+
+impl Need {
+    /// An object that is neither pack nor index.
+    pub(crate) fn of(object: String, reference: &ObjectRef) -> Self {
+        Self { object, reference: reference.clone(), pack: None, raw: None, sections: Vec::new() }
+    }
+}
+
+/// What an index says of one pack: the pack's number, and where it begins and ends in the index
+/// before sealing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section(pub u32, pub u64, pub u64);
 
 /// One sealed line. Names and paths are percent-encoded, see [`crate::layout::encode_name`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,6 +256,14 @@ pub struct MessageEntry {
 }
 
 impl Contents {
+    /// The message whose folder and key have this [`MessageId::hash`].
+    pub(crate) fn message(&self, hash: &str) -> Option<&MessageEntry> {
+        self.folders.iter().find_map(|(path, folder)| {
+            let mut messages = folder.messages.iter();
+            messages.find(|(key, _)| MessageId::hash(path, key) == hash).map(|found| found.1)
+        })
+    }
+
     fn apply(&mut self, object: &str, line: Line) -> Result<()> {
         match line {
             Line::Mailbox { path, messages, bytes } => {
@@ -305,35 +340,76 @@ pub fn read(
     reference: &ObjectRef,
     unseal: &Unseal,
 ) -> Result<(CatalogHead, Contents)> {
-    let key = |catalog: &str| {
-        format!("{}{}", mailbox_prefix(mailbox), crate::layout::catalog_name(catalog))
-    };
-    let newest = reference.read(store, &key(catalog), CATALOG_BYTES)?;
-    let (newest_head, _) = decode_head(&key(catalog), mailbox, &newest)?;
-    let mut chain = vec![(key(catalog), newest)];
-    let mut parent = newest_head.parent.clone();
-    while let Some(id) = parent {
-        let name = crate::layout::catalog_name(&id);
-        let need = newest_head.needs.iter().find(|need| need.object == name).ok_or_else(|| {
-            Error::damaged(&key(catalog), format!("does not name its parent {id}"))
-        })?;
-        if chain.len() > newest_head.needs.len() {
-            return Err(Error::damaged(&key(catalog), "builds on itself"));
+    let mut history = History::default();
+    let head = history.go_to(store, mailbox, catalog, reference, unseal)?;
+    Ok((head, history.contents))
+}
+
+/// The contents of a mailbox while its catalogs are read from old to new: of a chain only what
+/// follows the catalog that was read last.
+#[derive(Default)]
+pub(crate) struct History {
+    pub(crate) contents: Contents,
+    /// The catalog that the contents are of.
+    at: Option<(String, ObjectRef, CatalogHead)>,
+}
+
+impl History {
+    /// Goes on to a catalog. After a failure the next one is read from its beginning.
+    pub(crate) fn go_to(
+        &mut self,
+        store: &dyn Store,
+        mailbox: &str,
+        catalog: &str,
+        reference: &ObjectRef,
+        unseal: &Unseal,
+    ) -> Result<CatalogHead> {
+        let at = self.at.take();
+        let is_at = |id: &str, reference: &ObjectRef| {
+            at.as_ref().is_some_and(|at| at.0 == id && at.1 == *reference)
+        };
+        if let Some(at) = at.as_ref().filter(|_| is_at(catalog, reference)) {
+            let head = at.2.clone();
+            self.at = Some(at.clone());
+            return Ok(head);
         }
-        let bytes = need.reference.read(store, &key(&id), CATALOG_BYTES)?;
-        parent = decode_head(&key(&id), mailbox, &bytes)?.0.parent;
-        chain.push((key(&id), bytes));
-    }
-    let mut contents = Contents::default();
-    for (object, bytes) in chain.iter().rev() {
-        let (_, sealed) = decode_head(object, mailbox, bytes)?;
-        let mut lines = json_lines(object, sealed, unseal)?;
-        let mut line = Vec::new();
-        while lines.next_into(&mut line)? {
-            contents.apply(object, parse(object, &line)?)?;
+        let key = |id: &str| format!("{}{}", mailbox_prefix(mailbox), catalog_name(id));
+        let newest = reference.read(store, &key(catalog), CATALOG_BYTES)?;
+        let (newest_head, _) = decode_head(&key(catalog), mailbox, &newest)?;
+        let mut parent = newest_head.parent.clone();
+        let mut chain = vec![(key(catalog), newest)];
+        let mut is_continued = false;
+        while let Some(id) = parent {
+            let name = catalog_name(&id);
+            let need =
+                newest_head.needs.iter().find(|need| need.object == name).ok_or_else(|| {
+                    Error::damaged(&key(catalog), format!("does not name its parent {id}"))
+                })?;
+            if chain.len() > newest_head.needs.len() {
+                return Err(Error::damaged(&key(catalog), "builds on itself"));
+            }
+            is_continued = is_at(&id, &need.reference);
+            if is_continued {
+                break;
+            }
+            let bytes = need.reference.read(store, &key(&id), CATALOG_BYTES)?;
+            parent = decode_head(&key(&id), mailbox, &bytes)?.0.parent;
+            chain.push((key(&id), bytes));
         }
+        if !is_continued {
+            self.contents = Contents::default();
+        }
+        for (object, bytes) in chain.iter().rev() {
+            let (_, sealed) = decode_head(object, mailbox, bytes)?;
+            let mut lines = json_lines(object, sealed, unseal)?;
+            let mut line = Vec::new();
+            while lines.next_into(&mut line)? {
+                self.contents.apply(object, parse(object, &line)?)?;
+            }
+        }
+        self.at = Some((catalog.to_owned(), reference.clone(), newest_head.clone()));
+        Ok(newest_head)
     }
-    Ok((newest_head, contents))
 }
 
 #[derive(Deserialize)]

@@ -1,13 +1,19 @@
 //! Looking into a snapshot: its mailboxes, their folders, their messages.
 
+use std::io;
+
 use serde::Serialize;
 
-use crate::catalog::{self, Contents};
+use crate::catalog::{self, CatalogHead, Contents};
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::layout::decode_name;
-use crate::manifest::Manifest;
+use crate::manifest::{CatalogRef, Manifest};
+use crate::message;
+use crate::message_id::MessageId;
+use crate::parallel;
 use crate::repository::{OpenMailbox, Repository};
+use crate::tag::Tag;
 
 /// A mailbox of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -63,33 +69,36 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-/// All mailboxes, by name, and those that could not be read.
+/// All mailboxes, by name, and those that could not be read; `threads` at the same time.
 pub fn mailboxes(
     repository: &Repository,
     manifest: &Manifest,
     identity: Option<&Unseal>,
+    threads: usize,
 ) -> Result<(Vec<MailboxRow>, Vec<Unreadable>)> {
     let identity = unseal(repository, identity)?;
+    let catalogs: Vec<(&String, &CatalogRef)> = manifest.mailboxes.iter().collect();
+    let read = |(id, catalog): &(&String, &CatalogRef)| {
+        let mailbox = repository.open_mailbox(id, identity)?;
+        let (_, contents) = read(repository, manifest, &mailbox)?;
+        Ok(MailboxRow {
+            id: (*id).clone(),
+            name: mailbox.display_name(),
+            path: readable(&contents.path),
+            folders: contents.folders.values().filter(|folder| folder.maildir).count() as u64,
+            messages: contents.messages,
+            bytes: contents.bytes,
+            carried: catalog.carried,
+        })
+    };
     let mut rows = Vec::new();
     let mut unreadable = Vec::new();
-    for (id, catalog) in &manifest.mailboxes {
-        let read = repository.open_mailbox(id, identity).and_then(|mailbox| {
-            let contents = read(repository, manifest, &mailbox)?;
-            Ok((mailbox, contents))
-        });
-        match read {
-            Ok((mailbox, contents)) => rows.push(MailboxRow {
-                id: id.clone(),
-                name: mailbox.display_name(),
-                path: readable(&contents.path),
-                folders: contents.folders.values().filter(|folder| folder.maildir).count() as u64,
-                messages: contents.messages,
-                bytes: contents.bytes,
-                carried: catalog.carried,
-            }),
+    for ((id, _), row) in catalogs.iter().zip(parallel::map(threads, &catalogs, read)) {
+        match row {
+            Ok(row) => rows.push(row),
             Err(Error::WrongIdentity { object }) => return Err(Error::WrongIdentity { object }),
             Err(e) if e.is_local_to_object() => {
-                unreadable.push(Unreadable { id: id.clone(), reason: e.to_string() });
+                unreadable.push(Unreadable { id: (*id).clone(), reason: e.to_string() });
             }
             Err(e) => return Err(e),
         }
@@ -106,7 +115,28 @@ pub fn mailbox(
     name: &str,
 ) -> Result<Contents> {
     let mailbox = find(repository, manifest, unseal(repository, identity)?, name)?;
-    read(repository, manifest, &mailbox)
+    Ok(read(repository, manifest, &mailbox)?.1)
+}
+
+/// Writes the source of a message to `out`; the inner error is that of writing. See
+/// [`message::copy`].
+pub fn message(
+    repository: &Repository,
+    identity: Option<&Unseal>,
+    wanted: &MessageId,
+    out: &mut dyn io::Write,
+) -> Result<io::Result<()>> {
+    let identity = unseal(repository, identity)?;
+    let manifest = Manifest::read(repository.store(), &wanted.snapshot)?;
+    let ids = manifest.mailboxes.keys().filter(|id| id.starts_with(&wanted.mailbox));
+    for id in ids {
+        let mailbox = repository.open_mailbox(id, identity)?;
+        let (head, contents) = read(repository, &manifest, &mailbox)?;
+        if let Some(entry) = contents.message(&wanted.hash) {
+            return message::copy(repository, &mailbox, &head, &entry.content, out);
+        }
+    }
+    Err(Error::Selection(format!("the snapshot has no message {wanted}")))
 }
 
 /// The mailbox of a snapshot with this name or id. Two of one name are told apart by their ids.
@@ -116,17 +146,9 @@ pub(crate) fn find(
     identity: &Unseal,
     wanted: &str,
 ) -> Result<OpenMailbox> {
-    let mut found: Vec<OpenMailbox> = Vec::new();
-    for id in manifest.mailboxes.keys() {
-        match repository.open_mailbox(id, identity) {
-            Ok(mailbox) if mailbox.id == wanted => return Ok(mailbox),
-            Ok(mailbox) if mailbox.display_name() == wanted => found.push(mailbox),
-            Ok(_) => {}
-            Err(Error::WrongIdentity { object }) => return Err(Error::WrongIdentity { object }),
-            Err(e) if e.is_local_to_object() => {}
-            Err(e) => return Err(e),
-        }
-    }
+    let tags: Vec<_> =
+        manifest.mailboxes.iter().map(|(id, catalog)| (id.as_str(), catalog.tag)).collect();
+    let mut found = named(repository, identity, &tags, wanted)?;
     if found.len() > 1 {
         let ids: Vec<&str> = found.iter().map(|mailbox| mailbox.id.as_str()).collect();
         let ids = ids.join(", ");
@@ -137,6 +159,41 @@ pub(crate) fn find(
     found.pop().ok_or_else(|| {
         Error::Selection(format!("snapshot {} has no mailbox `{wanted}`", manifest.id))
     })
+}
+
+/// Those of the mailboxes `ids` that have this name or id. A tag that fits another name saves the
+/// request for a key, if the name is found elsewhere.
+pub(crate) fn named(
+    repository: &Repository,
+    identity: &Unseal,
+    ids: &[(&str, Option<Tag>)],
+    wanted: &str,
+) -> Result<Vec<OpenMailbox>> {
+    if ids.iter().any(|(id, _)| *id == wanted) {
+        return Ok(vec![repository.open_mailbox(wanted, identity)?]);
+    }
+    let (likely, unlikely): (Vec<_>, Vec<_>) =
+        ids.iter().partition(|(id, tag)| tag.is_none_or(|tag| tag.fits(id, wanted)));
+    let mut found: Vec<OpenMailbox> = Vec::new();
+    for ids in [likely, unlikely] {
+        let open = |(id, _): &(&str, Option<Tag>)| repository.open_mailbox(id, identity);
+        for mailbox in parallel::map(parallel::WAITING, &ids, open) {
+            match mailbox {
+                Ok(mailbox) if mailbox.display_name() == wanted => found.push(mailbox),
+                Ok(_) => {}
+                Err(Error::WrongIdentity { object }) => {
+                    return Err(Error::WrongIdentity { object });
+                }
+                Err(e) if e.is_local_to_object() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        // Tags are no proof: a mailbox is called what its key says.
+        if !found.is_empty() {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// The folders of a mailbox.
@@ -166,21 +223,29 @@ pub fn messages(contents: &Contents, folder: &str) -> Result<Vec<MessageRow>> {
     Ok(contents.folders[path].messages.values().map(row).collect())
 }
 
-fn read(repository: &Repository, manifest: &Manifest, mailbox: &OpenMailbox) -> Result<Contents> {
+/// What the catalog of an open mailbox says.
+pub(crate) fn read(
+    repository: &Repository,
+    manifest: &Manifest,
+    mailbox: &OpenMailbox,
+) -> Result<(CatalogHead, Contents)> {
     let catalog = manifest.mailboxes.get(&mailbox.id).ok_or_else(|| {
         Error::Selection(format!("snapshot {} has no mailbox {}", manifest.id, mailbox.id))
     })?;
-    let (_, contents) = catalog::read(
+    catalog::read(
         repository.store(),
         &mailbox.id,
         &catalog.catalog,
         &catalog.reference,
         &mailbox.unseal,
-    )?;
-    Ok(contents)
+    )
 }
 
-fn unseal<'i>(repository: &Repository, identity: Option<&'i Unseal>) -> Result<&'i Unseal> {
+/// What opens the keys of a repository, if it takes anything.
+pub(crate) fn unseal<'i>(
+    repository: &Repository,
+    identity: Option<&'i Unseal>,
+) -> Result<&'i Unseal> {
     match identity {
         _ if !repository.is_encrypted() => Ok(&Unseal::Plain),
         Some(identity) => Ok(identity),
@@ -188,7 +253,7 @@ fn unseal<'i>(repository: &Repository, identity: Option<&'i Unseal>) -> Result<&
     }
 }
 
-fn readable(encoded: &str) -> String {
+pub(crate) fn readable(encoded: &str) -> String {
     let name = decode_name(encoded).unwrap_or_default();
     String::from_utf8_lossy(&name).into_owned()
 }

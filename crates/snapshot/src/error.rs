@@ -105,6 +105,14 @@ impl Error {
         Self::Damaged { object: object.to_owned(), reason: reason.to_string() }
     }
 
+    /// Of a decoder that reads from a store: damage, unless it was the store that failed.
+    pub(crate) fn decode(object: &str, error: io::Error) -> Self {
+        match error.downcast::<store::Error>() {
+            Ok(failure) => Self::Store(failure),
+            Err(error) => Self::damaged(object, format!("does not decode: {error}")),
+        }
+    }
+
     pub(crate) fn open(object: &str, error: OpenError) -> Self {
         match error {
             OpenError::WrongIdentity => Self::WrongIdentity { object: object.to_owned() },

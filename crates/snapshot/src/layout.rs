@@ -43,9 +43,15 @@ pub fn pack_name(pack: &str, encrypted: bool) -> String {
     format!("packs/{pack}.tar.zst{}", suffix(encrypted))
 }
 
-/// A pack index's name below [`mailbox_prefix`].
-pub fn index_name(pack: &str, encrypted: bool) -> String {
-    format!("packs/{pack}.idx.zst{}", suffix(encrypted))
+/// An index's name below [`mailbox_prefix`].
+pub fn index_name(index: &str, encrypted: bool) -> String {
+    format!("indexes/{index}.idx.zst{}", suffix(encrypted))
+}
+
+/// The id in a pack's or index's name below [`mailbox_prefix`].
+pub fn id_in_name(name: &str) -> &str {
+    let file_name = name.split_once('/').map_or(name, |(_, file_name)| file_name);
+    file_name.split('.').next().unwrap_or_default()
 }
 
 fn suffix(encrypted: bool) -> &'static str {
@@ -83,7 +89,7 @@ pub fn is_object_name(text: &str) -> bool {
         is_id(id) && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
     };
     match text.split_once('/') {
-        Some(("packs" | "catalogs", part)) => name(part),
+        Some(("catalogs" | "indexes" | "packs", part)) => name(part),
         _ => false,
     }
 }
@@ -145,7 +151,9 @@ mod tests {
         for text in ["%", "%4", "%zz", "a%"] {
             assert_eq!(decode_name(text), None, "{text}");
         }
-        for name in ["packs/1f.tar.zst.age", "catalogs/20261121T031500123Z-1f2e3d4c"] {
+        for name in
+            ["packs/1f.tar.zst.age", "indexes/2e.idx.zst", "catalogs/20261121T031500123Z-1f2e3d4c"]
+        {
             assert!(is_object_name(name), "{name}");
         }
         for name in ["packs/../x", "../packs/a", "packs/a/b", "keys/a.age", "packs/", "packs/.a"] {

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::layout::{SNAPSHOTS, id_time, is_id, snapshot_id, snapshot_key};
 use crate::object::ObjectRef;
 use crate::store::{Body, Store};
+use crate::tag::Tag;
 
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,21 @@ pub struct CatalogRef {
     /// it was not selected, or could not be read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub carried: bool,
+    /// A hint at the mailbox's name, for who looks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tag>,
+}
+
+impl CatalogRef {
+    /// To the catalog of a mailbox whose name is filled in later.
+    pub(crate) fn new(catalog: String, reference: ObjectRef) -> Self {
+        Self { catalog, reference, carried: false, tag: None }
+    }
+
+    /// Whether it is the same catalog.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.catalog == other.catalog && self.reference == other.reference
+    }
 }
 
 /// What a snapshot holds.

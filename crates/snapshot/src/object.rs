@@ -11,7 +11,7 @@ use crate::hash::{hex, parse_sum};
 use crate::store::{self, Body, Store};
 
 /// A reference to an object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectRef {
     /// Size in bytes.
     pub size: u64,

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +34,9 @@ pub struct KnownMailbox {
     pub id: String,
     /// What its objects are sealed to; `None` without encryption.
     pub recipient: Option<String>,
+    /// Name; may not be UTF-8.
+    #[serde(with = "serde_bytes")]
+    pub name: Vec<u8>,
 }
 
 /// What is known of a mailbox; the messages of its folders stay encoded until they are needed.
@@ -45,6 +48,8 @@ pub struct MailboxState {
     pub parents: Vec<ChainLink>,
     /// Packs by number.
     pub packs: BTreeMap<u32, PackState>,
+    /// Indexes of these packs by id.
+    pub indexes: BTreeMap<String, ObjectRef>,
     /// The next pack's number.
     pub next_pack: u32,
     /// Folders by path.
@@ -54,12 +59,17 @@ pub struct MailboxState {
 }
 
 /// A catalog in a chain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainLink {
     /// The catalog's id.
     pub id: String,
     /// Size and hash.
     pub reference: ObjectRef,
+    /// How many runs' changes it holds; 0 for a full one.
+    pub runs: u32,
+    /// Its lines, compressed; empty for a full one, and where they are not known.
+    #[serde(with = "serde_bytes")]
+    pub lines: Vec<u8>,
 }
 
 /// A pack as catalogs need it.
@@ -69,10 +79,14 @@ pub struct PackState {
     pub id: String,
     /// Size and hash of the pack.
     pub pack: ObjectRef,
-    /// Size and hash of its index.
-    pub index: ObjectRef,
     /// Length of its tar in bytes.
     pub raw: u64,
+    /// Number of members.
+    pub members: u32,
+    /// Id of the index that says what is in it.
+    pub index: String,
+    /// Where that begins and ends in the index.
+    pub section: (u64, u64),
 }
 
 /// A folder as it was last seen.
@@ -151,13 +165,20 @@ pub struct FileState {
     pub sum: [u8; 32],
 }
 
-/// A pack that was stored and that no catalog names yet.
+/// A pack that was stored and that no catalog names yet. Its index may not be stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingPack {
-    /// The pack.
-    pub pack: PackState,
-    /// Hash of each member.
-    pub sums: Vec<[u8; 32]>,
+    /// The pack's id.
+    pub id: String,
+    /// Size and hash of the pack.
+    pub pack: ObjectRef,
+    /// Length of its tar in bytes.
+    pub raw: u64,
+    /// Number of members.
+    pub members: u32,
+    /// Its section of an index, compressed.
+    #[serde(with = "serde_bytes")]
+    pub section: Vec<u8>,
 }
 
 impl<'b> MessageState<'b> {
@@ -302,18 +323,19 @@ impl State {
             .map_err(|e| Error::io("write", &path, e))
     }
 
-    /// Packs of an earlier run that no catalog names.
-    pub fn pending(&self, id: &str) -> Vec<PendingPack> {
-        let bytes = fs::read(self.pending_path(id)).unwrap_or_default();
-        let mut rest = &bytes[..];
-        let mut packs = Vec::new();
-        while let Some((length, after)) = rest.split_first_chunk() {
-            let Ok(length) = usize::try_from(u64::from_le_bytes(*length)) else { break };
-            let Some((record, after)) = after.split_at_checked(length) else { break };
-            packs.extend(decode(record));
-            rest = after;
-        }
-        packs
+    /// Packs of an earlier run that no catalog names, one after the other.
+    pub fn pending(&self, id: &str) -> impl Iterator<Item = PendingPack> + use<> {
+        let mut file = File::open(self.pending_path(id)).ok().map(BufReader::new);
+        std::iter::from_fn(move || {
+            let file = file.as_mut()?;
+            let mut length = [0; 8];
+            file.read_exact(&mut length).ok()?;
+            let length = u64::from_le_bytes(length);
+            let mut record = Vec::new();
+            let got = file.take(length).read_to_end(&mut record).ok()?;
+            (got as u64 == length).then_some(record)
+        })
+        .filter_map(|record| decode(&record))
     }
 
     fn mailbox_path(&self, id: &str) -> PathBuf {
@@ -357,7 +379,7 @@ fn checksum(content: &[u8]) -> [u8; SUM_BYTES] {
     sha256(content)
 }
 
-const MAGIC: &[u8] = b"mailrig state 1\n";
+const MAGIC: &[u8] = b"mailrig state 2\n";
 const SUM_BYTES: usize = 32;
 const NEXT: &str = "next";
 
@@ -374,17 +396,18 @@ mod tests {
         assert_eq!(state.mailbox("a"), None);
         state.commit_mailbox("a").unwrap();
         assert_eq!(state.mailbox("a"), Some(mailbox));
-        let reference = ObjectRef { size: 1, sha256: "x".into() };
-        let pack = PackState { id: "p".into(), pack: reference.clone(), index: reference, raw: 5 };
-        let pending = PendingPack { pack, sums: vec![[1; 32]; 3] };
+        let pack = ObjectRef { size: 1, sha256: "x".into() };
+        let pending =
+            PendingPack { id: "p".into(), pack, raw: 5, members: 3, section: vec![1; 32] };
         state.add_pending("a", &pending).unwrap();
         state.add_pending("a", &pending).unwrap();
-        assert_eq!(state.pending("a"), [pending.clone(), pending.clone()]);
+        let read = || state.pending("a").collect::<Vec<_>>();
+        assert_eq!(read(), [pending.clone(), pending.clone()]);
         for path in [state.pending_path("a"), state.mailbox_path("a")] {
             let bytes = fs::read(&path).unwrap();
             fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         }
-        assert_eq!(state.pending("a"), [pending]);
+        assert_eq!(read(), [pending]);
         assert_eq!(state.mailbox("a"), None);
     }
 

@@ -1,25 +1,33 @@
-//! `ls`: look into a snapshot.
+//! `ls`: look into a snapshot, down to the source of a message.
+
+use std::io;
 
 use anyhow::Result;
 use serde::Serialize;
 use snapshot::contents::{self, FolderRow, MailboxRow, MessageRow, Unreadable};
 use snapshot::manifest;
+use snapshot::message_id::MessageId;
 
+use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::{Exit, UsageError};
 use crate::repository::{identity, open, split_repo};
 use crate::ui::{Ui, count, plural, size, table};
 
-/// List the mailboxes, folders or messages of a snapshot
+/// List the mailboxes, folders or messages of a snapshot, or print a message
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   mailrig ls s3://backups/mail latest
   mailrig ls s3://backups/mail latest --mailbox alice@example.org
-  mailrig ls s3://backups/mail latest --mailbox alice@example.org --folder Sent")]
+  mailrig ls s3://backups/mail latest --mailbox alice@example.org --folder Sent
+  mailrig ls s3://backups/mail --message 20261121T205946650Z-b3de5f7c/17b6bcab/0e3b1c62f09a4d5e >one.eml")]
 pub(crate) struct LsArgs {
-    /// REPO, and the snapshot
-    #[arg(value_names = ["REPO", "SNAPSHOT"], num_args = 1..=2)]
+    /// REPO, and (without --message) the snapshot
+    #[arg(value_names = ["REPO", "SNAPSHOT"], num_args = 0..=2)]
     positional: Vec<String>,
+    /// Print the source of this message, byte for byte: an id as `find` prints it
+    #[arg(long, value_name = "ID", conflicts_with_all = ["mailbox", "folder", "json"])]
+    message: Option<MessageId>,
     /// Only this mailbox: its folders
     #[arg(long, value_name = "NAME")]
     mailbox: Option<String>,
@@ -47,6 +55,9 @@ struct LsReport {
 }
 
 pub(crate) fn run(args: &LsArgs, ui: &Ui) -> Result<Exit> {
+    if let Some(message) = &args.message {
+        return print_message(args, message);
+    }
     let (location, rest) = split_repo(&args.positional, &["SNAPSHOT"])?;
     let repository = open(&location, &args.s3)?;
     let manifest = manifest::select(repository.store(), &rest[0], None)?;
@@ -61,7 +72,8 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> Result<Exit> {
     };
     let text = match (&args.mailbox, &args.folder) {
         (None, None) => {
-            let (rows, unreadable) = contents::mailboxes(&repository, &manifest, identity)?;
+            let (rows, unreadable) =
+                contents::mailboxes(&repository, &manifest, identity, threads())?;
             let mut text = String::new();
             for mailbox in &unreadable {
                 text.push_str(&format!("unreadable {}: {}\n", mailbox.id, mailbox.reason));
@@ -89,6 +101,19 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> Result<Exit> {
     };
     ui.result("ls", &report, || text)?;
     Ok(if report.unreadable.is_empty() { Exit::Done } else { Exit::Incomplete })
+}
+
+/// The bytes of a message are the result; there is no document and no sentence around them.
+fn print_message(args: &LsArgs, message: &MessageId) -> Result<Exit> {
+    let (location, _) = split_repo(&args.positional, &[])?;
+    let repository = open(&location, &args.s3)?;
+    let identity = identity(&args.identity, &repository)?;
+    let mut out = io::stdout().lock();
+    match contents::message(&repository, identity.as_ref(), message, &mut out)? {
+        // `mailrig ls --message ID | head` is no failure.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        printed => Ok(printed.map(|()| Exit::Done)?),
+    }
 }
 
 fn mailboxes(rows: &[MailboxRow]) -> String {

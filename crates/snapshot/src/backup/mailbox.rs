@@ -114,6 +114,7 @@ impl<'run, 'env> Run<'run, 'env> {
             catalog: None,
             parents: Vec::new(),
             packs: old.packs.clone(),
+            indexes: old.indexes.clone(),
             next_pack: old.next_pack,
             folders: BTreeMap::new(),
             files: BTreeMap::new(),
@@ -202,7 +203,7 @@ impl<'run, 'env> Run<'run, 'env> {
 }
 
 fn catalog_ref(link: &ChainLink) -> CatalogRef {
-    CatalogRef { catalog: link.id.clone(), reference: link.reference.clone(), carried: false }
+    CatalogRef::new(link.id.clone(), link.reference.clone())
 }
 
 impl Work {

@@ -4,6 +4,7 @@
 
 mod account;
 mod alarm;
+mod bundle;
 mod chain;
 mod commit;
 mod context;
@@ -23,6 +24,7 @@ mod selection;
 mod settle;
 mod uploads;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,17 +43,17 @@ use self::context::{Context, Levels};
 pub use self::diff::Trust;
 pub use self::ledger::{Incident, Ledger, LedgerEntry, NAMED_MAX};
 use self::mailbox::{Job, Outcome};
-pub(crate) use self::rebuild::INDEX_BYTES;
 use self::selection::Selection;
 use self::uploads::Uploads;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::layout::{snapshot_key, timed_id};
-use crate::manifest::{self, LedgerCounts, Manifest, Totals};
+use crate::manifest::{self, CatalogRef, LedgerCounts, Manifest, Totals};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::state::{KnownMailbox, Mailboxes, State, mailbox_path_key};
 use crate::store::Requests;
+use crate::tag::Tag;
 
 /// How to back up.
 #[derive(Debug, Clone)]
@@ -194,6 +196,7 @@ pub fn run(
     let carried = selection.carry(state, &known, &mut done);
     selection.check_alarm(state, options, &mut done);
     notices.append(&mut done.notices);
+    tag(&known, &mut done.catalogs);
     let gone = selection.gone.len() as u64;
     let time = options.time;
     let id = timed_id(time);
@@ -291,10 +294,12 @@ fn introduce(
         .collect();
     let add = |mailbox: &MailboxDir| -> Result<(String, KnownMailbox)> {
         let added = if options.dry_run {
-            KnownMailbox { id: crate::layout::random_hex(16), recipient: None }
+            let (id, name) = (crate::layout::random_hex(16), mailbox.name.clone());
+            KnownMailbox { id, recipient: None, name }
         } else {
             let added = repository.add_mailbox(&mailbox.name)?;
-            KnownMailbox { id: added.id, recipient: added.recipient }
+            let (id, recipient) = (added.id, added.recipient);
+            KnownMailbox { id, recipient, name: mailbox.name.clone() }
         };
         Ok((mailbox_path_key(&mailbox.path), added))
     };
@@ -377,6 +382,16 @@ fn worker(
         let has_failed = outcome.is_err();
         if sender.send(outcome).is_err() || has_failed {
             return;
+        }
+    }
+}
+
+/// Gives the catalogs of a manifest the tags of their mailboxes' names.
+fn tag(known: &Mailboxes, catalogs: &mut BTreeMap<String, CatalogRef>) {
+    let count = catalogs.len();
+    for mailbox in known.values() {
+        if let Some(catalog) = catalogs.get_mut(&mailbox.id) {
+            catalog.tag = Tag::new(&mailbox.id, &mailbox.name, count);
         }
     }
 }

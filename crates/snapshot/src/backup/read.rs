@@ -269,5 +269,5 @@ fn changed() -> io::Error {
     io::Error::other("it changed while it was read")
 }
 
-/// Larger contents are read twice instead of being held.
-const IN_MEMORY_BYTES: u64 = 4 << 20;
+/// Larger contents are read twice instead of being held, and have packs of their own.
+pub(crate) const IN_MEMORY_BYTES: u64 = 4 << 20;

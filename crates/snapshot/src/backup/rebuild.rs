@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::Options;
-use crate::catalog::{self, CatalogHead, Contents, Line, Owner, parse_time};
+use crate::catalog::{self, CatalogHead, Contents, Line, Owner, Section, parse_time};
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
-use crate::hash::{Sum, parse_sum};
-use crate::index::Index;
-use crate::layout::{decode_name, index_name, mailbox_prefix, pack_name};
+use crate::hash::Sum;
+use crate::index::{INDEX_BYTES, Sections};
+use crate::layout::{decode_name, id_in_name, mailbox_prefix};
 use crate::manifest::{self, CatalogRef, Manifest};
+use crate::object::ObjectRef;
 use crate::repository::{OpenMailbox, Repository};
 use crate::state::{
     ChainLink, FileState, FolderState, KnownMailbox, MailboxState, Mailboxes, MessageState,
@@ -44,12 +45,13 @@ pub(crate) fn run(
     };
     for (id, catalog) in &manifest.mailboxes {
         match rebuild(repository, id, catalog, identity) {
-            Ok((path, recipient, rebuilt)) => {
+            Ok((path, mailbox, rebuilt)) => {
                 if !options.dry_run {
                     state.prepare_mailbox(id, &rebuilt)?;
                     state.commit_mailbox(id)?;
                 }
-                mailboxes.insert(path, KnownMailbox { id: id.clone(), recipient });
+                let OpenMailbox { recipient, name, .. } = mailbox;
+                mailboxes.insert(path, KnownMailbox { id: id.clone(), recipient, name });
             }
             // Whatever cannot be read is stored again.
             Err(e) if e.is_local_to_object() && !matches!(e, Error::WrongIdentity { .. }) => {
@@ -89,20 +91,16 @@ fn rebuild(
     id: &str,
     catalog: &CatalogRef,
     identity: &Unseal,
-) -> Result<(String, Option<String>, MailboxState)> {
+) -> Result<(String, OpenMailbox, MailboxState)> {
     let mailbox = repository.open_mailbox(id, identity)?;
     let store = repository.store();
     let (head, contents) =
         catalog::read(store, id, &catalog.catalog, &catalog.reference, &mailbox.unseal)?;
-    let (packs, sums) = read_packs(repository, &mailbox, &head)?;
-    let link = ChainLink { id: catalog.catalog.clone(), reference: catalog.reference.clone() };
-    let mut state = MailboxState {
-        next_pack: packs.keys().last().map_or(0, |number| number + 1),
-        catalog: Some(link),
-        parents: parents(&head),
-        packs,
-        ..MailboxState::default()
-    };
+    let link = link(&catalog.catalog, &catalog.reference);
+    let mut state =
+        MailboxState { catalog: Some(link), parents: parents(&head), ..MailboxState::default() };
+    let sums = read_packs(repository, &mailbox, &head, &mut state)?;
+    state.next_pack = state.packs.keys().last().map_or(0, |number| number + 1);
     let damaged = || Error::damaged(&catalog.catalog, "has an entry that is not as it should be");
     for (path, folder) in &contents.folders {
         let mut messages = Vec::with_capacity(folder.messages.len());
@@ -142,49 +140,64 @@ fn rebuild(
         state.folders.insert(path, folder_state);
     }
     state.files = files(&contents, &sums).ok_or_else(damaged)?;
-    Ok((contents.path, mailbox.recipient, state))
+    Ok((contents.path, mailbox, state))
 }
 
 type Places = HashMap<(u32, u32), Sum>;
 
+/// What the catalog's packs and indexes are, and the hash of every member.
 fn read_packs(
     repository: &Repository,
     mailbox: &OpenMailbox,
     head: &CatalogHead,
-) -> Result<(std::collections::BTreeMap<u32, PackState>, Places)> {
-    let mut packs = std::collections::BTreeMap::new();
+    state: &mut MailboxState,
+) -> Result<Places> {
     let mut sums = Places::new();
-    let encrypted = repository.is_encrypted();
     for need in &head.needs {
         let (Some(number), Some(raw)) = (need.pack, need.raw) else { continue };
-        let id = need.object.trim_start_matches("packs/").split('.').next().unwrap_or_default();
-        let name = index_name(id, encrypted);
-        let object = format!("{}{name}", mailbox_prefix(&mailbox.id));
-        let index = head
-            .needs
-            .iter()
-            .find(|need| need.object == name)
-            .filter(|_| need.object == pack_name(id, encrypted))
-            .ok_or_else(|| Error::damaged(&object, "is not named by the catalog"))?;
-        let sealed = index.reference.read(repository.store(), &object, INDEX_BYTES)?;
-        let decoded = Index::decode(&object, &sealed, &mailbox.unseal)?;
-        for (member, line) in (0..).zip(&decoded.members) {
-            let sum = parse_sum(&line.sha256)
-                .ok_or_else(|| Error::damaged(&object, "has a hash that is none"))?;
-            sums.insert((number, member), sum);
-        }
-        let (pack, index) = (need.reference.clone(), index.reference.clone());
-        packs.insert(number, PackState { id: id.to_owned(), pack, index, raw });
+        let (id, pack) = (id_in_name(&need.object).to_owned(), need.reference.clone());
+        let (members, index, section) = (0, String::new(), (0, 0));
+        let pack = PackState { id, pack, raw, members, index, section };
+        state.packs.insert(number, pack);
     }
-    Ok((packs, sums))
+    for need in head.needs.iter().filter(|need| !need.sections.is_empty()) {
+        let index = id_in_name(&need.object);
+        let object = format!("{}{}", mailbox_prefix(&mailbox.id), need.object);
+        for Section(number, start, end) in &need.sections {
+            if let Some(pack) = state.packs.get_mut(number) {
+                (pack.index, pack.section) = (index.to_owned(), (*start, *end));
+            }
+        }
+        state.indexes.insert(index.to_owned(), need.reference.clone());
+        let numbers: HashMap<String, u32> =
+            state.packs.iter().map(|(number, pack)| (pack.id.clone(), *number)).collect();
+        let sealed = need.reference.read(repository.store(), &object, INDEX_BYTES)?;
+        let mut sections = Sections::open(&object, &sealed, &mailbox.unseal)?;
+        while let Some(section) = sections.next_section()? {
+            let Some(number) = numbers.get(&section.pack) else { continue };
+            if let Some(pack) = state.packs.get_mut(number) {
+                pack.members = section.members;
+            }
+            let members = (0..).zip(sections.members()?);
+            sums.extend(members.map(|(member, line)| ((*number, member), line.sum)));
+        }
+    }
+    match state.packs.values().find(|pack| pack.index.is_empty()) {
+        Some(pack) => Err(Error::damaged(&pack.id, "is in no index")),
+        None => Ok(sums),
+    }
 }
 
 fn parents(head: &CatalogHead) -> Vec<ChainLink> {
-    let link = |need: &catalog::Need| {
-        let id = need.object.strip_prefix("catalogs/")?.to_owned();
-        Some(ChainLink { id, reference: need.reference.clone() })
-    };
-    head.needs.iter().filter_map(link).collect()
+    let parent =
+        |need: &catalog::Need| Some(link(need.object.strip_prefix("catalogs/")?, &need.reference));
+    head.needs.iter().filter_map(parent).collect()
+}
+
+/// A catalog whose lines are not kept: it stays in the chain until the next full one.
+fn link(id: &str, reference: &ObjectRef) -> ChainLink {
+    let (id, reference) = (id.to_owned(), reference.clone());
+    ChainLink { id, reference, runs: 1, lines: Vec::new() }
 }
 
 fn files(
@@ -226,6 +239,3 @@ fn files(
 fn tuple(owner: &Owner) -> (u32, u32, u32) {
     (owner.mode_bits(), owner.uid, owner.gid)
 }
-
-/// The largest pack index that is read.
-pub(crate) const INDEX_BYTES: u64 = 1 << 30;

@@ -63,10 +63,6 @@ impl<'run> Run<'run, '_> {
             let root = context.root.join(&job.path);
             fold::store_again(&root, &mut self.next, fold, &mut packer, &mut self.reader)?;
         }
-        let packed = packer.finish()?;
-        self.next.next_pack = packed.next_pack;
-        self.next.packs.extend(packed.packs);
-        self.outcome.tickets = packed.tickets;
         let used: BTreeSet<u32> = self
             .next
             .folders
@@ -74,7 +70,14 @@ impl<'run> Run<'run, '_> {
             .flat_map(|folder| folder.packs.iter().copied())
             .chain(self.next.files.values().filter(|f| f.target.is_none()).map(|f| f.pack))
             .collect();
+        let packed = packer.finish(&used)?;
+        self.next.next_pack = packed.next_pack;
+        self.next.packs.extend(packed.packs);
         self.next.packs.retain(|number, _| used.contains(number));
+        self.next.indexes.extend(packed.indexes);
+        let packs = &self.next.packs;
+        self.next.indexes.retain(|id, _| packs.values().any(|pack| pack.index == *id));
+        self.outcome.tickets = packed.tickets;
         Ok(())
     }
 }

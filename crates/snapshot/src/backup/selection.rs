@@ -104,7 +104,7 @@ impl<'f> Selection<'f> {
         for mailbox in self.carried.iter().filter_map(|path| known.get(path)) {
             let Some(state) = state.mailbox(&mailbox.id) else { continue };
             let Some(link) = state.catalog else { continue };
-            let carried = CatalogRef { catalog: link.id, reference: link.reference, carried: true };
+            let carried = CatalogRef { carried: true, ..CatalogRef::new(link.id, link.reference) };
             if done.catalogs.insert(mailbox.id.clone(), carried).is_none() {
                 done.totals.mailboxes += 1;
                 done.totals.messages += state.folders.values().map(|f| f.messages).sum::<u64>();

@@ -8,4 +8,5 @@ mod live;
 mod nights;
 mod power;
 mod property;
+mod search;
 mod world;
