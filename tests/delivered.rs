@@ -44,7 +44,7 @@ pub(crate) fn in_bucket(access: &Access) -> Env {
         .with("AWS_SECRET_ACCESS_KEY", &access.secret)
 }
 
-fn make_vmail(store: &Path) {
+pub(crate) fn make_vmail(store: &Path) {
     fs::create_dir_all(store).unwrap();
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(store, Some(crate::dovecot::VMAIL), Some(crate::dovecot::VMAIL))

@@ -2,8 +2,9 @@
 //! folder. Python's `smtplib` and `imaplib` are the clients, because nobody here wrote them.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
@@ -71,9 +72,14 @@ impl Dovecot {
         log.lines().filter(is_trouble).map(str::to_owned).collect()
     }
 
+    /// A client that keeps `count` messages of a mailbox moving; `client` is its number.
+    pub(crate) fn churn(&self, user: &str, client: u32, count: u32) -> Churn {
+        let port = self.port.to_string();
+        Churn::start(python(&["churn", &port, user, &client.to_string(), &count.to_string()]))
+    }
+
     fn client(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("timeout");
-        command.args(["100", "python3", "-c", include_str!("imap.py")]).args(arguments);
+        let mut command = python(arguments);
         let output = command.stdin(Stdio::null()).output().unwrap();
         let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -81,6 +87,55 @@ impl Dovecot {
         assert!(code.success(), "{arguments:?}: {code}\n{complaint}\n{}", log());
         text(&output.stdout)
     }
+}
+
+/// A client at work, told when by lines on its stdin; ends with that, or with this.
+pub(crate) struct Churn {
+    child: Child,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Churn {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut churn = Self { child, said };
+        assert_eq!(churn.hear(), "ready");
+        churn
+    }
+
+    /// From now on it acts, and what is there is accounted for.
+    pub(crate) fn open(&mut self) {
+        self.tell("open");
+        assert_eq!(self.hear(), "open");
+    }
+
+    /// It rests; its account of the time since it was opened.
+    pub(crate) fn close(&mut self) -> Value {
+        self.tell("close");
+        serde_json::from_str(&self.hear()).unwrap()
+    }
+
+    fn tell(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn hear(&mut self) -> String {
+        self.said.next().expect("the client ended; what it said stands above").unwrap()
+    }
+}
+
+impl Drop for Churn {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+fn python(arguments: &[&str]) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["230", "python3", "-c", include_str!("imap.py")]).args(arguments);
+    command
 }
 
 /// As root, mail belongs to a user of its own and Dovecot's processes to its usual ones; else all

@@ -3,9 +3,12 @@
 import hashlib
 import imaplib
 import json
+import random
 import re
+import select
 import smtplib
 import sys
+from collections import Counter
 
 imaplib._MAXLINE = 100_000_000
 
@@ -86,4 +89,108 @@ def dump(port, user):
     print(json.dumps(result))
 
 
-{"deliver": deliver, "use": use, "dump": dump}[sys.argv[1]](*sys.argv[2:])
+class Churn:
+    """A client that works on its own messages, one command after the other, and keeps account of them."""
+
+    FOLDERS = ["INBOX", "Archive", "Sent", "Lists"]
+    FLAGS = [r"\Seen", r"\Flagged", r"\Answered", "$Label1", "todo"]
+
+    def __init__(self, port, user, client, count):
+        self.random = random.Random(int(client))
+        self.client, self.count, self.made, self.acts = int(client), int(count), 0, 0
+        self.messages = []  # of [letter, folder, uid, there throughout, stayed]
+        self.now, self.most = Counter(), Counter()
+        self.imap = login(port, user)
+        for folder in self.FOLDERS[1:]:
+            self.imap.create(folder)  # another client may have made it
+        while len(self.messages) < self.count:
+            self.append(self.random.choice(self.FOLDERS))
+
+    def append(self, folder):
+        letter = f"c{self.client}-{self.made}"
+        self.made += 1
+        body = f"line of {letter}\r\n" * self.random.randrange(1, 200)
+        text = f"X-Letter: {letter}\r\nSubject: letter {letter}\r\n\r\n{body}"
+        self.one_more(letter)
+        flags = self.random.choice(["", r"(\Seen)"])
+        check(self.imap.append(folder, flags, None, text.encode()))
+        uid = int(self.imap.untagged_responses.pop("APPENDUID")[-1].split()[1])
+        self.messages.append([letter, folder, uid, False, False])
+
+    def one_more(self, letter):
+        self.now[letter] += 1
+        self.most[letter] = max(self.most[letter], self.now[letter])
+
+    def copied(self, command, uids, target):
+        """Where COPY or MOVE put each UID."""
+        self.imap.untagged_responses.pop("COPYUID", None)
+        check(self.imap._simple_command("UID", command, uids, target))
+        _, old, new = self.imap.untagged_responses.pop("COPYUID")[-1].split()
+        expand = lambda text: [
+            uid
+            for part in text.decode().split(",")
+            for ends in [part.split(":")]
+            for uid in range(int(ends[0]), int(ends[-1]) + 1)
+        ]
+        return dict(zip(expand(old), expand(new)))
+
+    def act(self):
+        folder = self.random.choice(self.FOLDERS)
+        here = [message for message in self.messages if message[1] == folder]
+        if not here:
+            return self.append(folder)
+        check(self.imap.select(folder))
+        for _ in range(4):
+            some = self.random.sample(here, min(len(here), self.random.randrange(1, 12)))
+            uids = ",".join(str(uid) for uid in sorted(message[2] for message in some))
+            what, target = self.random.random(), self.random.choice(self.FOLDERS)
+            self.acts += 1
+            if what < 0.6 or target == folder:
+                sign = self.random.choice("+-")
+                check(self.imap.uid("STORE", uids, f"{sign}FLAGS.SILENT", self.random.choice(self.FLAGS)))
+            elif what < 0.9:
+                for message in some:
+                    self.one_more(message[0])
+                places = self.copied("MOVE", uids, target)
+                for message in some:
+                    message[1:3], message[4] = [target, places[message[2]]], False
+                    self.now[message[0]] -= 1
+                here = [message for message in here if message not in some]
+            elif len(self.messages) < self.count:
+                for message in some:
+                    self.one_more(message[0])
+                places = self.copied("COPY", uids, target)
+                self.messages += [[m[0], target, places[m[2]], False, False] for m in some]
+                self.append(folder)
+            else:
+                self.messages = [message for message in self.messages if message not in some]
+                check(self.imap.uid("STORE", uids, "+FLAGS.SILENT", r"(\Deleted)"))
+                check(self.imap.uid("EXPUNGE", uids))
+                for message in some:
+                    self.now[message[0]] -= 1
+                here = [message for message in here if message not in some]
+            if not here:
+                return
+
+    def window(self):
+        """Acts until told to stop, then tells what was there all the time."""
+        for message in self.messages:
+            message[3:] = [True, True]
+        self.most, self.acts = +self.now, 0
+        print("open", flush=True)
+        while not select.select([sys.stdin], [], [], 0)[0]:
+            self.act()
+        assert sys.stdin.readline() == "close\n"
+        throughout = [[m[0], m[1], m[4]] for m in self.messages if m[3]]
+        account = {"throughout": throughout, "most": self.most, "acts": self.acts}
+        print(json.dumps(account), flush=True)
+
+
+def churn(port, user, client, count):
+    client = Churn(port, user, client, count)
+    print("ready", flush=True)
+    while sys.stdin.readline() == "open\n":
+        client.window()
+
+
+{"deliver": deliver, "use": use, "dump": dump, "churn": churn}[sys.argv[1]](*sys.argv[2:])

@@ -149,10 +149,19 @@ fn parse_record(line: &[u8], version: u8) -> Option<UidRecord<'_>> {
     } else {
         let colon =
             if rest.first() == Some(&b':') { 0 } else { memchr::memmem::find(rest, b" :")? + 1 };
-        (rest[..colon].trim_ascii(), &rest[colon + 1..])
+        (without_spaces(&rest[..colon]), &rest[colon + 1..])
     };
-    let is_name = !name.is_empty() && !name.contains(&b'/') && !name.contains(&0);
+    // With a carriage return at its end it would not read the same again.
+    let is_name = !name.is_empty() && !name.iter().any(|byte| b"/\r\0".contains(byte));
     is_name.then_some(UidRecord { uid, fields, name })
+}
+
+/// Spaces only: what began with a colon after other blanks went would be taken for a name.
+fn without_spaces(fields: &[u8]) -> &[u8] {
+    let is_other = |byte: &u8| *byte != b' ';
+    let start = fields.iter().position(is_other).unwrap_or(fields.len());
+    let end = fields.iter().rposition(is_other).map_or(start, |last| last + 1);
+    &fields[start..end]
 }
 
 /// A line without `\n` or `\r\n`, and whether it had an end.

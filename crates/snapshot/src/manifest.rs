@@ -178,8 +178,9 @@ impl Manifest {
     /// Decodes what [`Manifest::encode`] wrote.
     pub fn decode(key: &str, bytes: &[u8]) -> Result<Self> {
         let mut json = Vec::new();
+        let limit = (bytes.len() as u64).saturating_mul(EXPANSION_MAX).max(EXPANDED_MIN);
         zstd::Decoder::new(bytes)
-            .and_then(|decoder| decoder.take(MANIFEST_BYTES * 8).read_to_end(&mut json))
+            .and_then(|decoder| decoder.take(limit).read_to_end(&mut json))
             .map_err(|e| Error::damaged(key, format!("does not decode: {e}")))?;
         let damaged = |e: serde_json::Error| Error::damaged(key, format!("is no manifest: {e}"));
         let version: Version = serde_json::from_slice(&json).map_err(damaged)?;
@@ -249,4 +250,28 @@ pub const VERSION: u32 = 1;
 /// The largest compressed manifest that is read: some millions of mailboxes.
 const MANIFEST_BYTES: u64 = 256 << 20;
 
+/// How many times its size a manifest may become: real ones, most of them hashes, stay below 3.
+const EXPANSION_MAX: u64 = 8;
+const EXPANDED_MIN: u64 = 16 << 20;
+
 const LEVEL: i32 = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// White space before the JSON is the cheapest bomb; as little of it as memory may hold is none.
+    #[test]
+    fn a_bomb_stops_at_the_limit() {
+        let json = r#"{"snapshot":9}"#;
+        let decode = |spaces: u64| {
+            let text = [" ".repeat(spaces as usize), json.to_owned()].concat();
+            let bytes = zstd::bulk::compress(text.as_bytes(), 1).unwrap();
+            assert!((bytes.len() as u64) < EXPANDED_MIN / EXPANSION_MAX);
+            Manifest::decode("x", &bytes).unwrap_err()
+        };
+        let fits = EXPANDED_MIN - json.len() as u64;
+        assert!(matches!(decode(fits), Error::TooNew { .. }));
+        assert!(matches!(decode(fits + 1), Error::Damaged { .. }));
+    }
+}

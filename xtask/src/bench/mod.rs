@@ -3,10 +3,9 @@
 
 pub(crate) mod find;
 mod letters;
-mod machine;
+pub(crate) mod machine;
 mod measure;
 mod night;
-mod random;
 mod rounds;
 mod store;
 mod table;
@@ -98,7 +97,8 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
     let real = store::from_corpus(&work.own("real").join("vmail"), &corpus)?;
     rounds::store_real_messages(plan, &work.path, &real, &mut results)?;
 
-    let report = table::render(plan, &results, &machine::describe(&plan.tools, &work.path)?);
+    let machine = [machine::describe(&work.path)?, machine::versions(&plan.tools)].concat();
+    let report = table::render(plan, &results, &machine);
     println!("{report}");
     let place = write(&format!("backup-{}", plan.messages), &report)?;
     eprintln!("written to {}", place.display());

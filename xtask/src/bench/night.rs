@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::letters::Letters;
-use super::random::Random;
 use super::store::{self, FLAGS, FOLDERS, LAST_SECS, Store};
+use crate::random::Random;
 
 /// What a night did, and how to take it back.
 pub(super) struct Night {

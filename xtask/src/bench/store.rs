@@ -12,8 +12,8 @@ use anyhow::{Context, Result, anyhow};
 
 use super::Plan;
 use super::letters::{self, Letters};
-use super::random::Random;
 use crate::corpus;
+use crate::random::Random;
 
 const MESSAGES_A_MAILBOX: usize = 2000;
 /// Folder, and its share of a mailbox's messages in percent.

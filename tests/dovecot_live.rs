@@ -1,0 +1,184 @@
+//! Backups while clients work over IMAP through a real Dovecot: what was in the mailbox from before
+//! a backup's start until after its end is in the snapshot, once, with its bytes. A walk that
+//! lists and then opens must fail the same test.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::delivered::make_vmail;
+use crate::dovecot::{Churn, Dovecot};
+use crate::env::{Env, text};
+
+const USER: &str = "alice@example.org";
+const CLIENTS: u32 = 3;
+const MESSAGES_A_CLIENT: u32 = 150;
+
+/// Letters by the folders that hold them, with their bytes.
+type Letters = BTreeMap<String, Vec<(String, Vec<u8>)>>;
+
+/// What a client's window says of a backup that was made in it.
+#[derive(Debug, Default)]
+struct Judgement {
+    acts: u64,
+    judged: usize,
+    /// Findings in words.
+    missed: Vec<String>,
+    doubled: Vec<String>,
+}
+
+impl Judgement {
+    fn judge(&mut self, account: &Value, live: &Letters, found: &Letters) {
+        self.acts += account["acts"].as_u64().unwrap();
+        let most: BTreeMap<String, usize> =
+            serde_json::from_value(account["most"].clone()).unwrap();
+        let throughout: Vec<(String, String, bool)> =
+            serde_json::from_value(account["throughout"].clone()).unwrap();
+        self.judged += throughout.len();
+        let mut at_least: BTreeMap<&str, usize> = BTreeMap::new();
+        for (letter, folder, has_stayed) in &throughout {
+            *at_least.entry(letter).or_default() += 1;
+            assert!(folders(live, letter).contains(&folder.as_str()), "the account is wrong");
+            let places = folders(found, letter);
+            if *has_stayed && !places.contains(&folder.as_str()) {
+                self.missed.push(format!("{letter} stayed in {folder}, found in {places:?}"));
+            }
+        }
+        for (letter, count) in at_least {
+            let places = folders(found, letter);
+            if places.len() < count {
+                self.missed.push(format!("{letter} was there {count} times: {places:?}"));
+            }
+            let is_whole = |(_, bytes): &(String, Vec<u8>)| *bytes == live[letter][0].1;
+            assert!(found.get(letter).is_none_or(|all| all.iter().all(is_whole)), "{letter}");
+        }
+        for (letter, most) in most {
+            let places = folders(found, &letter);
+            if places.len() > most {
+                self.doubled.push(format!("{letter} had {most} names at most: {places:?}"));
+            }
+        }
+    }
+}
+
+/// The folder of each copy of a letter.
+fn folders<'l>(letters: &'l Letters, letter: &str) -> Vec<&'l str> {
+    let copies = letters.get(letter).map_or(&[][..], Vec::as_slice);
+    copies.iter().map(|(folder, _)| folder.as_str()).collect()
+}
+
+struct Office {
+    env: Env,
+    dovecot: Dovecot,
+    clients: Vec<Churn>,
+}
+
+impl Office {
+    fn open() -> Option<Self> {
+        let env = Env::encrypted();
+        make_vmail(&env.path("vmail"));
+        let dovecot = Dovecot::start(&env.path("dovecot"), &env.path("vmail"))?;
+        let clients = (0..CLIENTS).map(|client| dovecot.churn(USER, client, MESSAGES_A_CLIENT));
+        let clients = clients.collect();
+        Some(Self { env, dovecot, clients })
+    }
+
+    /// One window: `backup` runs while the clients work, and returns where its files are.
+    fn round(&mut self, judgement: &mut Judgement, backup: impl FnOnce(&Env) -> Letters) {
+        self.clients.iter_mut().for_each(Churn::open);
+        let found = backup(&self.env);
+        let accounts: Vec<Value> = self.clients.iter_mut().map(Churn::close).collect();
+        let live = read(&self.env.path("vmail"), &list(&self.env.path("vmail")));
+        for account in &accounts {
+            judgement.judge(account, &live, &found);
+        }
+    }
+}
+
+/// All messages below a folder: their paths.
+fn list(root: &Path) -> Vec<PathBuf> {
+    let (mut files, mut dirs) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                dirs.push(entry.path());
+            } else if dir.ends_with("new") || dir.ends_with("cur") {
+                files.push(entry.path());
+            }
+        }
+    }
+    files
+}
+
+/// Opens what was listed; what is not there any more is left out.
+fn read(root: &Path, files: &[PathBuf]) -> Letters {
+    let mut letters = Letters::new();
+    for file in files {
+        let Ok(bytes) = fs::read(file) else { continue };
+        let head = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).into_owned();
+        let letter = head.lines().next().unwrap().strip_prefix("X-Letter: ").unwrap().to_owned();
+        let folder = file.parent().unwrap().parent().unwrap().strip_prefix(root).unwrap();
+        let folder = folder.file_name().unwrap().to_str().unwrap();
+        let folder = folder.strip_prefix('.').unwrap_or("INBOX").to_owned();
+        letters.entry(letter).or_default().push((folder, bytes));
+    }
+    letters
+}
+
+fn back_up(env: &Env, more: &[&str]) -> Letters {
+    let store = env.path("vmail");
+    let report = env.run(&[&["backup", env.repo(), text(&store), "--json"][..], more].concat());
+    assert!([Some(0), Some(3)].contains(&report.code), "{report}");
+    let to = env.path("restored");
+    env.run(&["restore", env.repo(), "latest", "--to", text(&to)]).expect(0);
+    let letters = read(&to, &list(&to));
+    fs::remove_dir_all(&to).unwrap();
+    letters
+}
+
+/// The runner leaves these out where Dovecot is not there.
+mod needs_dovecot {
+    use super::*;
+
+    #[test]
+    fn what_is_there_throughout_is_backed_up_while_clients_work() {
+        let Some(mut office) = Office::open() else { return };
+        let mut judgement = Judgement::default();
+        let end = Instant::now() + Duration::from_secs(40);
+        // Backups of a mailbox that never rests take seconds on a busy machine.
+        for round in 0..ROUNDS {
+            if round >= ROUNDS_MIN && Instant::now() > end {
+                break;
+            }
+            office.round(&mut judgement, |env| back_up(env, &[]));
+        }
+        let Judgement { acts, judged, missed, doubled } = &judgement;
+        println!("{judged} messages judged under {acts} acts");
+        assert!(*judged > 1_000 && *acts > 500, "nothing was shown");
+        assert_eq!((missed.as_slice(), doubled.as_slice()), (&[][..], &[][..]));
+        assert_eq!(office.dovecot.complaints(), [""; 0]);
+    }
+
+    #[test]
+    fn a_walk_that_lists_and_then_opens_misses_messages() {
+        let Some(mut office) = Office::open() else { return };
+        let mut judgement = Judgement::default();
+        for _ in 0..100 {
+            office.round(&mut judgement, |env| {
+                let store = env.path("vmail");
+                read(&store, &list(&store))
+            });
+            if !judgement.missed.is_empty() {
+                return;
+            }
+        }
+        panic!("missed nothing: the other test shows little");
+    }
+
+    const ROUNDS: usize = 20;
+    const ROUNDS_MIN: usize = 6;
+}
