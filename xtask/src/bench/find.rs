@@ -114,7 +114,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
         plan,
         &[find.0, all.0, one.0],
         packs,
-        &machine::describe(&[Tool::Mailrig], &work.path)?,
+        &[machine::describe(&work.path)?, machine::versions(&[Tool::Mailrig])].concat(),
     );
     println!("{report}");
     let place = write(&format!("find-{}", plan.messages), &report)?;
