@@ -25,6 +25,9 @@ struct Doubled {
     places: Vec<Place>,
     /// Its names, as far as a look has told.
     links: usize,
+    /// The fewest of all looks, none of which fell between the link and the unlink of a move: the
+    /// file had so many names throughout.
+    fewest: Option<usize>,
     /// How many looks in a row found all its names: one may fall between the link and the unlink of
     /// a move.
     agreed: u32,
@@ -73,13 +76,13 @@ impl Scan<'_, '_, '_> {
                 break;
             }
         }
-        // They move faster than they can be looked at: the newest listings decide.
+        // They move faster than they can be looked at: the newest listings decide, and where these
+        // have fewer names than the file, the places in which it was last seen stand for the others.
         for mut file in open {
-            let listed = (0..file.places.len()).rev().filter(|at| file.places[*at].is_listed);
-            let mut keep: BTreeSet<usize> = listed.take(file.links.max(1)).collect();
-            if keep.is_empty() {
-                keep.insert(file.places.len() - 1);
-            }
+            let (listed, missing): (Vec<usize>, Vec<usize>) =
+                (0..file.places.len()).rev().partition(|at| file.places[*at].is_listed);
+            let names = file.fewest.unwrap_or(1).max(1);
+            let keep = listed.into_iter().chain(missing).take(names).collect();
             moved.extend(file.leave_all_but(&keep));
         }
         self.drop_moved(moved);
@@ -220,6 +223,7 @@ impl Doubled {
                 continue;
             }
             self.links = usize::try_from(stat.nlink()).unwrap_or(usize::MAX);
+            self.fewest = Some(self.fewest.map_or(self.links, |fewest| fewest.min(self.links)));
             if self.links == 1 {
                 // If it was found elsewhere before, it has moved here since.
                 there.clear();
