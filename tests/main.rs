@@ -33,3 +33,4 @@ mod store;
 mod tree;
 mod two_at_once;
 mod with;
+mod xattrs;

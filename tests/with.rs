@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{CWD, FileType, Mode};
@@ -66,14 +66,51 @@ fn a_tree_is_kept_listed_and_restored_beside_the_mailboxes() {
         env.run(&["verify", env.repo(), "--level", "content", "--json"]).expect(0).json();
     assert_eq!((&verified["mailboxes"], &verified["trees"]), (&json!(1), &json!(1)));
 
-    env.restore("latest", "all").expect(0);
+    let all = env.path("all");
+    let restore = ["restore", env.repo(), "latest", "--to", text(&all), "--json"];
+    let report = env.run(&restore).expect(0).json();
+    assert_eq!((&report["messages"], &report["mailboxes"][1]), (&json!(3), &json!(null)));
+    let bytes: u64 = ["main.cf", "dovecot.index.log", "x.lock", "maildirsize", "sub/cur/1.a:2,S"]
+        .map(|name| name.len() as u64)
+        .iter()
+        .sum();
     let inside = tree.strip_prefix("/").unwrap();
-    before.assert_restored(&env.path("all").join(inside));
+    let expected = json!({"name": text(&tree), "path": text(inside), "files": 7, "bytes": bytes});
+    assert_eq!(report["trees"], json!([expected]));
+    before.assert_restored(&all.join(inside));
+    for folder in ["", "empty", "sub", "sub/cur"] {
+        let time = |root: &Path| root.join(folder).metadata().unwrap().modified().unwrap();
+        assert_eq!(time(&all.join(inside)), time(&tree), "{folder}");
+    }
     let to = env.path("alone");
     let restore = ["restore", env.repo(), "latest", "--to", text(&to), "--mailbox", text(&tree)];
     env.run(&restore).expect(0);
     before.assert_restored(&to.join(inside));
     assert!(!to.join("example.org").exists());
+}
+
+/// A store has no place for a tree, and a list of UIDs in one is a file like others.
+#[test]
+fn a_tree_is_passed_over_in_place_and_its_files_are_not_touched() {
+    let env = Env::encrypted();
+    alice(&env);
+    let tree = configuration(&env);
+    fs::write(tree.join("dovecot-uidlist"), "3 V1 N5 G1\n").unwrap();
+    env.backup(&["--with", text(&tree)]).expect(0);
+    let store = env.path("store");
+    let before = Tree::read(&store);
+    let restore = ["restore", env.repo(), "latest", "--in-place", text(&store), "--json"];
+    let report = env.run(&restore).expect(0).json();
+    let note = format!("{} is a plain tree, which is restored with --to only", text(&tree));
+    assert_eq!((&report["notes"], &report["trees"]), (&json!([note]), &json!([])));
+    before.assert_restored(&store);
+    let named = [&restore[..5], &["--mailbox", text(&tree)]].concat();
+    let error =
+        format!("{} is a plain tree, which no store has: restore it with --to", text(&tree));
+    env.run(&named).expect_error(1, &error, "");
+    env.restore("latest", "to").expect(0);
+    let to = env.path("to").join(tree.strip_prefix("/").unwrap());
+    Tree::read(&tree).assert_restored(&to);
 }
 
 #[test]

@@ -229,6 +229,17 @@ fn text(report: &Report, options: &Options, started: Instant) -> String {
     };
     let mut text =
         if rows.len() > SHOWN && !options.dry_run { String::new() } else { table(header, &rows) };
+    let trees: Vec<Vec<String>> = report
+        .trees
+        .iter()
+        .map(|tree| {
+            let path = options.place.root().join(&tree.path).display().to_string();
+            vec![tree.name.escape_debug().to_string(), count(tree.files), size(tree.bytes), path]
+        })
+        .collect();
+    if !trees.is_empty() {
+        text.push_str(&table(&["TREE", "FILES", "SIZE", "TO"], &trees));
+    }
     for problem in report.problems.iter().take(SHOWN) {
         let missing = match problem.messages {
             0 => String::new(),
@@ -265,6 +276,10 @@ fn sentence(report: &Report, options: &Options, started: Instant) -> String {
             more.push_str(&format!(", {} {words}", count(number)));
         }
     }
+    let trees = match report.trees.len() as u64 {
+        0 => String::new(),
+        trees => format!(" and {}", plural(trees, "tree")),
+    };
     let verb = if options.dry_run { "Would restore" } else { "Restored" };
     let from = match report.snapshots.as_slice() {
         [one] => format!("snapshot {one}"),
@@ -272,7 +287,7 @@ fn sentence(report: &Report, options: &Options, started: Instant) -> String {
     };
     let ending = if report.is_incomplete { "; not all of it, see above" } else { "" };
     format!(
-        "{verb} {} with {} ({}) from {from} in {}{more}{ending}.\n",
+        "{verb} {} with {} ({}){trees} from {from} in {}{more}{ending}.\n",
         plural(report.mailboxes.len() as u64, "mailbox"),
         plural(report.messages, "message"),
         size(report.bytes),

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OM
 use rustix::io::Errno;
 
 use super::plan::{Dir, Link, Target};
+use super::xattrs::Wanted;
 use crate::catalog::Owner;
 
 /// Who gets what is restored.
@@ -22,12 +23,16 @@ pub(crate) struct Owners {
     pub(crate) given: Option<(u32, u32)>,
     /// How often the system did not allow it.
     pub(crate) refused: AtomicU64,
+    /// Files and folders that did not get all their extended attributes.
+    pub(crate) xattrs_refused: AtomicU64,
 }
 
 impl Owners {
-    /// Gives an open file or directory to its owner, and its mode.
+    /// Gives an open file or directory to its owner, with its mode and extended attributes.
     fn set(&self, fd: impl AsFd, owner: &Owner) -> io::Result<()> {
         let fd = fd.as_fd();
+        let xattrs = Wanted::of(owner);
+        let has_users = xattrs.set_users(fd);
         let (uid, gid) = self.ids(owner);
         let stat = rustix::fs::fstat(fd)?;
         if (stat.st_uid, stat.st_gid) != (uid, gid) {
@@ -36,6 +41,9 @@ impl Owners {
         let mode = mode(owner);
         if stat.st_mode & 0o7777 != mode.as_raw_mode() {
             rustix::fs::fchmod(fd, mode)?;
+        }
+        if !(xattrs.set_acls(fd) && has_users) {
+            self.xattrs_refused.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -68,12 +76,7 @@ impl Owners {
         let mut file = File::from(rustix::fs::openat(dir, name, flags, PRIVATE)?);
         io::copy(content, &mut file)?;
         self.set(&file, &target.owner)?;
-        let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-        let last_modification = Timespec {
-            tv_sec: target.mtime_ns.div_euclid(1_000_000_000),
-            tv_nsec: target.mtime_ns.rem_euclid(1_000_000_000),
-        };
-        rustix::fs::futimens(&file, &Timestamps { last_access: omit, last_modification })?;
+        set_time(&file, target.mtime_ns)?;
         Ok(file)
     }
 
@@ -86,7 +89,8 @@ impl Owners {
         self.allow(rustix::fs::chownat(dir, name, user(uid), group(gid), flags))
     }
 
-    /// Gives directories their owners and modes: last, because a mode may forbid writing.
+    /// Gives directories their owners, modes and times: last, because a mode may forbid writing, and
+    /// writing changes the time.
     pub(crate) fn finish_dirs<'d>(
         &self,
         root: impl AsFd,
@@ -94,7 +98,11 @@ impl Owners {
     ) -> io::Result<()> {
         let root = root.as_fd();
         for dir in dirs.rev() {
-            self.set(open_beneath(root, &dir.path)?, &dir.owner)?;
+            let open = open_beneath(root, &dir.path)?;
+            self.set(&open, &dir.owner)?;
+            if let Some(mtime_ns) = dir.mtime_ns {
+                set_time(&open, mtime_ns)?;
+            }
         }
         Ok(())
     }
@@ -130,6 +138,15 @@ impl Owners {
         }
         Ok(at)
     }
+}
+
+fn set_time(fd: impl AsFd, mtime_ns: i64) -> io::Result<()> {
+    let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let last_modification = Timespec {
+        tv_sec: mtime_ns.div_euclid(1_000_000_000),
+        tv_nsec: mtime_ns.rem_euclid(1_000_000_000),
+    };
+    Ok(rustix::fs::futimens(fd, &Timestamps { last_access: omit, last_modification })?)
 }
 
 fn user(uid: u32) -> Option<Uid> {

@@ -1,7 +1,6 @@
-//! One mailbox: plan, write, finish. Each of its packs is a job of its own; who does the last one
-//! finishes the mailbox.
+//! One mailbox: plan and write. Each of its packs is a job of its own; who does the last one finishes
+//! the mailbox.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,18 +10,16 @@ use std::sync::{Arc, Mutex};
 use maildir::Keywords;
 
 use super::beside::{Layout, below, refusal};
-use super::ending::{Finished, note, settle_folder};
-use super::files::{Owners, open_beneath};
+use super::files::Owners;
 use super::inplace::{self, Fitting, Item};
 use super::live::{Live, Staged};
 use super::names::Translation;
 use super::options::{Place, Uids};
 use super::partial::Partial;
 use super::plan::{self, Kind, MailboxPlan, PackPlan, Target, safe_path};
-use super::report::{Counts, RestoredMailbox};
+use super::report::Counts;
 use super::select::{Selected, folder_path};
-use super::site::{Site, raw_list};
-use super::survey::read_file;
+use super::site::Site;
 use super::unpack::{Written, members};
 use super::{Queue, Run, is_free, is_odd_name, with_cause};
 use crate::catalog::Contents;
@@ -44,15 +41,18 @@ pub(super) enum Job<'r> {
 pub(super) struct Work {
     pub(super) mailbox: OpenMailbox,
     pub(super) name: String,
-    path: PathBuf,
+    /// Whether it is a plain tree.
+    pub(super) is_tree: bool,
+    pub(super) path: PathBuf,
     pub(super) site: Site,
     pub(super) owners: Owners,
-    plan: MailboxPlan,
+    pub(super) plan: MailboxPlan,
     packs_left: AtomicUsize,
-    missing: Mutex<(u64, u64)>,
+    /// Messages, of a tree files, that are missing, and their bytes.
+    pub(super) missing: Mutex<(u64, u64)>,
     /// Lists of UIDs that were written as the snapshot has them.
-    lists: Mutex<Vec<Target>>,
-    counts: Counts,
+    pub(super) lists: Mutex<Vec<Target>>,
+    pub(super) counts: Counts,
 }
 
 impl<'r> Run<'r> {
@@ -69,11 +69,17 @@ impl<'r> Run<'r> {
             Err(e) => return Err(e),
         };
         let name = mailbox.display_name();
+        if contents.tree && matches!(self.options.place, Place::Live { .. }) {
+            return self.pass_over(&name);
+        }
         let mut contents = contents;
         let beside = self.beside(&mut contents, &name)?;
         let folder = if beside.is_some() { None } else { self.folder(&contents, &name)? };
-        let is_exact = self.options.uids == Some(Uids::Exact);
+        let is_exact = self.options.uids == Some(Uids::Exact) || contents.tree;
         let mut plan = plan::plan(&head, &contents, folder, is_exact);
+        if contents.tree {
+            (plan.messages, plan.bytes) = plan.files();
+        }
         let Some(path) = safe_path(&contents.path) else {
             let reason = "its path leaves the target";
             self.report.problem(&name, contents.messages, reason);
@@ -101,13 +107,15 @@ impl<'r> Run<'r> {
             Err(e) => return Err(e),
         };
         let Some(site) = site else {
-            self.restored(&name, &path, (plan.messages, plan.bytes), counts);
+            let restored = (plan.messages, plan.bytes);
+            self.restored((&name, contents.tree), &path, restored, counts);
             return Ok(());
         };
         let packs = std::mem::take(&mut plan.packs);
         let work = Arc::new(Work {
             mailbox,
             name,
+            is_tree: contents.tree,
             path,
             site,
             owners,
@@ -122,6 +130,18 @@ impl<'r> Run<'r> {
         }
         // Taken from the end: what is newest comes first.
         queue.add(packs.into_iter().rev().map(|pack| Job::Pack(Arc::clone(&work), pack)));
+        Ok(())
+    }
+
+    /// Trees have no place in a store.
+    fn pass_over(&self, name: &str) -> Result<()> {
+        if self.options.mailbox.is_some() {
+            let reason =
+                format!("{name} is a plain tree, which no store has: restore it with --to");
+            return Err(Error::Selection(reason));
+        }
+        self.report.note(format!("{name} is a plain tree, which is restored with --to only"));
+        Progress::add(&self.progress.units_done, 1);
         Ok(())
     }
 
@@ -274,11 +294,12 @@ impl<'r> Run<'r> {
                 for (target, name) in &written.files {
                     work.site.discard(target, name);
                 }
-                let (count, bytes) = pack.messages();
+                let (count, bytes) = if work.is_tree { pack.files() } else { pack.messages() };
                 let mut missing = work.missing.lock().expect("no holder panics");
                 missing.0 += count;
                 missing.1 += bytes;
-                self.report.problem(&work.name, count, e.to_string());
+                let messages = if work.is_tree { 0 } else { count };
+                self.report.problem(&work.name, messages, e.to_string());
             }
             Err(e) => return Err(e),
         }
@@ -332,124 +353,11 @@ impl<'r> Run<'r> {
     pub(super) fn lose(&self, work: &Work, target: &Target, reason: String) {
         let messages = u64::from(target.kind == Kind::Message);
         self.report.problem(&work.name, messages, reason);
+        let counted = messages.max(u64::from(work.is_tree));
         let mut missing = work.missing.lock().expect("no holder panics");
-        missing.0 += messages;
-        missing.1 += messages * target.size;
+        missing.0 += counted;
+        missing.1 += counted * target.size;
     }
-
-    fn finish(&self, work: &Work) -> Result<()> {
-        let path = self.options.place.root().join(&work.path);
-        let failed = |e: io::Error| Error::io("finish", &path, e);
-        let uids = self.options.uids.unwrap_or(Uids::Keep);
-        let mut counts = work.counts;
-        let root = match &work.site {
-            Site::New(partial) => &partial.root,
-            Site::Live(live) => &live.root,
-        };
-        let finished = match &work.site {
-            Site::New(partial) => self.settle_lists(work, partial, uids).map_err(failed)?,
-            Site::Live(live) => {
-                live.finish(&work.plan, &work.owners, uids, self.now_seconds).map_err(failed)?
-            }
-        };
-        for link in &work.plan.links {
-            let dir = link.path.parent().unwrap_or(Path::new(""));
-            let done = open_beneath(root, dir).and_then(|dir| {
-                let name = link.path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-                work.owners.link(&dir, name, link)
-            });
-            match done {
-                Err(e) if is_live(work) && e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => {
-                    let reason = format!("link {}: {e}", link.path.display());
-                    self.report.problem(&work.name, 0, reason);
-                }
-                Ok(()) => {}
-            }
-        }
-        for (path, error) in &finished.failed {
-            self.report.problem(&work.name, 1, format!("{}: {error}", path.display()));
-        }
-        if let Site::New(partial) = &work.site {
-            partial.finish(&work.plan.dirs, &work.owners).map_err(|e| match e.kind() {
-                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
-                    Error::TargetExists { path: path.clone() }
-                }
-                _ => Error::io("rename", &path, e),
-            })?;
-        }
-        counts.add(&finished.counts);
-        self.notes(work, &finished);
-        let (missing, missing_bytes) = *work.missing.lock().expect("no holder panics");
-        let lost = finished.failed.len() as u64;
-        let messages = work.plan.messages.saturating_sub(missing + lost);
-        let bytes = work.plan.bytes.saturating_sub(missing_bytes);
-        if let Site::Live(live) = &work.site {
-            live.remove_stale_sums(messages, &work.plan).map_err(failed)?;
-        }
-        self.restored(&work.name, &work.path, (messages, bytes), counts);
-        Ok(())
-    }
-
-    /// Settles the lists of UIDs of a new mailbox.
-    fn settle_lists(&self, work: &Work, partial: &Partial, uids: Uids) -> io::Result<Finished> {
-        let mut finished = Finished::default();
-        for target in work.lists.lock().expect("no holder panics").iter() {
-            let dir = open_beneath(&partial.root, &target.dir)?;
-            let raw = raw_list(target);
-            let bytes = read_file(&dir, raw.as_encoded_bytes())?.unwrap_or_default();
-            let path = partial.path.join(&target.dir);
-            match settle_folder(&bytes, None, &path, uids, self.now_seconds)? {
-                Some(settled) => {
-                    note(&settled, &mut finished.counts);
-                    let mut content = settled.list.as_slice();
-                    let name: &OsStr = &target.name;
-                    work.owners.write(&dir, name, target, &mut content)?;
-                    if settled.is_bumped {
-                        finished.bumped.push((target.dir.clone(), settled.uid_validity));
-                    }
-                }
-                None => finished.useless.push(target.dir.join(&target.name)),
-            }
-            rustix::fs::unlinkat(&dir, &raw, rustix::fs::AtFlags::empty())?;
-        }
-        Ok(finished)
-    }
-
-    fn notes(&self, work: &Work, finished: &Finished) {
-        let name = &work.name;
-        for path in &finished.useless {
-            let path = path.display();
-            self.report.note(format!(
-                "{name}: {path} of the snapshot says nothing, so the server numbers that folder anew"
-            ));
-        }
-        for (folder, validity) in &finished.bumped {
-            let folder = if folder.as_os_str().is_empty() { Path::new("INBOX") } else { folder };
-            self.report.note(format!(
-                "{name}: {} has the new UIDVALIDITY {validity}: clients download it again",
-                folder.display()
-            ));
-        }
-        if work.owners.refused.load(Ordering::Relaxed) > 0 {
-            self.report.note("owners could not be restored without root: all of it is yours");
-        }
-    }
-
-    fn restored(&self, name: &str, path: &Path, messages: (u64, u64), counts: Counts) {
-        Progress::add(&self.progress.units_done, 1);
-        self.report.restored(RestoredMailbox {
-            name: name.to_owned(),
-            path: path.to_string_lossy().into_owned(),
-            messages: messages.0,
-            bytes: messages.1,
-            counts,
-        });
-    }
-}
-
-fn is_live(work: &Work) -> bool {
-    matches!(work.site, Site::Live(_))
 }
 
 fn is_busy(error: &io::Error) -> bool {

@@ -5,6 +5,7 @@
 mod beside;
 mod ending;
 mod files;
+mod finish;
 mod inplace;
 mod live;
 mod mailbox;
@@ -18,18 +19,19 @@ mod site;
 mod survey;
 mod uids;
 mod unpack;
+mod xattrs;
 
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::mailbox::{Job, Work};
 pub use self::options::{Flags, Options, Place, Uids};
 use self::report::Shared;
-pub use self::report::{Counts, Problem, Report, RestoredMailbox};
+pub use self::report::{Counts, Problem, Report, RestoredMailbox, RestoredTree};
 pub use self::select::folder_path;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
@@ -58,6 +60,7 @@ pub fn run(
         progress,
         report: Shared::default(),
         occupied: AtomicUsize::new(0),
+        xattrs_refused: AtomicU64::new(0),
         now_seconds: now_seconds(),
     };
     let selected = run.select(manifests)?;
@@ -88,8 +91,15 @@ pub fn run(
     if run.occupied.load(Ordering::Relaxed) == selected_count && selected_count > 0 {
         return Err(Error::TargetExists { path: root.clone() });
     }
+    let refused = run.xattrs_refused.load(Ordering::Relaxed);
+    if refused > 0 {
+        let files = if refused == 1 { "file or folder" } else { "files and folders" };
+        run.report.note(format!(
+            "extended attributes or ACLs of {refused} {files} could not be set at the target"
+        ));
+    }
     let report = run.report.finish(manifests.iter().map(|m| m.id.clone()).collect());
-    if !options.dry_run && !report.mailboxes.is_empty() {
+    if !options.dry_run && !(report.mailboxes.is_empty() && report.trees.is_empty()) {
         files::sync(root).map_err(|e| Error::io("sync", root, e))?;
     }
     Ok(report)
@@ -104,6 +114,8 @@ struct Run<'r> {
     report: Shared,
     /// Mailboxes whose places are not free.
     occupied: AtomicUsize,
+    /// Files and folders without their extended attributes.
+    xattrs_refused: AtomicU64,
     now_seconds: u32,
 }
 

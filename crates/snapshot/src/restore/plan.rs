@@ -23,9 +23,9 @@ pub(crate) struct MailboxPlan {
     pub(crate) links: Vec<Link>,
     /// What cannot be restored, with the reason.
     pub(crate) refused: Vec<Refused>,
-    /// Number of messages.
+    /// Number of messages; of a tree, files and links.
     pub(crate) messages: u64,
-    /// Bytes of messages.
+    /// Their bytes.
     pub(crate) bytes: u64,
 }
 
@@ -42,6 +42,8 @@ pub(crate) struct Refused {
 pub(crate) struct Dir {
     pub(crate) path: PathBuf,
     pub(crate) owner: Owner,
+    /// Where it is known.
+    pub(crate) mtime_ns: Option<i64>,
 }
 
 impl Dir {
@@ -84,6 +86,12 @@ impl PackPlan {
     pub(crate) fn messages(&self) -> (u64, u64) {
         let messages = self.members.values().flatten().filter(|t| t.kind == Kind::Message);
         messages.fold((0, 0), |(count, bytes), t| (count + 1, bytes + t.size))
+    }
+
+    /// Number and bytes of all that is written from it.
+    pub(crate) fn files(&self) -> (u64, u64) {
+        let targets = self.members.values().flatten();
+        targets.fold((0, 0), |(count, bytes), target| (count + 1, bytes + target.size))
     }
 
     /// When the newest of its messages came; `None` if it has none.
@@ -133,15 +141,23 @@ pub(crate) fn plan(
         let is_wanted = folder.is_none_or(|wanted| wanted == encoded);
         let is_above = folder.and_then(safe_path).is_some_and(|wanted| wanted.starts_with(&path));
         if is_wanted || is_above {
-            plan.dirs.push(Dir { path: path.clone(), owner: entry.owner.clone() });
+            plan.dirs.push(Dir {
+                path: path.clone(),
+                owner: entry.owner.clone(),
+                mtime_ns: entry.mtime.as_deref().and_then(parse_time),
+            });
         }
         if !is_wanted {
             continue;
         }
         if entry.maildir {
             plan.maildirs.push(path.clone());
+            let mut owner = entry.owner.clone();
+            // ACLs are for all of a folder, other attributes its own.
+            owner.xattrs.retain(|name, _| name.starts_with("system."));
             for subdir in ["cur", "new", "tmp"] {
-                plan.dirs.push(Dir { path: path.join(subdir), owner: entry.owner.clone() });
+                let (path, owner) = (path.join(subdir), owner.clone());
+                plan.dirs.push(Dir { path, owner, mtime_ns: None });
             }
         }
         for message in entry.messages.values() {
@@ -215,8 +231,16 @@ impl MailboxPlan {
     pub(crate) fn dirs_of(&self, folder: &Path) -> impl Iterator<Item = Dir> {
         let dirs = self.dirs.iter();
         dirs.filter_map(move |dir| {
-            Some(Dir { path: dir.inside(folder)?, owner: dir.owner.clone() })
+            let (owner, mtime_ns) = (dir.owner.clone(), dir.mtime_ns);
+            Some(Dir { path: dir.inside(folder)?, owner, mtime_ns })
         })
+    }
+
+    /// Number of files and links, and the bytes of the files.
+    pub(crate) fn files(&self) -> (u64, u64) {
+        let links = (self.links.len() as u64, 0);
+        let packs = self.packs.iter().map(PackPlan::files);
+        packs.fold(links, |(count, bytes), more| (count + more.0, bytes + more.1))
     }
 
     /// Leaves the directories of a folder as they are.

@@ -12,6 +12,8 @@ pub struct Report {
     pub snapshots: Vec<String>,
     /// Mailboxes, by name.
     pub mailboxes: Vec<RestoredMailbox>,
+    /// Plain trees, by name.
+    pub trees: Vec<RestoredTree>,
     /// Messages restored.
     pub messages: u64,
     /// Their bytes.
@@ -40,6 +42,19 @@ pub struct RestoredMailbox {
     /// What was done beside that.
     #[serde(flatten)]
     pub counts: Counts,
+}
+
+/// A restored plain tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RestoredTree {
+    /// Name: its absolute path.
+    pub name: String,
+    /// Path below the target.
+    pub path: String,
+    /// Files and links restored.
+    pub files: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
 }
 
 /// What was found and done for a mailbox beside adding messages.
@@ -110,10 +125,15 @@ impl Shared {
         self.0.lock().expect("no holder panics").mailboxes.push(mailbox);
     }
 
+    pub(super) fn restored_tree(&self, tree: RestoredTree) {
+        self.0.lock().expect("no holder panics").trees.push(tree);
+    }
+
     pub(super) fn finish(self, snapshots: Vec<String>) -> Report {
         let mut report = self.0.into_inner().expect("no holder panics");
         report.snapshots = snapshots;
         report.mailboxes.sort_by(|a, b| a.name.cmp(&b.name).then(a.path.cmp(&b.path)));
+        report.trees.sort_by(|a, b| a.name.cmp(&b.name));
         report.messages = report.mailboxes.iter().map(|mailbox| mailbox.messages).sum();
         report.bytes = report.mailboxes.iter().map(|mailbox| mailbox.bytes).sum();
         report.there = report.mailboxes.iter().map(|mailbox| mailbox.counts.there).sum();

@@ -1,0 +1,145 @@
+//! The end of a mailbox in a restore: lists of UIDs, links, owners of folders, its name; and what is
+//! reported of it.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use super::Run;
+use super::ending::{Finished, note, settle_folder};
+use super::files::open_beneath;
+use super::mailbox::Work;
+use super::options::Uids;
+use super::partial::Partial;
+use super::report::{Counts, RestoredMailbox, RestoredTree};
+use super::site::{Site, raw_list};
+use super::survey::read_file;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+
+impl Run<'_> {
+    pub(super) fn finish(&self, work: &Work) -> Result<()> {
+        let path = self.options.place.root().join(&work.path);
+        let failed = |e: io::Error| Error::io("finish", &path, e);
+        let uids = self.options.uids.unwrap_or(Uids::Keep);
+        let mut counts = work.counts;
+        let root = match &work.site {
+            Site::New(partial) => &partial.root,
+            Site::Live(live) => &live.root,
+        };
+        let finished = match &work.site {
+            Site::New(partial) => self.settle_lists(work, partial, uids).map_err(failed)?,
+            Site::Live(live) => {
+                live.finish(&work.plan, &work.owners, uids, self.now_seconds).map_err(failed)?
+            }
+        };
+        for link in &work.plan.links {
+            let dir = link.path.parent().unwrap_or(Path::new(""));
+            let done = open_beneath(root, dir).and_then(|dir| {
+                let name = link.path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+                work.owners.link(&dir, name, link)
+            });
+            match done {
+                Err(e) if is_live(work) && e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => {
+                    let reason = format!("link {}: {e}", link.path.display());
+                    self.report.problem(&work.name, 0, reason);
+                    work.missing.lock().expect("no holder panics").0 += u64::from(work.is_tree);
+                }
+                Ok(()) => {}
+            }
+        }
+        for (path, error) in &finished.failed {
+            self.report.problem(&work.name, 1, format!("{}: {error}", path.display()));
+        }
+        if let Site::New(partial) = &work.site {
+            partial.finish(&work.plan.dirs, &work.owners).map_err(|e| match e.kind() {
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
+                    Error::TargetExists { path: path.clone() }
+                }
+                _ => Error::io("rename", &path, e),
+            })?;
+        }
+        counts.add(&finished.counts);
+        self.notes(work, &finished);
+        let (missing, missing_bytes) = *work.missing.lock().expect("no holder panics");
+        let lost = finished.failed.len() as u64;
+        let messages = work.plan.messages.saturating_sub(missing + lost);
+        let bytes = work.plan.bytes.saturating_sub(missing_bytes);
+        if let Site::Live(live) = &work.site {
+            live.remove_stale_sums(messages, &work.plan).map_err(failed)?;
+        }
+        self.restored((&work.name, work.is_tree), &work.path, (messages, bytes), counts);
+        Ok(())
+    }
+
+    /// Settles the lists of UIDs of a new mailbox.
+    fn settle_lists(&self, work: &Work, partial: &Partial, uids: Uids) -> io::Result<Finished> {
+        let mut finished = Finished::default();
+        for target in work.lists.lock().expect("no holder panics").iter() {
+            let dir = open_beneath(&partial.root, &target.dir)?;
+            let raw = raw_list(target);
+            let bytes = read_file(&dir, raw.as_encoded_bytes())?.unwrap_or_default();
+            let path = partial.path.join(&target.dir);
+            match settle_folder(&bytes, None, &path, uids, self.now_seconds)? {
+                Some(settled) => {
+                    note(&settled, &mut finished.counts);
+                    let mut content = settled.list.as_slice();
+                    let name: &OsStr = &target.name;
+                    work.owners.write(&dir, name, target, &mut content)?;
+                    if settled.is_bumped {
+                        finished.bumped.push((target.dir.clone(), settled.uid_validity));
+                    }
+                }
+                None => finished.useless.push(target.dir.join(&target.name)),
+            }
+            rustix::fs::unlinkat(&dir, &raw, rustix::fs::AtFlags::empty())?;
+        }
+        Ok(finished)
+    }
+
+    fn notes(&self, work: &Work, finished: &Finished) {
+        let name = &work.name;
+        for path in &finished.useless {
+            let path = path.display();
+            self.report.note(format!(
+                "{name}: {path} of the snapshot says nothing, so the server numbers that folder anew"
+            ));
+        }
+        for (folder, validity) in &finished.bumped {
+            let folder = if folder.as_os_str().is_empty() { Path::new("INBOX") } else { folder };
+            self.report.note(format!(
+                "{name}: {} has the new UIDVALIDITY {validity}: clients download it again",
+                folder.display()
+            ));
+        }
+        if work.owners.refused.load(Ordering::Relaxed) > 0 {
+            self.report.note("owners could not be restored without root: all of it is yours");
+        }
+        let refused = work.owners.xattrs_refused.load(Ordering::Relaxed);
+        self.xattrs_refused.fetch_add(refused, Ordering::Relaxed);
+    }
+
+    /// Reports a mailbox, or a tree, of whose messages or files so many with so many bytes came back.
+    pub(super) fn restored(
+        &self,
+        (name, is_tree): (&str, bool),
+        path: &Path,
+        (count, bytes): (u64, u64),
+        counts: Counts,
+    ) {
+        Progress::add(&self.progress.units_done, 1);
+        let (name, path) = (name.to_owned(), path.to_string_lossy().into_owned());
+        if is_tree {
+            self.report.restored_tree(RestoredTree { name, path, files: count, bytes });
+        } else {
+            let messages = count;
+            self.report.restored(RestoredMailbox { name, path, messages, bytes, counts });
+        }
+    }
+}
+
+fn is_live(work: &Work) -> bool {
+    matches!(work.site, Site::Live(_))
+}
