@@ -72,6 +72,91 @@ fn files_outside_a_mailbox_are_kept_with_it_and_restored_beside_its_mail() {
     assert_eq!(fs::read_to_string(env.path(uidlist)).unwrap(), "3 V1 N6 G1\n");
 }
 
+/// Lists of UIDs that mean something: for what [`furnish`] makes.
+fn lists(env: &Env) {
+    let control = env.path("control/example.org/alice");
+    let list = "3 V1500000000 N9 G1\n1 :1600000000.M1P0.host\n4 :1600000001.M1P1.host\n6 :1600000002.M1P2.host\n";
+    fs::write(control.join(".INBOX/dovecot-uidlist"), list).unwrap();
+    fs::remove_file(control.join(".INBOX/dovecot-uidlist.lock")).unwrap();
+    let list = "3 V1500000001 N3 G2\n1 :1600000000.M2P0.host\n2 :1600000001.M2P1.host\n";
+    fs::write(control.join(".Sent/dovecot-uidlist"), list).unwrap();
+    fs::remove_file(control.join(".Sent/dovecot-uidlist.lock")).unwrap();
+}
+
+/// `restore` with the patterns of [`backup`], its control and index folders below `base`.
+fn restore(env: &Env, place: &[&str], base: &str) -> Value {
+    let control = format!("{}/control/%d/%n", env.path(base).display());
+    let index = format!("{}/index/%{{user}}", env.path(base).display());
+    let places = ["--control", &control, "--index", &index, "--sieve", "~/sieve"];
+    let more = ["--sieve", "~/.dovecot.sieve", "--json"];
+    env.run(&[&["restore", env.repo(), "latest"], place, &places, &more].concat()).expect(0).json()
+}
+
+#[test]
+fn files_outside_go_where_the_server_looks() {
+    let env = Env::encrypted();
+    furnish(&env);
+    lists(&env);
+    backup(&env, 0, &[]);
+    // Without options they stay, and a sentence a kind says so.
+    let to = env.path("beside");
+    let beside = ["restore", env.repo(), "latest", "--to", text(&to), "--json"];
+    let notes = env.run(&beside).expect(0).json()["notes"].to_string();
+    let was = env.path("control/example.org/alice").display().to_string();
+    let note = format!(
+        "control files of 1 mailbox are in mailrig.outside beside the mail, where no server looks; \
+         with --control they go to their place, which was {was}"
+    );
+    assert!(notes.contains(&note), "{notes}");
+    assert!(notes.contains("with --index") && notes.contains("with --sieve"), "{notes}");
+
+    fs::create_dir(env.path("new")).unwrap();
+    let to = env.path("to");
+    let report = restore(&env, &["--to", text(&to)], "new");
+    assert_eq!((&report["notes"], &report["mailboxes"][0]["uids_kept"]), (&json!([]), &json!(5)));
+    let home = to.join("example.org/alice");
+    assert!(!home.join("Maildir/mailrig.outside").exists());
+    assert!(!home.join("Maildir/.mailrig-outside").exists());
+    let control = env.path("new/control/example.org/alice");
+    let list = fs::read_to_string(control.join(".INBOX/dovecot-uidlist")).unwrap();
+    assert!(list.starts_with("3 V1500000000 N1000009\n1 :1600000000.M1P0.host\n4 :"), "{list}");
+    assert_eq!(fs::read_to_string(control.join("subscriptions")).unwrap(), "Sent\n");
+    assert!(env.path("new/index/alice@example.org/.INBOX/other").exists());
+    assert_eq!(fs::read_to_string(home.join("sieve/rules.sieve")).unwrap(), "keep;");
+    assert_eq!(fs::read_link(home.join(".dovecot.sieve")).unwrap(), Path::new("sieve/rules.sieve"));
+}
+
+/// In place, the lists in the control folder say what is in use and what clients know.
+#[test]
+fn live_lists_outside_are_merged_and_never_go_back() {
+    let env = Env::encrypted();
+    furnish(&env);
+    lists(&env);
+    backup(&env, 0, &[]);
+    let store = env.path("store");
+    let place = ["--in-place", text(&store)];
+    let alice = env.store().mailbox("example.org/alice/Maildir");
+    let list = env.path("control/example.org/alice/.INBOX/dovecot-uidlist");
+    let before = fs::read_to_string(&list).unwrap();
+    // In use: the message comes under another name, as the server knows its own as expunged.
+    alice.remove("cur/1600000000.M1P0.host:2,S");
+    let report = restore(&env, &place, ".");
+    assert_eq!(report["mailboxes"][0]["renamed"], 1, "{report}");
+    assert_eq!(fs::read_to_string(&list).unwrap(), before);
+    // The mail is lost, the control folder is not: clients may have seen more than the snapshot.
+    fs::remove_dir_all(store.join("example.org/alice")).unwrap();
+    fs::write(&list, before.replace("N9", "N70")).unwrap();
+    let stale = env.path("index/alice@example.org/.INBOX/dovecot.index.log");
+    assert!(stale.exists());
+    let report = restore(&env, &place, ".");
+    assert_eq!(report["mailboxes"][0]["messages"], 5, "{report}");
+    let after = fs::read_to_string(&list).unwrap();
+    assert!(after.starts_with("3 V1500000000 N1000070\n1 :1600000000.M1P0.host\n"), "{after}");
+    assert!(!stale.exists());
+    let home = store.join("example.org/alice");
+    assert_eq!(fs::read_to_string(home.join("sieve/rules.sieve")).unwrap(), "keep;");
+}
+
 #[test]
 fn control_files_that_vanish_are_told_and_what_was_known_of_them_is_kept() {
     let env = Env::encrypted();

@@ -7,6 +7,8 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::ValueEnum;
 use jiff::Timestamp;
+use maildir::Pattern;
+use snapshot::backup::Outside;
 use snapshot::manifest::{self, Manifest};
 use snapshot::message_id::MessageId;
 use snapshot::progress::Progress;
@@ -74,6 +76,18 @@ pub(crate) struct RestoreArgs {
     /// Owner of everything, by names or numbers, instead of the recorded ones
     #[arg(long, value_name = "USER:GROUP", value_parser = owner::parse)]
     owner: Option<(u32, u32)>,
+    /// Where Dovecot keeps control files if not in the mailbox; with the same variables as for `backup`
+    #[arg(long, value_name = "PATTERN", help_heading = OUTSIDE)]
+    control: Option<Pattern>,
+    /// Where it keeps index files; stale ones are removed there
+    #[arg(long, value_name = "PATTERN", help_heading = OUTSIDE)]
+    index: Option<Pattern>,
+    /// Where Sieve scripts, or the link to the active one, go; in the order that `backup` had
+    #[arg(long, value_name = "PATTERN", help_heading = OUTSIDE)]
+    sieve: Vec<Pattern>,
+    /// Where the file with the mailbox's attributes goes
+    #[arg(long, value_name = "PATTERN", help_heading = OUTSIDE)]
+    attributes: Option<Pattern>,
     /// Say what would be restored, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -201,6 +215,13 @@ fn options(args: RestoreArgs, messages: Option<Vec<MessageId>>) -> Result<Option
             FlagsArg::Seen => Flags::Seen,
         },
         owner: args.owner,
+        outside: Outside {
+            home: None,
+            control: args.control,
+            index: args.index,
+            attributes: args.attributes,
+            sieve: args.sieve,
+        },
         dry_run: args.dry_run,
         threads: threads(),
     })
@@ -294,5 +315,7 @@ fn sentence(report: &Report, options: &Options, started: Instant) -> String {
         duration(started.elapsed())
     )
 }
+
+const OUTSIDE: &str = "What lay outside mailboxes";
 
 const SHOWN: usize = 20;

@@ -15,8 +15,9 @@ use rustix::fs::Mode;
 use super::beside::subscribe;
 use super::files::{Owners, has, open_beneath};
 use super::inplace::{How, Reflag};
-use super::live::{LOCK_TIMEOUT, Live, STAGE, Staged, locked, replace};
+use super::live::{LOCK_TIMEOUT, Live, STAGE, Staged, locked, remove_stale_at, replace};
 use super::options::Uids;
+use super::outside;
 use super::plan::{Kind, MailboxPlan};
 use super::report::Counts;
 use super::survey::{self, read_file};
@@ -69,10 +70,17 @@ impl Live {
         }
         if let Some((names, layout)) = &self.subscribe {
             let name = OsStr::new("subscriptions");
-            let _lock = Dotlock::acquire(&self.path.join(name), LOCK_TIMEOUT).map_err(locked)?;
-            let before = read_file(&self.root, name.as_bytes())?.unwrap_or_default();
+            let control = self.places.control_root();
+            let path = control.unwrap_or(&self.path).join(name);
+            let dir = match control {
+                Some(control) => outside::open(control)?,
+                None => self.root.try_clone()?,
+            };
+            let _lock = Dotlock::acquire(&path, LOCK_TIMEOUT).map_err(locked)?;
+            let before = read_file(&dir, name.as_bytes())?.unwrap_or_default();
             if let Some(after) = subscribe(&before, names, *layout) {
-                replace(&self.stage()?.dir, &self.root, name, &after)?;
+                // Beside it, as it may lie in another file system.
+                replace(&dir, &dir, name, &after)?;
             }
         }
         finished.counts.there += self.met.load(Ordering::Relaxed);
@@ -102,6 +110,9 @@ impl End<'_> {
         }
         let (lists, files): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.target.kind == Kind::Uidlist);
+        let (outside, files): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.target.outside.is_some());
+        self.files(outside);
         for file in files {
             let inside = file.target.dir.strip_prefix(folder).unwrap_or(Path::new(""));
             let to = open_beneath(&dir, inside)?;
@@ -127,7 +138,9 @@ impl End<'_> {
     /// Fills a folder that is there, while its server has to wait.
     fn whole_folder(&mut self, folder: &Path, files: Vec<Staged>) -> io::Result<()> {
         let path = self.live.path.join(folder);
-        let lock = Dotlock::acquire(&path.join("dovecot-uidlist"), LOCK_TIMEOUT).map_err(locked)?;
+        let control = self.live.places.control(folder).unwrap_or_else(|| path.clone());
+        let lock =
+            Dotlock::acquire(&control.join("dovecot-uidlist"), LOCK_TIMEOUT).map_err(locked)?;
         let (lists, files): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.target.kind == Kind::Uidlist);
         let (messages, files): (Vec<_>, Vec<_>) =
@@ -151,6 +164,9 @@ impl End<'_> {
         }
         if !lists.is_empty() {
             self.live.remove_stale(folder, "dovecot.index")?;
+            if let Some(index) = self.live.places.index(folder) {
+                remove_stale_at(&index, "dovecot.index")?;
+            }
             self.finished.merged.push(folder.to_owned());
         }
         Ok(())
@@ -160,6 +176,8 @@ impl End<'_> {
     fn list(&mut self, folder: &Path, dir: &OwnedFd, path: &Path, list: &Staged) -> io::Result<()> {
         let stage = self.live.stage()?;
         let name = list.target.name.as_bytes();
+        let elsewhere = list.target.outside.as_ref().map(|dir| outside::open(dir)).transpose()?;
+        let dir = elsewhere.as_ref().unwrap_or(dir);
         let snapshot = read_file(&stage.dir, list.name.as_bytes())?.unwrap_or_default();
         let present = read_file(dir, name)?;
         let settled =
@@ -171,6 +189,9 @@ impl End<'_> {
         note(&settled, &mut self.finished.counts);
         if settled.is_bumped {
             self.finished.bumped.push((folder.to_owned(), settled.uid_validity));
+        }
+        if elsewhere.is_some() {
+            return outside::put_list(dir, list, &settled.list, self.owners);
         }
         // Rewritten as a file of its own, so that a crash leaves the old one or the new one.
         let name = format!("list-{}", stage.next.fetch_add(1, Ordering::Relaxed));
@@ -191,7 +212,14 @@ impl End<'_> {
         let mut dirs = BTreeMap::new();
         for file in files {
             let path = file.target.dir.join(&file.target.name);
-            match self.live.move_file(&file, &file.target.dir, &mut dirs) {
+            let done = match &file.target.outside {
+                Some(to) => self
+                    .live
+                    .stage()
+                    .and_then(|stage| outside::put(&stage.dir, &file, to, self.owners)),
+                None => self.live.move_file(&file, &file.target.dir, &mut dirs),
+            };
+            match done {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => self.finished.failed.push((path, e)),

@@ -9,11 +9,14 @@ use std::sync::atomic::Ordering;
 use super::Run;
 use super::ending::{Finished, note, settle_folder};
 use super::files::open_beneath;
+use super::live::remove_stale_at;
 use super::mailbox::Work;
 use super::options::Uids;
+use super::outside;
 use super::partial::Partial;
+use super::plan::Kind;
 use super::report::{Counts, RestoredMailbox, RestoredTree};
-use super::site::{Site, raw_list};
+use super::site::{ASIDE, Site, raw_list};
 use super::survey::read_file;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -24,6 +27,7 @@ impl Run<'_> {
         let failed = |e: io::Error| Error::io("finish", &path, e);
         let uids = self.options.uids.unwrap_or(Uids::Keep);
         let mut counts = work.counts;
+        let made = outside::make(&work.plan.outside_dirs, &work.owners).map_err(failed)?;
         let root = match &work.site {
             Site::New(partial) => &partial.root,
             Site::Live(live) => &live.root,
@@ -36,12 +40,18 @@ impl Run<'_> {
         };
         for link in &work.plan.links {
             let dir = link.path.parent().unwrap_or(Path::new(""));
-            let done = open_beneath(root, dir).and_then(|dir| {
+            let dir = match &link.outside {
+                Some(dir) => outside::open(dir),
+                None => open_beneath(root, dir),
+            };
+            let done = dir.and_then(|dir| {
                 let name = link.path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
                 work.owners.link(&dir, name, link)
             });
             match done {
-                Err(e) if is_live(work) && e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e)
+                    if (is_live(work) || link.outside.is_some())
+                        && e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => {
                     let reason = format!("link {}: {e}", link.path.display());
                     self.report.problem(&work.name, 0, reason);
@@ -53,6 +63,8 @@ impl Run<'_> {
         for (path, error) in &finished.failed {
             self.report.problem(&work.name, 1, format!("{}: {error}", path.display()));
         }
+        let slash = std::fs::File::open("/").map_err(failed)?;
+        work.owners.finish_dirs(&slash, made.into_iter()).map_err(failed)?;
         if let Site::New(partial) = &work.site {
             partial.finish(&work.plan.dirs, &work.owners).map_err(|e| match e.kind() {
                 io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
@@ -77,6 +89,7 @@ impl Run<'_> {
     /// Settles the lists of UIDs of a new mailbox.
     fn settle_lists(&self, work: &Work, partial: &Partial, uids: Uids) -> io::Result<Finished> {
         let mut finished = Finished::default();
+        self.settle_outside(work, partial, uids, &mut finished)?;
         for target in work.lists.lock().expect("no holder panics").iter() {
             let dir = open_beneath(&partial.root, &target.dir)?;
             let raw = raw_list(target);
@@ -97,6 +110,50 @@ impl Run<'_> {
             rustix::fs::unlinkat(&dir, &raw, rustix::fs::AtFlags::empty())?;
         }
         Ok(finished)
+    }
+
+    /// Puts what goes outside a new mailbox there.
+    fn settle_outside(
+        &self,
+        work: &Work,
+        partial: &Partial,
+        uids: Uids,
+        finished: &mut Finished,
+    ) -> io::Result<()> {
+        let files = std::mem::take(&mut *work.outside.lock().expect("no holder panics"));
+        if files.is_empty() {
+            return Ok(());
+        }
+        let aside = open_beneath(&partial.root, Path::new(ASIDE))?;
+        for file in &files {
+            let Some(to) = &file.target.outside else { continue };
+            if file.target.kind != Kind::Uidlist {
+                outside::put(&aside, file, to, &work.owners)?;
+                continue;
+            }
+            let dir = outside::open(to)?;
+            let snapshot = read_file(&aside, file.name.as_encoded_bytes())?.unwrap_or_default();
+            let present = read_file(&dir, file.target.name.as_encoded_bytes())?;
+            let path = partial.path.join(&file.target.dir);
+            let present = present.as_deref();
+            match settle_folder(&snapshot, present, &path, uids, self.now_seconds)? {
+                Some(settled) => {
+                    note(&settled, &mut finished.counts);
+                    outside::put_list(&dir, file, &settled.list, &work.owners)?;
+                    if settled.is_bumped {
+                        finished.bumped.push((file.target.dir.clone(), settled.uid_validity));
+                    }
+                    if let Some(index) = work.places.index(&file.target.dir) {
+                        remove_stale_at(&index, "dovecot.index")?;
+                    }
+                }
+                None => finished.useless.push(to.join(&file.target.name)),
+            }
+        }
+        if let Some(index) = work.places.index_root() {
+            remove_stale_at(index, "dovecot.list.index")?;
+        }
+        std::fs::remove_dir_all(partial.path.join(ASIDE))
     }
 
     fn notes(&self, work: &Work, finished: &Finished) {

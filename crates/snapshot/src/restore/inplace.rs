@@ -15,6 +15,7 @@ use super::names::{
     Decision, There, Translation, Wanted, added_name, decide, has_keywords, reflagged_name,
 };
 use super::options::{Flags, Uids};
+use super::outside::{self, Places};
 use super::plan::{Kind, MailboxPlan, Refused, Target};
 use super::report::Counts;
 use super::survey::{self, FolderThere, KEYWORDS};
@@ -57,6 +58,7 @@ pub(crate) struct Fitted {
 pub(crate) struct Fitting<'f> {
     pub(crate) root: &'f OwnedFd,
     pub(crate) path: &'f Path,
+    pub(crate) places: &'f Places,
     pub(crate) uids: Option<Uids>,
     pub(crate) flags: Flags,
     /// Gives the folder's keywords the letters that `take` asks for. The first argument is the
@@ -137,7 +139,7 @@ impl Fitting<'_> {
         if !is_maildir {
             return self.missing_files(folder, files).map_err(failed);
         }
-        let there = FolderThere::read(self.root, self.path, folder).map_err(failed)?;
+        let there = FolderThere::read(self.root, self.path, folder, self.places).map_err(failed)?;
         let bases = messages.iter().map(|item| base_name(item.target.name.as_bytes()));
         let bases: HashSet<&[u8]> = bases.collect();
         let is_in_use = there.is_in_use(|base| bases.contains(base));
@@ -284,28 +286,33 @@ impl Fitting<'_> {
     }
 
     /// The files that the target has not; lists of UIDs always, which are merged.
-    fn missing_files(&self, folder: &Path, mut files: Vec<Item>) -> io::Result<Vec<Item>> {
-        let dir = match open_beneath(self.root, folder) {
-            Ok(dir) => dir,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(files),
-            Err(e) => return Err(e),
-        };
-        let numbers_itself = has(&dir, OsStr::new(UIDVALIDITY))?;
-        let mut error = None;
-        files.retain(|item| {
-            let name = &item.target.name;
-            let is_validity = name.as_bytes().starts_with(UIDVALIDITY.as_bytes());
-            if item.target.kind == Kind::Uidlist {
-                return true;
+    fn missing_files(&self, folder: &Path, files: Vec<Item>) -> io::Result<Vec<Item>> {
+        let mut missing = Vec::new();
+        for item in files {
+            let dir = match &item.target.outside {
+                Some(dir) => outside::open(dir),
+                None => open_beneath(self.root, folder),
+            };
+            let is_there = match dir {
+                Ok(dir) => is_there(&dir, &item.target)?,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+                Err(e) => return Err(e),
+            };
+            if !is_there {
+                missing.push(item);
             }
-            let is_there = has(&dir, name).unwrap_or_else(|e| {
-                error = Some(e);
-                true
-            });
-            !(is_there || is_validity && numbers_itself)
-        });
-        error.map_or(Ok(files), Err)
+        }
+        Ok(missing)
     }
+}
+
+/// Whether a directory has a file, or what makes it useless there.
+fn is_there(dir: &OwnedFd, target: &Target) -> io::Result<bool> {
+    if target.kind == Kind::Uidlist {
+        return Ok(false);
+    }
+    let is_validity = target.name.as_bytes().starts_with(UIDVALIDITY.as_bytes());
+    Ok(has(dir, &target.name)? || is_validity && has(dir, OsStr::new(UIDVALIDITY))?)
 }
 
 /// Base names that several messages of the snapshot's folder have.

@@ -20,6 +20,7 @@ use super::beside::Layout;
 use super::files::{Owners, open_beneath};
 use super::inplace::{How, LiveFolder, Reflag, keywords};
 use super::names::Translation;
+use super::outside::{self, Places};
 use super::plan::{Kind, MailboxPlan, Target};
 use super::survey::{self, KEYWORDS, read_file};
 
@@ -32,6 +33,8 @@ pub(crate) struct Live {
     pub(crate) reflags: Vec<Reflag>,
     /// Names to subscribe to, of folders that are new to the user, and their layout.
     pub(crate) subscribe: Option<(Vec<Vec<u8>>, Layout)>,
+    /// Where the server keeps what does not lie in the mailbox.
+    pub(crate) places: Places,
     /// Written, and put into place when all is there.
     pub(super) waiting: Mutex<Vec<Staged>>,
     /// Messages that came to be there while others were written.
@@ -68,6 +71,7 @@ impl Live {
             folders: BTreeMap::new(),
             reflags: Vec::new(),
             subscribe: None,
+            places: Places::default(),
             waiting: Mutex::default(),
             met: AtomicU64::new(0),
         }))
@@ -206,17 +210,7 @@ impl Live {
 
     /// Removes what a server keeps in a directory under names that begin so, and makes anew.
     pub(crate) fn remove_stale(&self, folder: &Path, prefix: &str) -> io::Result<()> {
-        let dir = open_beneath(&self.root, folder)?;
-        for entry in rustix::fs::Dir::read_from(&dir)? {
-            let entry = entry?;
-            if entry.file_name().to_bytes().starts_with(prefix.as_bytes()) {
-                match rustix::fs::unlinkat(&dir, entry.file_name(), AtFlags::empty()) {
-                    Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
-                    Err(e) => return Err(e.into()),
-                }
-            }
-        }
-        Ok(())
+        remove_stale_in(&open_beneath(&self.root, folder)?, prefix)
     }
 
     /// Removes sums and lists that are no longer true: servers make them anew.
@@ -226,6 +220,9 @@ impl Live {
         }
         if plan.maildirs.iter().any(|folder| self.how(folder) == Some(How::New)) {
             self.remove_stale(Path::new(""), "dovecot.list.index")?;
+            if let Some(index) = self.places.index_root() {
+                remove_stale_at(index, "dovecot.list.index")?;
+            }
         }
         Ok(())
     }
@@ -238,9 +235,9 @@ impl Live {
         is_dry: bool,
         take: &mut dyn FnMut(&mut Translation),
     ) -> io::Result<()> {
-        let dir = open_beneath(&self.root, folder)?;
+        let dir = self.places.open_control(&self.root, folder)?;
         let name = OsStr::from_bytes(KEYWORDS);
-        let path = self.path.join(folder).join(name);
+        let path = self.places.control(folder).unwrap_or_else(|| self.path.join(folder)).join(name);
         let lock = (!is_dry).then(|| Dotlock::acquire(&path, LOCK_TIMEOUT)).transpose();
         let _lock = lock.map_err(locked)?;
         let before = keywords(read_file(&dir, KEYWORDS)?);
@@ -260,6 +257,27 @@ impl Drop for Live {
             let _ = rustix::fs::unlinkat(&stage.tmp, STAGE, AtFlags::REMOVEDIR);
         }
     }
+}
+
+/// As [`Live::remove_stale`], in a folder that lies elsewhere, if there is one.
+pub(super) fn remove_stale_at(path: &Path, prefix: &str) -> io::Result<()> {
+    match outside::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        dir => remove_stale_in(&dir?, prefix),
+    }
+}
+
+fn remove_stale_in(dir: &OwnedFd, prefix: &str) -> io::Result<()> {
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_bytes().starts_with(prefix.as_bytes()) {
+            match rustix::fs::unlinkat(dir, entry.file_name(), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn locked(error: maildir::Error) -> io::Error {

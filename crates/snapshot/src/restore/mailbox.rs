@@ -15,6 +15,7 @@ use super::inplace::{self, Fitting, Item};
 use super::live::{Live, Staged};
 use super::names::Translation;
 use super::options::{Place, Uids};
+use super::outside::Places;
 use super::partial::Partial;
 use super::plan::{self, Kind, MailboxPlan, PackPlan, Target, safe_path};
 use super::report::Counts;
@@ -23,6 +24,7 @@ use super::site::Site;
 use super::unpack::{Written, members};
 use super::{Queue, Run, is_free, is_odd_name, with_cause};
 use crate::catalog::Contents;
+use crate::contents::readable;
 use crate::error::{Error, Result};
 use crate::layout::decode_name;
 use crate::progress::Progress;
@@ -53,6 +55,9 @@ pub(super) struct Work {
     /// Lists of UIDs that were written as the snapshot has them.
     pub(super) lists: Mutex<Vec<Target>>,
     pub(super) counts: Counts,
+    /// Written, and to be put outside the mailbox.
+    pub(super) outside: Mutex<Vec<Staged>>,
+    pub(super) places: Places,
 }
 
 impl<'r> Run<'r> {
@@ -76,7 +81,15 @@ impl<'r> Run<'r> {
         let beside = self.beside(&mut contents, &name)?;
         let folder = if beside.is_some() { None } else { self.folder(&contents, &name)? };
         let is_exact = self.options.uids == Some(Uids::Exact) || contents.tree;
-        let mut plan = plan::plan(&head, &contents, folder, is_exact);
+        let places = match self.places(&mailbox.name, &contents) {
+            Ok(places) => places,
+            Err(reason) => {
+                self.report.problem(&name, contents.messages, reason);
+                return Ok(());
+            }
+        };
+        let mut plan = plan::plan(&head, &contents, folder, is_exact, &places);
+        self.note_left(&plan, &contents);
         if contents.tree {
             (plan.messages, plan.bytes) = plan.files();
         }
@@ -87,7 +100,8 @@ impl<'r> Run<'r> {
         };
         let owners = Owners { given: self.options.owner, ..Owners::default() };
         let target = self.options.place.root().join(&path);
-        let opened = self.open(&mailbox, &path, &target, &mut plan, selected, &owners, beside);
+        let opened =
+            self.open(&mailbox, &path, &target, &mut plan, selected, &owners, (beside, &places));
         for refused in std::mem::take(&mut plan.refused) {
             let reason = format!("{}: {}", refused.what, refused.reason);
             self.report.problem(&name, refused.messages, reason);
@@ -124,6 +138,8 @@ impl<'r> Run<'r> {
             missing: Mutex::new((0, 0)),
             lists: Mutex::default(),
             counts,
+            outside: Mutex::default(),
+            places,
         });
         if packs.is_empty() {
             return self.finish(&work);
@@ -131,6 +147,29 @@ impl<'r> Run<'r> {
         // Taken from the end: what is newest comes first.
         queue.add(packs.into_iter().rev().map(|pack| Job::Pack(Arc::clone(&work), pack)));
         Ok(())
+    }
+
+    /// Where what lay outside the mailbox goes; the error is a reason.
+    fn places(&self, name: &[u8], contents: &Contents) -> std::result::Result<Places, String> {
+        let Some(path) = safe_path(&contents.path).filter(|_| !contents.tree) else {
+            return Ok(Places::default());
+        };
+        let root = self.options.place.root();
+        let root = root.canonicalize().unwrap_or_else(|_| root.clone());
+        Places::of(&self.options.outside, &root, name, &path, contents)
+    }
+
+    /// Remembers what stays beside the mail.
+    fn note_left(&self, plan: &MailboxPlan, contents: &Contents) {
+        let mut left = self.left_outside.lock().expect("no holder panics");
+        for name in &plan.left_outside {
+            let kinds = ["control", "index", "sieve", "attributes"];
+            let Some(kind) = kinds.into_iter().find(|kind| name.starts_with(kind)) else {
+                continue;
+            };
+            let place = contents.outside.get(name).map(|path| readable(path)).unwrap_or_default();
+            left.entry(kind).or_insert((0, place)).0 += 1;
+        }
     }
 
     /// Trees have no place in a store.
@@ -196,13 +235,14 @@ impl<'r> Run<'r> {
         plan: &mut MailboxPlan,
         selected: &Selected<'_>,
         owners: &Owners,
-        beside: Option<Subscribe>,
+        (beside, places): (Option<Subscribe>, &Places),
     ) -> Result<Option<(Option<Site>, Counts)>> {
         let root = self.options.place.root();
         if matches!(self.options.place, Place::Live { .. }) {
             let live = Live::open(root, path).map_err(|e| Error::io("open", target, e))?;
             if let Some(mut live) = live {
                 live.subscribe = beside;
+                live.places = places.clone();
                 let counts = self.fit(mailbox, plan, &mut live)?;
                 if self.options.dry_run {
                     return Ok(Some((None, counts)));
@@ -256,6 +296,7 @@ impl<'r> Run<'r> {
         let fitting = Fitting {
             root: &live.root,
             path: &live.path,
+            places: &live.places,
             uids: self.options.uids,
             flags: self.options.flags,
             with_keywords: &with_keywords,
@@ -313,7 +354,14 @@ impl<'r> Run<'r> {
     fn settle_pack(&self, work: &Work, written: Written<'_>) -> Result<()> {
         match &work.site {
             Site::New(_) => {
-                let lists = written.files.into_iter().filter(|(t, _)| t.kind == Kind::Uidlist);
+                let (outside, files): (Vec<_>, Vec<_>) =
+                    written.files.into_iter().partition(|(t, _)| t.outside.is_some());
+                let staged = |(target, name): (&Target, _)| Staged { name, target: target.clone() };
+                work.outside
+                    .lock()
+                    .expect("no holder panics")
+                    .extend(outside.into_iter().map(staged));
+                let lists = files.into_iter().filter(|(t, _)| t.kind == Kind::Uidlist);
                 let mut known = work.lists.lock().expect("no holder panics");
                 known.extend(lists.map(|(target, _)| target.clone()));
             }

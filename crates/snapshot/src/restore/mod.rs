@@ -11,6 +11,7 @@ mod live;
 mod mailbox;
 mod names;
 mod options;
+mod outside;
 mod partial;
 mod plan;
 mod report;
@@ -21,6 +22,7 @@ mod uids;
 mod unpack;
 mod xattrs;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
@@ -61,6 +63,7 @@ pub fn run(
         report: Shared::default(),
         occupied: AtomicUsize::new(0),
         xattrs_refused: AtomicU64::new(0),
+        left_outside: Mutex::default(),
         now_seconds: now_seconds(),
     };
     let selected = run.select(manifests)?;
@@ -98,8 +101,15 @@ pub fn run(
             "extended attributes or ACLs of {refused} {files} could not be set at the target"
         ));
     }
+    for (kind, (count, example)) in &*run.left_outside.lock().expect("no holder panics") {
+        let mailboxes = if *count == 1 { "mailbox" } else { "mailboxes" };
+        run.report.note(format!(
+            "{kind} files of {count} {mailboxes} are in mailrig.outside beside the mail, where no server looks; \
+             with --{kind} they go to their place, which was {example}"
+        ));
+    }
     let report = run.report.finish(manifests.iter().map(|m| m.id.clone()).collect());
-    if !options.dry_run && !(report.mailboxes.is_empty() && report.trees.is_empty()) {
+    if !(options.dry_run || report.mailboxes.is_empty() && report.trees.is_empty()) {
         files::sync(root).map_err(|e| Error::io("sync", root, e))?;
     }
     Ok(report)
@@ -116,6 +126,8 @@ struct Run<'r> {
     occupied: AtomicUsize,
     /// Files and folders without their extended attributes.
     xattrs_refused: AtomicU64,
+    /// What stayed beside the mail, by its kind: of how many mailboxes, and where one had it.
+    left_outside: Mutex<BTreeMap<&'static str, (u64, String)>>,
     now_seconds: u32,
 }
 

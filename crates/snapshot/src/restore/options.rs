@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::backup::Outside;
 use crate::message_id::MessageId;
 
 /// What to restore, and where to.
@@ -21,6 +22,8 @@ pub struct Options {
     pub flags: Flags,
     /// Owner and group of everything, instead of the recorded ones.
     pub owner: Option<(u32, u32)>,
+    /// Where files go that lay outside mailboxes.
+    pub outside: Outside,
     /// Only find out what would be done.
     pub dry_run: bool,
     /// Mailboxes or packs at work at the same time.
@@ -38,6 +41,7 @@ impl Options {
             uids: None,
             flags: Flags::Keep,
             owner: None,
+            outside: Outside::default(),
             dry_run: false,
             threads: 1,
         }

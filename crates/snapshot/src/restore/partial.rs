@@ -1,10 +1,12 @@
 //! A mailbox that is not there yet: a folder beside its place, which gets its name when it is whole.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Mode, RenameFlags};
 use rustix::io::Errno;
@@ -22,6 +24,7 @@ pub(crate) struct Partial {
     /// Path of the folder as long as it is partial.
     pub(crate) path: PathBuf,
     pub(crate) root: OwnedFd,
+    next: AtomicU64,
 }
 
 impl Partial {
@@ -55,7 +58,12 @@ impl Partial {
         }
         rustix::fs::mkdirat(&parent, &partial, Mode::RWXU)?;
         let root = open_beneath(parent.as_fd(), &partial)?;
-        Ok(Self { parent, name, partial, path: left_behind, root })
+        Ok(Self { parent, name, partial, path: left_behind, root, next: AtomicU64::new(0) })
+    }
+
+    /// A name for a file that goes elsewhere in the end.
+    pub(crate) fn next_name(&self) -> OsString {
+        self.next.fetch_add(1, Ordering::Relaxed).to_string().into()
     }
 
     /// Gives the folder its name. Fails if something other than an empty folder has it.

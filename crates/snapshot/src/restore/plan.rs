@@ -1,11 +1,14 @@
 //! Decides what of a mailbox is restored and where each part comes from. Pure. Every name in a
 //! catalog is hostile until it was looked at here: no path leaves the mailbox's folder.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
+use maildir::OUTSIDE;
+
+use super::outside::{Lead, Places};
 use crate::catalog::{CatalogHead, Content, Contents, Line, Owner, parse_time};
 use crate::layout::{decode_name, mailbox_prefix};
 use crate::object::ObjectRef;
@@ -15,7 +18,11 @@ use crate::object::ObjectRef;
 pub(crate) struct MailboxPlan {
     /// Directories, parents before children, with `new`, `cur` and `tmp`.
     pub(crate) dirs: Vec<Dir>,
-    /// Those of them that hold messages.
+    /// Folders outside the mailbox, by their paths below `/`.
+    pub(crate) outside_dirs: Vec<Dir>,
+    /// Names of what stays in the mailbox although it lay outside.
+    pub(crate) left_outside: BTreeSet<String>,
+    /// Those of `dirs` that hold messages.
     pub(crate) maildirs: Vec<PathBuf>,
     /// Packs and what is taken from each.
     pub(crate) packs: Vec<PackPlan>,
@@ -59,6 +66,8 @@ impl Dir {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) path: PathBuf,
+    /// The folder outside the mailbox that it goes to, with the path's file name.
+    pub(crate) outside: Option<PathBuf>,
     pub(crate) target: OsString,
     pub(crate) owner: Owner,
 }
@@ -111,6 +120,8 @@ pub(crate) struct Target {
     pub(crate) mtime_ns: i64,
     pub(crate) size: u64,
     pub(crate) kind: Kind,
+    /// The folder outside the mailbox that it goes to.
+    pub(crate) outside: Option<PathBuf>,
 }
 
 /// What a file is to a restore.
@@ -130,6 +141,7 @@ pub(crate) fn plan(
     contents: &Contents,
     folder: Option<&str>,
     is_exact: bool,
+    places: &Places,
 ) -> MailboxPlan {
     let mut plan = MailboxPlan::default();
     let mut members: BTreeMap<u32, HashMap<u32, Vec<Target>>> = BTreeMap::new();
@@ -138,6 +150,11 @@ pub(crate) fn plan(
             plan.refuse(encoded, "its path leaves the mailbox");
             continue;
         };
+        if let Some(place) = places.dir(&path) {
+            let path = place.strip_prefix("/").unwrap_or(&place).to_owned();
+            plan.outside_dirs.push(Dir { path, owner: entry.owner.clone(), mtime_ns: None });
+            continue;
+        }
         let is_wanted = folder.is_none_or(|wanted| wanted == encoded);
         let is_above = folder.and_then(safe_path).is_some_and(|wanted| wanted.starts_with(&path));
         if is_wanted || is_above {
@@ -179,13 +196,20 @@ pub(crate) fn plan(
             plan.refuse(encoded, "its path leaves the mailbox");
             continue;
         };
+        let lead = places.lead(&path);
         let parent = path.parent().unwrap_or(Path::new(""));
+        let parent = lead.as_ref().map_or(parent, |lead| &lead.folder);
         if folder.is_some_and(|wanted| safe_path(wanted).as_deref() != Some(parent)) {
             continue;
         }
+        if lead.is_none()
+            && let Some(name) = path.strip_prefix(OUTSIDE).ok().and_then(|p| p.components().next())
+        {
+            plan.left_outside.insert(name.as_os_str().to_string_lossy().into_owned());
+        }
         match line {
             Line::File { owner, content, .. } => {
-                let Some(target) = file_target(&path, owner, content, is_exact) else {
+                let Some(target) = file_target(&path, lead, owner, content, is_exact) else {
                     plan.refuse(encoded, "its time is none");
                     continue;
                 };
@@ -195,10 +219,17 @@ pub(crate) fn plan(
             Line::Link { owner, target, .. } => {
                 let Some(target) = decode_name(target) else { continue };
                 let target = OsString::from_vec(target.into_owned());
-                plan.links.push(Link { path, target, owner: owner.clone() });
+                let (path, outside) = match lead {
+                    Some(lead) => (lead.dir.join(lead.name), Some(lead.dir)),
+                    None => (path, None),
+                };
+                plan.links.push(Link { path, outside, target, owner: owner.clone() });
             }
             _ => {}
         }
+    }
+    if plan.left_outside.is_empty() {
+        plan.dirs.retain(|dir| dir.path != Path::new(OUTSIDE));
     }
     for (number, members) in members {
         let need = head.needs.iter().find(|need| need.pack == Some(number));
@@ -267,19 +298,31 @@ fn message_target(folder: &Path, name: &str, owner: &Owner, content: &Content) -
         mtime_ns: parse_time(&content.mtime)?,
         size: content.size,
         kind: Kind::Message,
+        outside: None,
     })
 }
 
-fn file_target(path: &Path, owner: &Owner, content: &Content, is_exact: bool) -> Option<Target> {
-    let name = path.file_name()?;
+fn file_target(
+    path: &Path,
+    lead: Option<Lead>,
+    owner: &Owner,
+    content: &Content,
+    is_exact: bool,
+) -> Option<Target> {
+    let is_in_use = lead.as_ref().map_or(!path.starts_with(OUTSIDE), |lead| lead.is_control);
+    let (dir, name, outside) = match lead {
+        Some(lead) => (lead.folder, lead.name, Some(lead.dir)),
+        None => (path.parent()?.to_owned(), path.file_name()?.to_owned(), None),
+    };
     let is_list = UIDLISTS.contains(&name.as_bytes()) && content.size <= UIDLIST_BYTES;
     Some(Target {
-        dir: path.parent()?.to_owned(),
-        name: name.to_owned(),
+        dir,
+        name,
         owner: owner.clone(),
         mtime_ns: parse_time(&content.mtime)?,
         size: content.size,
-        kind: if is_list && !is_exact { Kind::Uidlist } else { Kind::File },
+        kind: if is_list && is_in_use && !is_exact { Kind::Uidlist } else { Kind::File },
+        outside,
     })
 }
 

@@ -37,7 +37,7 @@ impl Site {
     ) -> io::Result<(OwnedFd, OsString)> {
         match self {
             Self::New(partial) => {
-                let dir = owners.make_dirs(&partial.root, &target.dir, None)?;
+                let dir = owners.make_dirs(&partial.root, self.dir(target), None)?;
                 Ok((dir, self.name(target)?))
             }
             Self::Live(live) => live.place(),
@@ -47,6 +47,7 @@ impl Site {
     /// The name alone, for a directory that is open.
     pub(crate) fn name(&self, target: &Target) -> io::Result<OsString> {
         match self {
+            Self::New(partial) if target.outside.is_some() => Ok(partial.next_name()),
             // Lists of UIDs are written again when all is there.
             Self::New(_) if target.kind == Kind::Uidlist => Ok(raw_list(target)),
             Self::New(_) => Ok(target.name.clone()),
@@ -54,19 +55,26 @@ impl Site {
         }
     }
 
-    /// Whether files for both directories are written to one.
-    pub(crate) fn is_same_place(&self, a: &Path, b: &Path) -> bool {
-        matches!(self, Self::Live(_)) || a == b
+    /// The directory that a target is written to first, in the mailbox or the stage.
+    pub(crate) fn dir<'t>(&self, target: &'t Target) -> &'t Path {
+        match self {
+            Self::New(_) if target.outside.is_none() => &target.dir,
+            Self::New(_) => Path::new(ASIDE),
+            Self::Live(_) => Path::new(""),
+        }
     }
 
     /// Removes what was written for a target.
     pub(crate) fn discard(&self, target: &Target, name: &OsString) {
         match self {
-            Self::New(partial) => remove(&partial.root, &target.dir, name),
+            Self::New(partial) => remove(&partial.root, self.dir(target), name),
             Self::Live(live) => live.discard(name),
         }
     }
 }
+
+/// The directory in a new mailbox for what goes elsewhere in the end.
+pub(crate) const ASIDE: &str = ".mailrig-outside";
 
 /// The name of a list of UIDs as the snapshot has it, until it is settled.
 pub(crate) fn raw_list(target: &Target) -> OsString {

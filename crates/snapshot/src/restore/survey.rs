@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::files::open_beneath;
+use super::outside::Places;
 use super::plan::UIDLISTS;
 
 /// A folder at the target.
@@ -35,14 +36,22 @@ impl FolderThere {
     }
 
     /// Looks at the folder `folder` of the mailbox that is open as `root` and lies at `path`.
-    pub(crate) fn read(root: &OwnedFd, path: &Path, folder: &Path) -> io::Result<Self> {
-        let dir = match open_beneath(root, folder) {
-            Ok(dir) => dir,
+    pub(crate) fn read(
+        root: &OwnedFd,
+        path: &Path,
+        folder: &Path,
+        places: &Places,
+    ) -> io::Result<Self> {
+        match open_beneath(root, folder) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(e) => return Err(e),
-        };
+            done => drop(done?),
+        }
         let listing = list(&path.join(folder))?;
         let mut there = Self { exists: true, listing, ..Self::default() };
+        let dir = match places.open_control(root, folder) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(there),
+            done => done?,
+        };
         for name in UIDLISTS {
             let Some(bytes) = read_file(&dir, name)? else { continue };
             there.has_uidlist = true;

@@ -159,7 +159,7 @@ pub(super) struct Written<'p> {
 
 impl Written<'_> {
     fn place(&mut self, work: &Work, target: &Target) -> io::Result<(&OwnedFd, OsString)> {
-        let is_open = |(path, _): &(PathBuf, OwnedFd)| work.site.is_same_place(path, &target.dir);
+        let is_open = |(path, _): &(PathBuf, OwnedFd)| path == work.site.dir(target);
         let (dir, name) = if self.dir.as_ref().is_some_and(is_open) {
             (None, work.site.name(target)?)
         } else {
@@ -167,7 +167,7 @@ impl Written<'_> {
             (Some(dir), name)
         };
         if let Some(dir) = dir {
-            self.dir = Some((target.dir.clone(), dir));
+            self.dir = Some((work.site.dir(target).to_owned(), dir));
         }
         Ok((&self.dir.as_ref().expect("it was just opened").1, name))
     }

@@ -49,5 +49,5 @@ fn set(fd: impl AsFd, entries: &Entries) -> bool {
         rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()).is_ok()
     };
     // All of them, also after one that is refused.
-    entries.iter().fold(true, |all, entry| set(entry) && all)
+    entries.iter().filter(|entry| !set(entry)).count() == 0
 }
