@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::delivered::make_vmail;
-use crate::dovecot::{Churn, Dovecot};
+use crate::dovecot::{Client, Dovecot};
 use crate::env::{Env, text};
 
 const USER: &str = "alice@example.org";
@@ -73,7 +73,7 @@ fn folders<'l>(letters: &'l Letters, letter: &str) -> Vec<&'l str> {
 struct Office {
     env: Env,
     dovecot: Dovecot,
-    clients: Vec<Churn>,
+    clients: Vec<Client>,
 }
 
 impl Office {
@@ -88,9 +88,9 @@ impl Office {
 
     /// One window: `backup` runs while the clients work, and returns where its files are.
     fn round(&mut self, judgement: &mut Judgement, backup: impl FnOnce(&Env) -> Letters) {
-        self.clients.iter_mut().for_each(Churn::open);
+        self.clients.iter_mut().for_each(Client::open);
         let found = backup(&self.env);
-        let accounts: Vec<Value> = self.clients.iter_mut().map(Churn::close).collect();
+        let accounts: Vec<Value> = self.clients.iter_mut().map(Client::close).collect();
         let live = read(&self.env.path("vmail"), &list(&self.env.path("vmail")));
         for account in &accounts {
             judgement.judge(account, &live, &found);

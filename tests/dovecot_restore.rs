@@ -1,0 +1,187 @@
+//! What IMAP clients of a real Dovecot see after a restore: the mailbox of the snapshot, with the UIDs
+//! that their caches know; and of a mailbox that they use meanwhile, nothing but what was missing.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+
+use crate::delivered::make_vmail;
+use crate::dovecot::Dovecot;
+use crate::env::{Env, text};
+use crate::process::Output;
+use crate::store::letter;
+use crate::tree::Tree;
+
+const USER: &str = "alice@example.org";
+const HOME: &str = "vmail/example.org/alice";
+
+/// A mailbox that a client has used, with Sieve scripts beside the mail.
+struct Office {
+    env: Env,
+    dovecot: Dovecot,
+    /// Letters that were delivered so far.
+    letters: u64,
+}
+
+impl Office {
+    fn open() -> Option<Self> {
+        let env = Env::encrypted();
+        make_vmail(&env.path("vmail"));
+        let dovecot = Dovecot::start(&env.path("dovecot"), &env.path("vmail"))?;
+        let mut office = Self { env, dovecot, letters: 0 };
+        office.deliver(60);
+        office.dovecot.use_mailbox(USER);
+        let home = office.env.path(HOME);
+        fs::create_dir(home.join("sieve")).unwrap();
+        fs::write(home.join("sieve/rules.sieve"), "keep;\n").unwrap();
+        std::os::unix::fs::symlink("sieve/rules.sieve", home.join(".dovecot.sieve")).unwrap();
+        Some(office)
+    }
+
+    fn deliver(&mut self, count: u64) {
+        let folder = self.env.path("letters");
+        fs::create_dir_all(&folder).unwrap();
+        let write = |number: u64| -> (PathBuf, &str) {
+            let path = folder.join(number.to_string());
+            fs::write(&path, letter(number)).unwrap();
+            (path, USER)
+        };
+        let letters: Vec<_> = (self.letters..self.letters + count).map(write).collect();
+        self.letters += count;
+        self.dovecot.deliver(&letters);
+    }
+
+    fn back_up(&self) {
+        let store = self.env.path("vmail");
+        let sieve = ["--sieve", "~/sieve", "--sieve", "~/.dovecot.sieve"];
+        self.env.run(&[&["backup", self.env.repo(), text(&store)][..], &sieve].concat()).expect(0);
+    }
+
+    fn restore(&self, more: &[&str]) -> Output {
+        self.env.run(&[&["restore", self.env.repo(), "latest", "--json"][..], more].concat())
+    }
+
+    fn restore_in_place(&self, more: &[&str]) -> Output {
+        self.restore(&[&["--in-place", text(&self.env.path("vmail"))][..], more].concat())
+    }
+
+    /// All mail is lost with its server; `restore` brings it to where it was.
+    fn lose_all(mut self, restore: impl FnOnce(&Self)) -> Self {
+        assert_eq!(self.dovecot.complaints(), [""; 0]);
+        fs::remove_dir_all(self.env.path("vmail")).unwrap();
+        restore(&self);
+        self.dovecot = Dovecot::start(&self.env.path("after"), &self.env.path("vmail")).unwrap();
+        self
+    }
+}
+
+fn folders(dump: &Value) -> &Map<String, Value> {
+    dump["folders"].as_object().unwrap()
+}
+
+fn messages(folder: &Value) -> &Map<String, Value> {
+    folder["messages"].as_object().unwrap()
+}
+
+fn number(folder: &Value, name: &str) -> u64 {
+    folder[name].as_u64().unwrap()
+}
+
+/// What a client with a cache of `before` would stumble over.
+fn differences(before: &Value, after: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    let names = |dump| folders(dump).keys().cloned().collect::<Vec<_>>();
+    if (names(before), &before["subscribed"]) != (names(after), &after["subscribed"]) {
+        return vec![format!("{:?} became {:?}", names(before), names(after))];
+    }
+    for (name, folder) in folders(before) {
+        let other = &after["folders"][name];
+        if folder["uidvalidity"] != other["uidvalidity"] {
+            lines.push(format!("{name} has another UIDVALIDITY"));
+        }
+        let (all, others) = (messages(folder), messages(other));
+        let all = all.iter().filter(|(uid, message)| others.get(*uid) != Some(*message));
+        lines.extend(
+            all.map(|(uid, message)| format!("{name} {uid} {message}: {:?}", others.get(uid))),
+        );
+        let more = others.keys().filter(|uid| !messages(folder).contains_key(*uid));
+        lines.extend(more.map(|uid| format!("{name} {uid} is too much")));
+    }
+    lines
+}
+
+/// The runner leaves these out where Dovecot is not there.
+mod needs_dovecot {
+    use super::*;
+
+    fn after_total_loss(restore: impl FnOnce(&Office)) {
+        let Some(mut office) = Office::open() else { return };
+        let served = office.dovecot.dump(USER);
+        let scripts = Tree::read(&office.env.path(HOME).join("sieve"));
+        office.back_up();
+        // Clients see more than the snapshot has.
+        office.deliver(20);
+        office.dovecot.command(USER, &["SELECT INBOX", "STORE 1:* +FLAGS.SILENT (later)"]);
+        let seen = office.dovecot.dump(USER);
+        assert_ne!(differences(&served, &seen), [""; 0]);
+
+        let mut office = office.lose_all(restore);
+        let restored = office.dovecot.dump(USER);
+        assert_eq!(differences(&served, &restored), [""; 0]);
+        let outside = office.env.path(HOME).join("Maildir/mailrig.outside");
+        assert_eq!(scripts.differences(&Tree::read(&outside.join("sieve"))), [""; 0]);
+        let active = fs::read_link(outside.join("sieve-2")).unwrap();
+        assert_eq!(active.to_str(), Some("sieve/rules.sieve"));
+        for mark in [r"\\Seen", r"\\Flagged", r"\\Draft", r"\\Deleted", "$Forwarded", "todo"] {
+            assert!(served.to_string().contains(mark), "{mark}: nothing was shown");
+        }
+
+        office.deliver(3);
+        let appends = folders(&served).keys().filter(|name| *name != "INBOX");
+        let copies: Vec<String> = appends.map(|name| format!("COPY 1:2 {name}")).collect();
+        let commands = copies.iter().map(String::as_str);
+        office
+            .dovecot
+            .command(USER, &["SELECT INBOX"].into_iter().chain(commands).collect::<Vec<_>>());
+        let after = office.dovecot.dump(USER);
+        for (name, folder) in folders(&after) {
+            let unseen = number(&seen["folders"][name], "uidnext");
+            let is_new = |uid: &&String| !messages(&restored["folders"][name]).contains_key(*uid);
+            let new: Vec<u64> =
+                messages(folder).keys().filter(is_new).map(|uid| uid.parse().unwrap()).collect();
+            assert!(new.len() >= 2 && new.iter().all(|uid| *uid >= unseen), "{name}: {new:?}");
+        }
+        assert_eq!(office.dovecot.complaints(), [""; 0]);
+    }
+
+    #[test]
+    fn a_lost_store_is_served_again_from_a_restore_to_its_place() {
+        after_total_loss(|office| {
+            office.restore(&["--to", text(&office.env.path("vmail"))]).expect(0);
+        });
+    }
+
+    #[test]
+    fn a_lost_store_is_served_again_from_a_restore_into_an_empty_one() {
+        after_total_loss(|office| {
+            make_vmail(&office.env.path("vmail"));
+            office.restore_in_place(&[]).expect(0);
+        });
+    }
+
+    /// The twin of both.
+    #[test]
+    fn a_restore_without_its_list_of_uids_is_told_from_a_whole_one() {
+        let Some(office) = Office::open() else { return };
+        let served = office.dovecot.dump(USER);
+        office.back_up();
+        let office = office.lose_all(|office| {
+            office.restore(&["--to", text(&office.env.path("vmail"))]).expect(0);
+            fs::remove_file(office.env.path(HOME).join("Maildir/dovecot-uidlist")).unwrap();
+        });
+        let differences = differences(&served, &office.dovecot.dump(USER));
+        assert!(differences.iter().all(|line| line.starts_with("INBOX ")), "{differences:#?}");
+        assert!(differences.len() > 10, "{differences:#?}");
+    }
+}
