@@ -1,6 +1,7 @@
 //! What IMAP clients of a real Dovecot see after a restore: the mailbox of the snapshot, with the UIDs
 //! that their caches know; and of a mailbox that they use meanwhile, nothing but what was missing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -111,6 +112,20 @@ fn differences(before: &Value, after: &Value) -> Vec<String> {
     lines
 }
 
+/// A letter is known by its bytes in a folder: message by letter.
+fn by_letter(folder: &Value) -> BTreeMap<&str, &Value> {
+    let letters: BTreeMap<_, _> = messages(folder)
+        .values()
+        .map(|message| (message["sha256"].as_str().unwrap(), message))
+        .collect();
+    assert_eq!(letters.len(), messages(folder).len(), "a letter is there twice");
+    letters
+}
+
+fn is_seen(flags: &Value) -> bool {
+    flags.as_array().unwrap().iter().any(|flag| flag == "\\Seen")
+}
+
 /// The runner leaves these out where Dovecot is not there.
 mod needs_dovecot {
     use super::*;
@@ -183,5 +198,68 @@ mod needs_dovecot {
         let differences = differences(&served, &office.dovecot.dump(USER));
         assert!(differences.iter().all(|line| line.starts_with("INBOX ")), "{differences:#?}");
         assert!(differences.len() > 10, "{differences:#?}");
+    }
+
+    /// Expunged, read, re-flagged, delivered, lost behind the server's back, while a client waits.
+    #[test]
+    fn a_mailbox_in_use_gets_exactly_what_it_lacks() {
+        let Some(mut office) = Office::open() else { return };
+        office.back_up();
+        let kept = office.dovecot.dump(USER);
+        let mut idler = office.dovecot.idle(USER);
+        let acts = [
+            "SELECT INBOX",
+            "STORE 2:5 +FLAGS.SILENT (\\Deleted)",
+            "EXPUNGE",
+            "STORE 12:* +FLAGS.SILENT (\\Seen later)",
+            "STORE 8:10 -FLAGS.SILENT ($Forwarded \\Flagged)",
+        ];
+        office.dovecot.command(USER, &acts);
+        office.deliver(7);
+        let used = office.dovecot.dump(USER);
+        let inbox = office.env.path(HOME).join("Maildir/cur");
+        let lost = fs::read_dir(&inbox).unwrap().map(|entry| entry.unwrap().path());
+        fs::remove_file(lost.min().unwrap()).unwrap();
+
+        let report = office.restore_in_place(&[]).expect(0).json();
+        let restored = office.dovecot.dump(USER);
+        let [kept, used, restored] = [&kept, &used, &restored].map(folders);
+        let mut added = 0;
+        for (name, folder) in restored {
+            let [old, live] = [&kept[name], &used[name]];
+            let [old_letters, live_letters, letters] = [old, live, folder].map(by_letter);
+            assert_eq!(live["uidvalidity"], folder["uidvalidity"]);
+            for (letter, message) in &letters {
+                // What clients did to a message stands; what is added has the flags of the snapshot.
+                let expected = live_letters.get(letter).or_else(|| old_letters.get(letter));
+                assert_eq!(expected, Some(message), "{name}");
+            }
+            let all: BTreeSet<_> = old_letters.keys().chain(live_letters.keys()).collect();
+            assert_eq!(all.len(), letters.len(), "{name}");
+            let next = number(live, "uidnext");
+            let (added_here, present): (Vec<_>, Vec<_>) =
+                messages(folder).iter().partition(|(uid, _)| uid.parse::<u64>().unwrap() >= next);
+            assert!(
+                present.iter().all(|(uid, message)| messages(live).get(*uid) == Some(*message))
+            );
+            added += added_here.len();
+        }
+        // Four, the one that was marked before, and the file.
+        assert_eq!((&report["messages"], added), (&6.into(), 6), "{report}");
+
+        let total = messages(&restored["INBOX"]).len();
+        let view: Value = serde_json::from_str(&idler.ask(&total.to_string())).unwrap();
+        let (before, after) = (view["before"].as_object().unwrap(), &view["after"]);
+        assert_eq!(after.as_object().unwrap().len(), total);
+        let unread = before.iter().filter(|(uid, flags)| {
+            is_seen(flags) && after.get(uid.as_str()).is_some_and(|flags| !is_seen(flags))
+        });
+        assert_eq!(unread.count(), 0);
+
+        let now = office.dovecot.dump(USER);
+        assert_eq!(office.restore_in_place(&[]).expect(0).json()["messages"], 0);
+        assert_eq!(differences(&now, &office.dovecot.dump(USER)), [""; 0]);
+        drop(idler);
+        assert_eq!(office.dovecot.complaints(), [""; 0]);
     }
 }
