@@ -262,4 +262,79 @@ mod needs_dovecot {
         drop(idler);
         assert_eq!(office.dovecot.complaints(), [""; 0]);
     }
+
+    #[test]
+    fn a_folder_beside_the_live_ones_has_the_mail_of_the_snapshot() {
+        let Some(office) = Office::open() else { return };
+        office.back_up();
+        let before = office.dovecot.dump(USER);
+        let as_folder = ["--mailbox", USER, "--as-folder", "Restored"];
+        office.restore_in_place(&as_folder).expect(0);
+        let mut after = office.dovecot.dump(USER);
+        let subscribed = after["subscribed"].as_array_mut().unwrap();
+        let count = subscribed.len();
+        subscribed.retain(|name| !name.as_str().unwrap().starts_with("Restored"));
+        assert_eq!(count - subscribed.len(), folders(&before).len(), "users see all of it");
+        for (name, folder) in folders(&before) {
+            let beside = match name.as_str() {
+                "INBOX" => "Restored".to_owned(),
+                name => format!("Restored.{name}"),
+            };
+            let restored = after["folders"].as_object_mut().unwrap().remove(&beside);
+            assert_eq!(by_letter(folder), by_letter(&restored.unwrap()), "{beside}");
+        }
+        assert_eq!(differences(&before, &after), [""; 0]);
+        assert_eq!(office.dovecot.complaints(), [""; 0]);
+    }
+
+    #[test]
+    fn clients_that_are_to_download_again_see_a_greater_uidvalidity() {
+        let Some(office) = Office::open() else { return };
+        office.back_up();
+        let before = office.dovecot.dump(USER);
+        let office = office.lose_all(|office| {
+            let to = office.env.path("vmail");
+            office.restore(&["--to", text(&to), "--uids", "new"]).expect(0);
+        });
+        let after = office.dovecot.dump(USER);
+        assert_eq!(before["subscribed"], after["subscribed"]);
+        assert!(folders(&before).keys().eq(folders(&after).keys()));
+        for (name, folder) in folders(&before) {
+            let other = &after["folders"][name];
+            let [old, new] = [folder, other].map(|folder| number(folder, "uidvalidity"));
+            assert!(old < new, "{name}: {old}, {new}");
+            assert_eq!(by_letter(folder), by_letter(other), "{name}");
+        }
+        assert_eq!(office.dovecot.complaints(), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_added_can_be_marked_as_read_and_what_is_there_stays_unread() {
+        let Some(office) = Office::open() else { return };
+        office.back_up();
+        let kept = office.dovecot.dump(USER);
+        let acts = ["SELECT INBOX", "STORE 20:22 +FLAGS.SILENT (\\Deleted)", "EXPUNGE"];
+        office.dovecot.command(USER, &acts);
+        let used = office.dovecot.dump(USER);
+        office.restore_in_place(&["--flags", "seen"]).expect(0);
+        let restored = office.dovecot.dump(USER);
+        let [kept, used, restored] =
+            [&kept, &used, &restored].map(|dump| by_letter(&dump["folders"]["INBOX"]));
+        let mut unread = (0, 0);
+        for (letter, message) in &restored {
+            match used.get(letter) {
+                Some(live) => {
+                    assert_eq!(live, message);
+                    unread.0 += u32::from(!is_seen(&message["flags"]));
+                }
+                None => {
+                    assert!(is_seen(&message["flags"]), "{message}");
+                    unread.1 += u32::from(!is_seen(&kept[letter]["flags"]));
+                }
+            }
+        }
+        assert_eq!(restored.len(), kept.len());
+        assert!(unread.0 > 0 && unread.1 > 0, "{unread:?}: nothing was shown");
+        assert_eq!(office.dovecot.complaints(), [""; 0]);
+    }
 }
