@@ -144,8 +144,7 @@ fn back_up(env: &Env, more: &[&str]) -> Letters {
 mod needs_dovecot {
     use super::*;
 
-    #[test]
-    fn what_is_there_throughout_is_backed_up_while_clients_work() {
+    fn backed_up_while_clients_work(more: &[&str]) {
         let Some(mut office) = Office::open() else { return };
         let mut judgement = Judgement::default();
         let end = Instant::now() + Duration::from_secs(40);
@@ -154,13 +153,24 @@ mod needs_dovecot {
             if round >= ROUNDS_MIN && Instant::now() > end {
                 break;
             }
-            office.round(&mut judgement, |env| back_up(env, &[]));
+            office.round(&mut judgement, |env| back_up(env, more));
         }
         let Judgement { acts, judged, missed, doubled } = &judgement;
         println!("{judged} messages judged under {acts} acts");
         assert!(*judged > 1_000 && *acts > 500, "nothing was shown");
         assert_eq!((missed.as_slice(), doubled.as_slice()), (&[][..], &[][..]));
         assert_eq!(office.dovecot.complaints(), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_there_throughout_is_backed_up_while_clients_work() {
+        backed_up_while_clients_work(&[]);
+    }
+
+    /// The server waits for listings, and nothing else changes.
+    #[test]
+    fn what_is_there_throughout_is_backed_up_under_the_servers_own_lock() {
+        backed_up_while_clients_work(&["--dovecot-lock"]);
     }
 
     #[test]
