@@ -72,10 +72,20 @@ impl Dovecot {
         log.lines().filter(is_trouble).map(str::to_owned).collect()
     }
 
+    /// A client that gives these commands, each of which must succeed.
+    pub(crate) fn command(&self, user: &str, commands: &[&str]) {
+        self.client(&[&["command", &self.port.to_string(), user], commands].concat());
+    }
+
     /// A client that keeps `count` messages of a mailbox moving; `client` is its number.
-    pub(crate) fn churn(&self, user: &str, client: u32, count: u32) -> Churn {
+    pub(crate) fn churn(&self, user: &str, client: u32, count: u32) -> Client {
         let port = self.port.to_string();
-        Churn::start(python(&["churn", &port, user, &client.to_string(), &count.to_string()]))
+        Client::start(python(&["churn", &port, user, &client.to_string(), &count.to_string()]))
+    }
+
+    /// A client that has INBOX open and waits for news.
+    pub(crate) fn idle(&self, user: &str) -> Client {
+        Client::start(python(&["idle", &self.port.to_string(), user]))
     }
 
     fn client(&self, arguments: &[&str]) -> String {
@@ -90,34 +100,34 @@ impl Dovecot {
 }
 
 /// A client at work, told when by lines on its stdin; ends with that, or with this.
-pub(crate) struct Churn {
+pub(crate) struct Client {
     child: Child,
     said: Lines<BufReader<ChildStdout>>,
 }
 
-impl Churn {
+impl Client {
     fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let said = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut churn = Self { child, said };
-        assert_eq!(churn.hear(), "ready");
-        churn
+        let mut client = Self { child, said };
+        assert_eq!(client.hear(), "ready");
+        client
     }
 
     /// From now on it acts, and what is there is accounted for.
     pub(crate) fn open(&mut self) {
-        self.tell("open");
-        assert_eq!(self.hear(), "open");
+        assert_eq!(self.ask("open"), "open");
     }
 
     /// It rests; its account of the time since it was opened.
     pub(crate) fn close(&mut self) -> Value {
-        self.tell("close");
-        serde_json::from_str(&self.hear()).unwrap()
+        serde_json::from_str(&self.ask("close")).unwrap()
     }
 
-    fn tell(&mut self, line: &str) {
+    /// What it answers to a line.
+    pub(crate) fn ask(&mut self, line: &str) -> String {
         writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+        self.hear()
     }
 
     fn hear(&mut self) -> String {
@@ -125,7 +135,7 @@ impl Churn {
     }
 }
 
-impl Drop for Churn {
+impl Drop for Client {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         let _ = self.child.wait();

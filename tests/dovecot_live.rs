@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::delivered::make_vmail;
-use crate::dovecot::{Churn, Dovecot};
+use crate::dovecot::{Client, Dovecot};
 use crate::env::{Env, text};
 
 const USER: &str = "alice@example.org";
@@ -73,7 +73,7 @@ fn folders<'l>(letters: &'l Letters, letter: &str) -> Vec<&'l str> {
 struct Office {
     env: Env,
     dovecot: Dovecot,
-    clients: Vec<Churn>,
+    clients: Vec<Client>,
 }
 
 impl Office {
@@ -88,9 +88,9 @@ impl Office {
 
     /// One window: `backup` runs while the clients work, and returns where its files are.
     fn round(&mut self, judgement: &mut Judgement, backup: impl FnOnce(&Env) -> Letters) {
-        self.clients.iter_mut().for_each(Churn::open);
+        self.clients.iter_mut().for_each(Client::open);
         let found = backup(&self.env);
-        let accounts: Vec<Value> = self.clients.iter_mut().map(Churn::close).collect();
+        let accounts: Vec<Value> = self.clients.iter_mut().map(Client::close).collect();
         let live = read(&self.env.path("vmail"), &list(&self.env.path("vmail")));
         for account in &accounts {
             judgement.judge(account, &live, &found);
@@ -144,8 +144,7 @@ fn back_up(env: &Env, more: &[&str]) -> Letters {
 mod needs_dovecot {
     use super::*;
 
-    #[test]
-    fn what_is_there_throughout_is_backed_up_while_clients_work() {
+    fn backed_up_while_clients_work(more: &[&str]) {
         let Some(mut office) = Office::open() else { return };
         let mut judgement = Judgement::default();
         let end = Instant::now() + Duration::from_secs(40);
@@ -154,13 +153,24 @@ mod needs_dovecot {
             if round >= ROUNDS_MIN && Instant::now() > end {
                 break;
             }
-            office.round(&mut judgement, |env| back_up(env, &[]));
+            office.round(&mut judgement, |env| back_up(env, more));
         }
         let Judgement { acts, judged, missed, doubled } = &judgement;
         println!("{judged} messages judged under {acts} acts");
         assert!(*judged > 1_000 && *acts > 500, "nothing was shown");
         assert_eq!((missed.as_slice(), doubled.as_slice()), (&[][..], &[][..]));
         assert_eq!(office.dovecot.complaints(), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_there_throughout_is_backed_up_while_clients_work() {
+        backed_up_while_clients_work(&[]);
+    }
+
+    /// The server waits for listings, and nothing else changes.
+    #[test]
+    fn what_is_there_throughout_is_backed_up_under_the_servers_own_lock() {
+        backed_up_while_clients_work(&["--dovecot-lock"]);
     }
 
     #[test]

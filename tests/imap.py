@@ -193,4 +193,43 @@ def churn(port, user, client, count):
         client.window()
 
 
-{"deliver": deliver, "use": use, "dump": dump, "churn": churn}[sys.argv[1]](*sys.argv[2:])
+def command(port, user, *commands):
+    imap = login(port, user)
+    for line in commands:
+        name, *rest = line.split(" ", 1)
+        check(imap.select(*rest) if name == "SELECT" else imap._simple_command(name, *rest))
+    imap.logout()
+
+
+def idle(port, user):
+    """Waits in INBOX until it was told of as many messages as stdin says; tells what it sees before and after."""
+    imap = login(port, user)
+
+    def see():
+        rows = check(imap.uid("fetch", "1:*", "(FLAGS)"))
+        return {
+            int(re.search(rb"UID (\d+)", row)[1]): re.search(rb"FLAGS \(([^)]*)\)", row)[1].decode().split()
+            for row in rows
+        }
+
+    count = int(check(imap.select("INBOX"))[0])
+    before = see()
+    imap.send(b"idle IDLE\r\n")
+    assert imap.readline().startswith(b"+")
+    print("ready", flush=True)
+    awaited = int(sys.stdin.readline())
+    while count != awaited:
+        line = imap.readline()
+        assert re.match(rb"\* (\d+ (EXISTS|EXPUNGE|RECENT|FETCH)|FLAGS|OK) ?", line), line
+        _, number, what = (line.split() + [b""])[:3]
+        count = int(number) if what == b"EXISTS" else count - (what == b"EXPUNGE")
+    imap.send(b"DONE\r\n")
+    while not imap.readline().startswith(b"idle OK"):
+        pass
+    check(imap.noop())
+    imap.untagged_responses.clear()
+    print(json.dumps({"before": before, "after": see()}), flush=True)
+
+
+verbs = {"deliver": deliver, "use": use, "dump": dump, "churn": churn, "command": command, "idle": idle}
+verbs[sys.argv[1]](*sys.argv[2:])

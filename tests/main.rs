@@ -9,6 +9,7 @@ mod documents;
 mod doveconf;
 mod dovecot;
 mod dovecot_live;
+mod dovecot_restore;
 mod env;
 mod exit_codes;
 mod find;

@@ -32,6 +32,8 @@ struct Worker {
 pub(super) struct Crew {
     workers: Vec<Worker>,
     random: Random,
+    /// How many of 100 windows are storms.
+    storms: usize,
 }
 
 /// What happened while a window was open.
@@ -44,8 +46,8 @@ pub(super) struct Window {
 
 impl Crew {
     /// Starts a worker for each share and waits until its messages are there.
-    pub(super) fn start(shares: &[Share], seed: u64) -> Result<Crew> {
-        let mut crew = Crew { workers: Vec::new(), random: Random::new(seed, 2000) };
+    pub(super) fn start(shares: &[Share], seed: u64, storms: usize) -> Result<Crew> {
+        let mut crew = Crew { workers: Vec::new(), random: Random::new(seed, 2000), storms };
         for share in shares {
             crew.workers.push(Worker::start(share)?);
         }
@@ -58,7 +60,7 @@ impl Crew {
     /// From now on what is there is accounted for, and the workers act.
     pub(super) fn open_window(&mut self) -> Result<()> {
         for worker in &mut self.workers {
-            worker.style = Style::choose(&mut self.random);
+            worker.style = Style::choose(&mut self.random, self.storms);
             worker.tell(&format!("open {}", worker.style.name()))?;
         }
         self.workers.iter().try_for_each(|worker| worker.expect("open").map(drop))

@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     messages: usize,
     workers: usize,
     mailboxes: usize,
+    /// How many of 100 windows are storms.
+    storms: usize,
     tools: Vec<Tool>,
     dir: PathBuf,
     program: Option<PathBuf>,
@@ -60,6 +62,7 @@ pub(crate) fn parse(args: &[&str]) -> Result<Plan> {
         messages: 6_000,
         workers: 4,
         mailboxes: 3,
+        storms: 50,
         tools: vec![Tool::Naive, Tool::Mailrig],
         dir: std::env::temp_dir(),
         program: None,
@@ -79,6 +82,7 @@ pub(crate) fn parse(args: &[&str]) -> Result<Plan> {
             "--messages" => plan.messages = options.value(name)?,
             "--workers" => plan.workers = options.value(name)?,
             "--mailboxes" => plan.mailboxes = options.value(name)?,
+            "--storms" => plan.storms = options.value(name)?,
             "--peers" => plan.tools = Tool::ALL.to_vec(),
             "--naive-only" => plan.tools = vec![Tool::Naive],
             "--json" => plan.is_json = true,
@@ -90,6 +94,7 @@ pub(crate) fn parse(args: &[&str]) -> Result<Plan> {
     }
     ensure!((1..=64).contains(&plan.workers), "--workers takes 1 to 64");
     ensure!((1..=plan.workers).contains(&plan.mailboxes), "--mailboxes takes 1 to --workers");
+    ensure!(plan.storms <= 100, "--storms takes 0 to 100");
     ensure!(plan.messages / plan.workers >= 100, "--messages takes 100 or more for each worker");
     Ok(plan)
 }
@@ -197,7 +202,8 @@ impl<'a> Harness<'a> {
             account: workplace.memory().join(format!("account-{worker}")),
         };
         let shares: Vec<Share> = (0..plan.workers).map(share).collect();
-        Ok(Harness { workplace, crew: Crew::start(&shares, plan.seed)?, letters: Letters::new() })
+        let crew = Crew::start(&shares, plan.seed, plan.storms)?;
+        Ok(Harness { workplace, crew, letters: Letters::new() })
     }
 
     /// Rounds of one tool, until `is_over` says so of the tally and the last round's length.

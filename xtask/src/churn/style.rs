@@ -37,13 +37,15 @@ impl Style {
         Style::ALL.iter().find(|(known, _)| *known == name).map(|(_, style)| *style)
     }
 
-    /// Half of the windows are storms.
-    pub(super) fn choose(random: &mut Random) -> Style {
-        match random.below(20) {
-            0..10 => Style::Storm,
-            10..14 => Style::Bursts,
-            14..17 => Style::Trickle,
-            17..19 => Style::Flurry,
+    /// Of 100 windows, `storms` are storms.
+    pub(super) fn choose(random: &mut Random, storms: usize) -> Style {
+        if random.below(100) < storms {
+            return Style::Storm;
+        }
+        match random.below(10) {
+            0..4 => Style::Bursts,
+            4..7 => Style::Trickle,
+            7..9 => Style::Flurry,
             _ => Style::Still,
         }
     }

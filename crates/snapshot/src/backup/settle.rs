@@ -1,13 +1,14 @@
 //! Folders that never became quiet: a message that moved between two of them may have been seen in
-//! both, and belongs into the snapshot once. Real copies (hard links) stay. Which of several places
-//! have the file is told by looking at all of them and at its number of links.
+//! both, and belongs into the snapshot once, while a copy (a hard link) belongs there as often as
+//! there are links. Some more listings in a row tell where each file was last.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use maildir::Entry;
+use maildir::{Listing, Subdir, base_name};
 
 use super::account::Gone;
 use super::folder::{drop_doubles, os, sort};
@@ -15,38 +16,29 @@ use super::ledger::Incident;
 use super::scan::Scan;
 use crate::state::{FolderState, MessageState};
 
-/// Device and inode.
-type Inode = (u64, u64);
-
-/// A file that was seen in several places.
-#[derive(Default)]
-struct Doubled {
-    inode: Inode,
+/// A file that moved or was seen in several places.
+struct File {
+    /// All that is known of it but its name.
+    message: MessageState<'static>,
     places: Vec<Place>,
-    /// Its names, as far as a look has told.
-    links: usize,
-    /// The fewest of all looks, none of which fell between the link and the unlink of a move: the
-    /// file had so many names throughout.
-    fewest: Option<usize>,
-    /// How many looks in a row found all its names: one may fall between the link and the unlink of
-    /// a move.
-    agreed: u32,
+    /// How many names it has, as far as a look has told: the fewest, because a move may be a link and
+    /// an unlink.
+    links: Option<usize>,
 }
 
-/// One of them.
+/// One of a file's places.
 struct Place {
     folder: Vec<u8>,
-    /// As the state has it.
-    base: Vec<u8>,
-    /// `new/` or `cur/`, and the newest name that was seen.
-    subdir: &'static str,
+    subdir: Subdir,
     name: Vec<u8>,
-    /// Whether the newest listing of the folder has it.
-    is_listed: bool,
+    /// In which round it was last seen there; 0 for before.
+    seen: u32,
 }
 
+type Files = HashMap<u64, File>;
+
 impl Scan<'_, '_, '_> {
-    /// Marks folders that did not become quiet, and drops from them what moved on.
+    /// Marks folders that did not become quiet, and keeps what moves about in them where it was last.
     pub(super) fn settle(&mut self, unsettled: &BTreeSet<Vec<u8>>) {
         for path in unsettled {
             let name = self.run.path_of(os(path).as_ref(), b"");
@@ -57,111 +49,87 @@ impl Scan<'_, '_, '_> {
                 state.print = None;
             }
         }
-        let root = self.root();
-        let mut open = self.doubled(unsettled);
-        let mut moved = Vec::new();
-        for round in 0..ROUNDS {
-            if round > 0 {
-                self.list_again(&mut open);
-            }
-            let is_open = |file: &mut Doubled| match file.look(&root) {
-                None => true,
-                Some(keep) => {
-                    moved.extend(file.leave_all_but(&keep));
-                    false
+        let mut files = self.restless(unsettled);
+        if files.is_empty() {
+            return;
+        }
+        for round in 1..=ROUNDS {
+            for folder in unsettled {
+                let path = self.root().join(os(folder));
+                if let Ok(listing) = self.run.reader.list_once(&path, None) {
+                    see(&mut files, folder, &path, &listing, round);
                 }
-            };
-            open.retain_mut(is_open);
-            if open.is_empty() {
-                break;
             }
         }
-        // They move faster than they can be looked at: the newest listings decide, and where these
-        // have fewer names than the file, the places in which it was last seen stand for the others.
-        for mut file in open {
-            let (listed, missing): (Vec<usize>, Vec<usize>) =
-                (0..file.places.len()).rev().partition(|at| file.places[*at].is_listed);
-            let names = file.fewest.unwrap_or(1).max(1);
-            let keep = listed.into_iter().chain(missing).take(names).collect();
-            moved.extend(file.leave_all_but(&keep));
+        let mut chosen: BTreeMap<&[u8], Vec<MessageState<'_>>> = BTreeMap::new();
+        files.values_mut().for_each(File::choose);
+        for file in files.values() {
+            for place in file.places.iter().filter(|place| unsettled.contains(&place.folder)) {
+                chosen.entry(&place.folder).or_default().push(MessageState {
+                    name: &place.name,
+                    is_new: place.subdir == Subdir::New,
+                    ..file.message
+                });
+            }
         }
-        self.drop_moved(moved);
+        for path in unsettled {
+            let Some(state) = self.run.next.folders.get_mut(path) else { continue };
+            let here = chosen.remove(&**path).unwrap_or_default();
+            let kept: HashSet<(u64, &[u8])> = here.iter().map(|m| (m.ino, m.base())).collect();
+            let encoded = std::mem::take(&mut state.encoded);
+            let mut messages: Vec<MessageState<'_>> =
+                postcard::from_bytes(&encoded).unwrap_or_default();
+            messages.retain(|message| {
+                let is_restless = files.contains_key(&message.ino);
+                if is_restless && !kept.contains(&(message.ino, message.base())) {
+                    self.account.gone(message, Path::new(os(path)));
+                }
+                !is_restless
+            });
+            messages.extend(here.iter().copied());
+            sort(&mut messages);
+            drop_doubles(&mut messages);
+            state.set_messages(&messages);
+        }
     }
 
-    /// Files that were seen in several folders, one of them unsettled.
-    fn doubled(&self, unsettled: &BTreeSet<Vec<u8>>) -> Vec<Doubled> {
-        let mut counts: HashMap<Inode, u32> = HashMap::new();
-        let (restless, quiet): (Vec<_>, Vec<_>) =
-            self.run.next.folders.iter().partition(|(path, _)| unsettled.contains(*path));
-        let inode = |path: &[u8], is_new: bool, ino| {
-            let print = self.looks.get(path).map(|look| look.print).unwrap_or_default();
-            (print.dirs[usize::from(!is_new)].dev, ino)
-        };
-        for (path, state) in &restless {
-            for message in state.messages().unwrap_or_default() {
-                *counts.entry(inode(path, message.is_new, message.ino)).or_default() += 1;
+    /// The files of unsettled folders that were seen in several places, or left one.
+    fn restless(&self, unsettled: &BTreeSet<Vec<u8>>) -> Files {
+        let folders = &self.run.next.folders;
+        let mut counts: HashMap<u64, u32> = HashMap::new();
+        for path in unsettled {
+            let state = folders.get(path);
+            for message in state.and_then(FolderState::messages).unwrap_or_default() {
+                *counts.entry(message.ino).or_default() += 1;
             }
         }
-        for (path, state) in &quiet {
+        for (_, state) in folders.iter().filter(|(path, _)| !unsettled.contains(*path)) {
             for message in state.messages().unwrap_or_default() {
-                let inode = inode(path, message.is_new, message.ino);
-                counts.entry(inode).and_modify(|count| *count += 1);
+                counts.entry(message.ino).and_modify(|count| *count += 1);
             }
         }
-        counts.retain(|(_, ino), count| *count > 1 && *ino != 0);
-        if counts.is_empty() {
-            return Vec::new();
-        }
-        let mut doubled: BTreeMap<Inode, Doubled> = BTreeMap::new();
-        for (path, state) in &self.run.next.folders {
+        counts.retain(|ino, count| *ino != 0 && (*count > 1 || self.account.has_gone(*ino)));
+        let mut files = Files::new();
+        let mut ambiguous = HashSet::new();
+        for (path, state) in folders {
+            let seen = if unsettled.contains(path) { 0 } else { ROUNDS };
             for message in state.messages().unwrap_or_default() {
-                let inode = inode(path, message.is_new, message.ino);
-                if counts.contains_key(&inode) {
-                    let file = doubled.entry(inode).or_default();
-                    file.inode = inode;
-                    file.places.push(Place {
-                        folder: path.clone(),
-                        base: message.base().to_vec(),
-                        subdir: message.subdir().name(),
-                        name: message.name.to_vec(),
-                        is_listed: true,
+                if counts.contains_key(&message.ino) {
+                    let file = files.entry(message.ino).or_insert_with(|| File {
+                        message: MessageState { name: b"", is_duplicate: false, ..message },
+                        places: Vec::new(),
+                        links: None,
                     });
-                }
-            }
-        }
-        doubled.into_values().collect()
-    }
-
-    /// Finds out under which names the folders have the files now.
-    fn list_again(&mut self, open: &mut [Doubled]) {
-        let root = self.root();
-        let places = || open.iter().flat_map(|file| &file.places);
-        let folders: BTreeSet<Vec<u8>> = places().map(|place| place.folder.clone()).collect();
-        for folder in folders {
-            let Ok(listing) = self.run.reader.list_once(&root.join(os(&folder)), None) else {
-                continue;
-            };
-            let mut by_inode: HashMap<u64, Vec<&Entry>> = HashMap::new();
-            for entry in listing.entries() {
-                by_inode.entry(entry.ino).or_default().push(entry);
-            }
-            for file in &mut *open {
-                let mut entries = by_inode.remove(&file.inode.1).unwrap_or_default();
-                let here = file.places.iter_mut().filter(|place| place.folder == folder);
-                // The same name first: what is left may have been given another one.
-                let mut here: Vec<_> = here.collect();
-                here.sort_by_key(|place| listing.find(&place.base).is_empty());
-                for place in here {
-                    let same = entries.iter().position(|e| listing.base(e) == place.base);
-                    let entry = same.map(|at| entries.swap_remove(at)).or_else(|| entries.pop());
-                    place.is_listed = entry.is_some();
-                    if let Some(entry) = entry {
-                        place.subdir = entry.subdir.name();
-                        place.name = listing.name(entry).to_vec();
+                    file.see(path, message.subdir(), message.name, seen);
+                    if file.message.sum != message.sum {
+                        ambiguous.insert(message.ino);
                     }
                 }
             }
         }
+        // An inode that was used again, or those of two devices.
+        files.retain(|ino, _| !ambiguous.contains(ino));
+        files
     }
 
     /// Keeps messages where they were last.
@@ -187,64 +155,69 @@ impl Scan<'_, '_, '_> {
             state.print = None;
         }
     }
+}
 
-    /// Takes messages out of the folders that they left.
-    fn drop_moved(&mut self, moved: Vec<(Inode, Place)>) {
-        let mut by_folder: BTreeMap<Vec<u8>, BTreeSet<(u64, Vec<u8>)>> = BTreeMap::new();
-        for ((_, ino), place) in moved {
-            by_folder.entry(place.folder).or_default().insert((ino, place.base));
-        }
-        for (path, left) in by_folder {
-            let Some(state) = self.run.next.folders.get_mut(&path) else { continue };
-            let encoded = std::mem::take(&mut state.encoded);
-            let mut messages: Vec<MessageState<'_>> =
-                postcard::from_bytes(&encoded).unwrap_or_default();
-            messages.retain(|message| {
-                let has_left = left.contains(&(message.ino, message.base().to_vec()));
-                if has_left {
-                    self.account.gone(message, Path::new(os(&path)));
-                }
-                !has_left
-            });
-            drop_doubles(&mut messages);
-            state.set_messages(&messages);
+/// Takes down where a listing, made in this `round`, has the files.
+fn see(files: &mut Files, folder: &[u8], path: &Path, listing: &Listing, round: u32) {
+    for entry in listing.entries() {
+        let Some(file) = files.get_mut(&entry.ino) else { continue };
+        let name = listing.name(entry);
+        // A freed inode may be another file's by now: only its time tells, or a name that is known.
+        let path = path.join(entry.subdir.name()).join(os(name));
+        match path.symlink_metadata().ok().filter(|stat| stat.ino() == entry.ino) {
+            Some(stat) if file.is(&stat) => {
+                let links = usize::try_from(stat.nlink()).unwrap_or(usize::MAX);
+                file.links = Some(file.links.map_or(links, |fewest| fewest.min(links)));
+                file.see(folder, entry.subdir, name, round);
+            }
+            None if file.place(folder, name).is_some() => {
+                file.see(folder, entry.subdir, name, round);
+            }
+            _ => {}
         }
     }
 }
 
-impl Doubled {
-    /// The places to keep; `None` if that cannot be told from one look.
-    fn look(&mut self, root: &Path) -> Option<BTreeSet<usize>> {
-        let mut there = BTreeSet::new();
-        for (at, place) in self.places.iter().enumerate() {
-            let path = root.join(os(&place.folder)).join(place.subdir).join(os(&place.name));
-            let Ok(stat) = path.symlink_metadata() else { continue };
-            if (stat.dev(), stat.ino()) != self.inode {
-                continue;
-            }
-            self.links = usize::try_from(stat.nlink()).unwrap_or(usize::MAX);
-            self.fewest = Some(self.fewest.map_or(self.links, |fewest| fewest.min(self.links)));
-            if self.links == 1 {
-                // If it was found elsewhere before, it has moved here since.
-                there.clear();
-            }
-            there.insert(at);
-        }
-        let is_all = there.len() == self.places.len() || there.len() >= self.links;
-        if there.is_empty() || !is_all {
-            self.agreed = 0;
-            return None;
-        }
-        self.agreed += 1;
-        (self.links == 1 || self.agreed > 1).then_some(there)
+impl File {
+    fn is(&self, stat: &Metadata) -> bool {
+        let mtime_ns = stat.mtime().saturating_mul(SECOND_NS).saturating_add(stat.mtime_nsec());
+        (stat.size(), mtime_ns) == (self.message.size, self.message.mtime_ns)
     }
 
-    fn leave_all_but(&mut self, keep: &BTreeSet<usize>) -> Vec<(Inode, Place)> {
-        let places = std::mem::take(&mut self.places).into_iter().enumerate();
-        let left = places.filter(|(at, _)| !keep.contains(at));
-        left.map(|(_, place)| (self.inode, place)).collect()
+    fn place(&mut self, folder: &[u8], name: &[u8]) -> Option<&mut Place> {
+        let base = base_name(name);
+        self.places.iter_mut().find(|p| p.folder == folder && base_name(&p.name) == base)
+    }
+
+    fn see(&mut self, folder: &[u8], subdir: Subdir, name: &[u8], seen: u32) {
+        match self.place(folder, name) {
+            Some(place) => {
+                place.subdir = subdir;
+                place.name = name.to_vec();
+                place.seen = place.seen.max(seen);
+            }
+            None => {
+                let (folder, name) = (folder.to_vec(), name.to_vec());
+                self.places.push(Place { folder, subdir, name, seen });
+            }
+        }
+    }
+
+    /// Keeps the newest places, as many as the file has links. A place that several rounds did not
+    /// see is none: the links may lie outside the mailbox.
+    fn choose(&mut self) {
+        self.places.sort_by_key(|place| std::cmp::Reverse(place.seen));
+        let newest = self.places.first().map_or(0, |place| place.seen);
+        let is_fresh = |place: &&Place| place.seen + FRESH_ROUNDS > newest;
+        let fresh = self.places.iter().take_while(is_fresh).count();
+        self.places.truncate(fresh.min(self.links.unwrap_or(1)).max(1));
     }
 }
 
-/// How often places are looked at that keep changing.
+/// How often folders that do not become quiet are listed to see where their files are.
 const ROUNDS: u32 = 8;
+
+/// A file that is still in a folder is seen there within so many rounds.
+const FRESH_ROUNDS: u32 = 4;
+
+const SECOND_NS: i64 = 1_000_000_000;
