@@ -110,6 +110,9 @@ fn what_is_missing_comes_back_once_and_nothing_else_changes() {
     let keywords = fs::read_to_string(alice.path("dovecot-keywords")).unwrap();
     assert_eq!(keywords, "0 TODO\n1 junk\n2 $Forwarded\n");
     assert!(!alice.path("maildirsize").exists());
+    let notes = report["notes"].as_array().unwrap();
+    assert_eq!(notes.len(), 1, "{report}");
+    assert!(notes[0].as_str().unwrap().contains("doveadm quota recalc -u '"), "{report}");
     assert!(!alice.path("tmp/mailrig-restore").exists());
     // Apart from these all is as it was.
     let after = Tree::read(&env.path("store"));
@@ -230,6 +233,8 @@ fn uids_can_be_kept_in_a_folder_that_is_in_use() {
               30 :1700000000.M9P1.host\n39 :1700000002.gone\n",
         );
     let report = in_place(&env, &["--uids", "keep"]).expect(0).json();
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("doveadm force-resync -u '"), "{report}");
     assert_eq!((&report["messages"], &report["there"]), (&2.into(), &4.into()), "{report}");
     let row = &report["mailboxes"][0];
     assert_eq!((&row["renamed"], &row["uids_unusable"]), (&0.into(), &1.into()), "{row}");

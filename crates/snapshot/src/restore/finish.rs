@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::Run;
@@ -80,7 +80,8 @@ impl Run<'_> {
         let messages = work.plan.messages.saturating_sub(missing + lost);
         let bytes = work.plan.bytes.saturating_sub(missing_bytes);
         if let Site::Live(live) = &work.site {
-            live.remove_stale_sums(messages, &work.plan).map_err(failed)?;
+            let had_sum = live.remove_stale_sums(messages, &work.plan).map_err(failed)?;
+            self.advise(&work.name, &finished.merged, had_sum);
         }
         self.restored((&work.name, work.is_tree), &work.path, (messages, bytes), counts);
         Ok(())
@@ -176,6 +177,26 @@ impl Run<'_> {
         }
         let refused = work.owners.xattrs_refused.load(Ordering::Relaxed);
         self.xattrs_refused.fetch_add(refused, Ordering::Relaxed);
+    }
+
+    /// What Dovecot must be told of a mailbox that it may have open.
+    fn advise(&self, name: &str, merged: &[PathBuf], had_sum: bool) {
+        let user = format!("'{}'", name.replace('\'', r"'\''"));
+        let folder = match merged {
+            [] => None,
+            [only] if only.as_os_str().is_empty() => Some("INBOX"),
+            _ => Some("'*'"),
+        };
+        if let Some(folder) = folder {
+            self.report.note(format!(
+                "{name}: UIDs were put into folders that were there: doveadm force-resync -u {user} {folder}"
+            ));
+        }
+        if had_sum {
+            self.report.note(format!(
+                "{name}: what the quota counts changed: doveadm quota recalc -u {user}"
+            ));
+        }
     }
 
     /// Reports a mailbox, or a tree, of whose messages or files so many with so many bytes came back.

@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::beside::Layout;
-use super::files::{Owners, open_beneath};
+use super::files::{Owners, has, open_beneath};
 use super::inplace::{How, LiveFolder, Reflag, keywords};
 use super::names::Translation;
 use super::outside::{self, Places};
@@ -213,9 +213,11 @@ impl Live {
         remove_stale_in(&open_beneath(&self.root, folder)?, prefix)
     }
 
-    /// Removes sums and lists that are no longer true: servers make them anew.
-    pub(crate) fn remove_stale_sums(&self, messages: u64, plan: &MailboxPlan) -> io::Result<()> {
-        if messages > 0 {
+    /// Removes sums and lists that are no longer true: servers make them anew. Tells whether there
+    /// was a sum.
+    pub(crate) fn remove_stale_sums(&self, messages: u64, plan: &MailboxPlan) -> io::Result<bool> {
+        let had_sum = messages > 0 && has(&self.root, OsStr::new("maildirsize"))?;
+        if had_sum {
             self.remove_stale(Path::new(""), "maildirsize")?;
         }
         if plan.maildirs.iter().any(|folder| self.how(folder) == Some(How::New)) {
@@ -224,7 +226,7 @@ impl Live {
                 remove_stale_at(index, "dovecot.list.index")?;
             }
         }
-        Ok(())
+        Ok(had_sum)
     }
 
     /// Translates letters with the folder's keywords, and adds to its file what it lacks.
