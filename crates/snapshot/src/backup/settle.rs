@@ -31,7 +31,8 @@ struct Place {
     folder: Vec<u8>,
     subdir: Subdir,
     name: Vec<u8>,
-    /// In which round it was last seen there; 0 for before.
+    /// In which round it was last seen there: 0 for before, [`QUIET`] for a folder that is as it was
+    /// when it was listed.
     seen: u32,
 }
 
@@ -112,7 +113,7 @@ impl Scan<'_, '_, '_> {
         let mut files = Files::new();
         let mut ambiguous = HashSet::new();
         for (path, state) in folders {
-            let seen = if unsettled.contains(path) { 0 } else { ROUNDS };
+            let seen = if unsettled.contains(path) { 0 } else { QUIET };
             for message in state.messages().unwrap_or_default() {
                 if counts.contains_key(&message.ino) {
                     let file = files.entry(message.ino).or_insert_with(|| File {
@@ -194,7 +195,7 @@ impl File {
             Some(place) => {
                 place.subdir = subdir;
                 place.name = name.to_vec();
-                place.seen = place.seen.max(seen);
+                place.seen = seen;
             }
             None => {
                 let (folder, name) = (folder.to_vec(), name.to_vec());
@@ -203,11 +204,13 @@ impl File {
         }
     }
 
-    /// Keeps the newest places, as many as the file has links. A place that several rounds did not
-    /// see is none: the links may lie outside the mailbox.
+    /// Keeps the newest places, as many as the file has links. Those in quiet folders are not to be
+    /// changed any more, and stand for what may have moved on from there since. A place that several
+    /// rounds did not see is none: the links may lie outside the mailbox.
     fn choose(&mut self) {
         self.places.sort_by_key(|place| std::cmp::Reverse(place.seen));
-        let newest = self.places.first().map_or(0, |place| place.seen);
+        let newest = self.places.iter().map(|place| place.seen).filter(|seen| *seen != QUIET);
+        let newest = newest.max().unwrap_or_default();
         let is_fresh = |place: &&Place| place.seen + FRESH_ROUNDS > newest;
         let fresh = self.places.iter().take_while(is_fresh).count();
         self.places.truncate(fresh.min(self.links.unwrap_or(1)).max(1));
@@ -216,6 +219,8 @@ impl File {
 
 /// How often folders that do not become quiet are listed to see where their files are.
 const ROUNDS: u32 = 8;
+
+const QUIET: u32 = ROUNDS + 1;
 
 /// A file that is still in a folder is seen there within so many rounds.
 const FRESH_ROUNDS: u32 = 4;
