@@ -36,7 +36,9 @@ struct Place {
     seen: u32,
 }
 
-type Files = HashMap<u64, File>;
+/// By inode: one that was freed may soon be another file's.
+#[derive(Default)]
+struct Files(HashMap<u64, Vec<File>>);
 
 impl Scan<'_, '_, '_> {
     /// Marks folders that did not become quiet, and keeps what moves about in them where it was last.
@@ -51,20 +53,20 @@ impl Scan<'_, '_, '_> {
             }
         }
         let mut files = self.restless(unsettled);
-        if files.is_empty() {
+        if files.0.is_empty() {
             return;
         }
         for round in 1..=ROUNDS {
             for folder in unsettled {
                 let path = self.root().join(os(folder));
                 if let Ok(listing) = self.run.reader.list_once(&path, None) {
-                    see(&mut files, folder, &path, &listing, round);
+                    files.see(folder, &path, &listing, round);
                 }
             }
         }
         let mut chosen: BTreeMap<&[u8], Vec<MessageState<'_>>> = BTreeMap::new();
-        files.values_mut().for_each(File::choose);
-        for file in files.values() {
+        files.0.values_mut().flatten().for_each(File::choose);
+        for file in files.0.values().flatten() {
             for place in file.places.iter().filter(|place| unsettled.contains(&place.folder)) {
                 chosen.entry(&place.folder).or_default().push(MessageState {
                     name: &place.name,
@@ -81,7 +83,7 @@ impl Scan<'_, '_, '_> {
             let mut messages: Vec<MessageState<'_>> =
                 postcard::from_bytes(&encoded).unwrap_or_default();
             messages.retain(|message| {
-                let is_restless = files.contains_key(&message.ino);
+                let is_restless = files.has(message);
                 if is_restless && !kept.contains(&(message.ino, message.base())) {
                     self.account.gone(message, Path::new(os(path)));
                 }
@@ -110,26 +112,16 @@ impl Scan<'_, '_, '_> {
             }
         }
         counts.retain(|ino, count| *ino != 0 && (*count > 1 || self.account.has_gone(*ino)));
-        let mut files = Files::new();
-        let mut ambiguous = HashSet::new();
+        let mut files = Files::default();
         for (path, state) in folders {
             let seen = if unsettled.contains(path) { 0 } else { QUIET };
             for message in state.messages().unwrap_or_default() {
                 if counts.contains_key(&message.ino) {
-                    let file = files.entry(message.ino).or_insert_with(|| File {
-                        message: MessageState { name: b"", is_duplicate: false, ..message },
-                        places: Vec::new(),
-                        links: None,
-                    });
+                    let file = files.file(&message);
                     file.see(path, message.subdir(), message.name, seen);
-                    if file.message.sum != message.sum {
-                        ambiguous.insert(message.ino);
-                    }
                 }
             }
         }
-        // An inode that was used again, or those of two devices.
-        files.retain(|ino, _| !ambiguous.contains(ino));
         files
     }
 
@@ -158,41 +150,63 @@ impl Scan<'_, '_, '_> {
     }
 }
 
-/// Takes down where a listing, made in this `round`, has the files.
-fn see(files: &mut Files, folder: &[u8], path: &Path, listing: &Listing, round: u32) {
-    for entry in listing.entries() {
-        let Some(file) = files.get_mut(&entry.ino) else { continue };
-        let name = listing.name(entry);
-        // A freed inode may be another file's by now: only its time tells, or a name that is known.
-        let path = path.join(entry.subdir.name()).join(os(name));
-        match path.symlink_metadata().ok().filter(|stat| stat.ino() == entry.ino) {
-            Some(stat) if file.is(&stat) => {
+impl Files {
+    fn has(&self, message: &MessageState<'_>) -> bool {
+        self.0.get(&message.ino).is_some_and(|files| files.iter().any(|f| f.holds(message)))
+    }
+
+    /// The file of a message.
+    fn file(&mut self, message: &MessageState<'_>) -> &mut File {
+        let files = self.0.entry(message.ino).or_default();
+        let at = files.iter().position(|file| file.holds(message)).unwrap_or_else(|| {
+            let message = MessageState { name: b"", is_duplicate: false, ..*message };
+            files.push(File { message, places: Vec::new(), links: None });
+            files.len() - 1
+        });
+        &mut files[at]
+    }
+
+    /// Takes down where a listing, made in this `round`, has the files.
+    fn see(&mut self, folder: &[u8], path: &Path, listing: &Listing, round: u32) {
+        for entry in listing.entries() {
+            let Some(files) = self.0.get_mut(&entry.ino) else { continue };
+            let name = listing.name(entry);
+            let path = path.join(entry.subdir.name()).join(os(name));
+            // Which file it is its time tells, or else a name that is known.
+            let stat = path.symlink_metadata().ok().filter(|stat| stat.ino() == entry.ino);
+            let is_it = |file: &&mut File| match &stat {
+                Some(stat) => file.is(stat),
+                None => file.place(folder, name).is_some(),
+            };
+            let Some(file) = files.iter_mut().rev().find(is_it) else { continue };
+            if let Some(stat) = &stat {
                 let links = usize::try_from(stat.nlink()).unwrap_or(usize::MAX);
                 file.links = Some(file.links.map_or(links, |fewest| fewest.min(links)));
-                file.see(folder, entry.subdir, name, round);
             }
-            None if file.place(folder, name).is_some() => {
-                file.see(folder, entry.subdir, name, round);
-            }
-            _ => {}
+            file.see(folder, entry.subdir, name, round);
         }
     }
 }
 
 impl File {
+    fn holds(&self, message: &MessageState<'_>) -> bool {
+        (self.message.mtime_ns, self.message.sum) == (message.mtime_ns, message.sum)
+    }
+
     fn is(&self, stat: &Metadata) -> bool {
         let mtime_ns = stat.mtime().saturating_mul(SECOND_NS).saturating_add(stat.mtime_nsec());
         (stat.size(), mtime_ns) == (self.message.size, self.message.mtime_ns)
     }
 
-    fn place(&mut self, folder: &[u8], name: &[u8]) -> Option<&mut Place> {
+    fn place(&self, folder: &[u8], name: &[u8]) -> Option<usize> {
         let base = base_name(name);
-        self.places.iter_mut().find(|p| p.folder == folder && base_name(&p.name) == base)
+        self.places.iter().position(|p| p.folder == folder && base_name(&p.name) == base)
     }
 
     fn see(&mut self, folder: &[u8], subdir: Subdir, name: &[u8], seen: u32) {
         match self.place(folder, name) {
-            Some(place) => {
+            Some(at) => {
+                let place = &mut self.places[at];
                 place.subdir = subdir;
                 place.name = name.to_vec();
                 place.seen = seen;
