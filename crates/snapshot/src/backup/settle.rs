@@ -96,29 +96,19 @@ impl Scan<'_, '_, '_> {
         }
     }
 
-    /// The files of unsettled folders that were seen in several places, or left one.
+    /// The files of unsettled folders, with all places in which they were seen.
     fn restless(&self, unsettled: &BTreeSet<Vec<u8>>) -> Files {
-        let folders = &self.run.next.folders;
-        let mut counts: HashMap<u64, u32> = HashMap::new();
-        for path in unsettled {
-            let state = folders.get(path);
-            for message in state.and_then(FolderState::messages).unwrap_or_default() {
-                *counts.entry(message.ino).or_default() += 1;
-            }
-        }
-        for (_, state) in folders.iter().filter(|(path, _)| !unsettled.contains(*path)) {
-            for message in state.messages().unwrap_or_default() {
-                counts.entry(message.ino).and_modify(|count| *count += 1);
-            }
-        }
-        counts.retain(|ino, count| *ino != 0 && (*count > 1 || self.account.has_gone(*ino)));
         let mut files = Files::default();
-        for (path, state) in folders {
-            let seen = if unsettled.contains(path) { 0 } else { QUIET };
+        let folders = || self.run.next.folders.iter();
+        for (path, state) in folders().filter(|(path, _)| unsettled.contains(*path)) {
+            for message in state.messages().unwrap_or_default().iter().filter(|m| m.ino != 0) {
+                files.file(message).see(path, message.subdir(), message.name, 0);
+            }
+        }
+        for (path, state) in folders().filter(|(path, _)| !unsettled.contains(*path)) {
             for message in state.messages().unwrap_or_default() {
-                if counts.contains_key(&message.ino) {
-                    let file = files.file(&message);
-                    file.see(path, message.subdir(), message.name, seen);
+                if files.has(&message) {
+                    files.file(&message).see(path, message.subdir(), message.name, QUIET);
                 }
             }
         }
@@ -171,14 +161,19 @@ impl Files {
         for entry in listing.entries() {
             let Some(files) = self.0.get_mut(&entry.ino) else { continue };
             let name = listing.name(entry);
-            let path = path.join(entry.subdir.name()).join(os(name));
+            let known = files.iter().position(|file| file.place(folder, name).is_some());
+            if let Some(file) = known.map(|at| &mut files[at]).filter(|f| f.links == Some(1)) {
+                file.see(folder, entry.subdir, name, round);
+                continue;
+            }
             // Which file it is its time tells, or else a name that is known.
-            let stat = path.symlink_metadata().ok().filter(|stat| stat.ino() == entry.ino);
-            let is_it = |file: &&mut File| match &stat {
-                Some(stat) => file.is(stat),
-                None => file.place(folder, name).is_some(),
+            let stat = path.join(entry.subdir.name()).join(os(name)).symlink_metadata().ok();
+            let stat = stat.filter(|stat| stat.ino() == entry.ino);
+            let same = match &stat {
+                Some(stat) => files.iter_mut().rev().find(|file| file.is(stat)),
+                None => known.map(|at| &mut files[at]),
             };
-            let Some(file) = files.iter_mut().rev().find(is_it) else { continue };
+            let Some(file) = same else { continue };
             if let Some(stat) = &stat {
                 let links = usize::try_from(stat.nlink()).unwrap_or(usize::MAX);
                 file.links = Some(file.links.map_or(links, |fewest| fewest.min(links)));
