@@ -75,11 +75,6 @@ impl Account {
             .collect()
     }
 
-    /// Whether a file with this inode left a folder.
-    pub(super) fn has_gone(&self, ino: u64) -> bool {
-        self.gone.range((ino, i64::MIN)..=(ino, i64::MAX)).next().is_some()
-    }
-
     /// The inodes of files that were listed and never read.
     pub(super) fn lost_inodes(&self) -> impl Iterator<Item = u64> {
         self.lost.keys().copied()

@@ -31,11 +31,14 @@ struct Place {
     folder: Vec<u8>,
     subdir: Subdir,
     name: Vec<u8>,
-    /// In which round it was last seen there; 0 for before.
+    /// In which round it was last seen there: 0 for before, [`QUIET`] for a folder that is as it was
+    /// when it was listed.
     seen: u32,
 }
 
-type Files = HashMap<u64, File>;
+/// By inode: one that was freed may soon be another file's.
+#[derive(Default)]
+struct Files(HashMap<u64, Vec<File>>);
 
 impl Scan<'_, '_, '_> {
     /// Marks folders that did not become quiet, and keeps what moves about in them where it was last.
@@ -50,20 +53,20 @@ impl Scan<'_, '_, '_> {
             }
         }
         let mut files = self.restless(unsettled);
-        if files.is_empty() {
+        if files.0.is_empty() {
             return;
         }
         for round in 1..=ROUNDS {
             for folder in unsettled {
                 let path = self.root().join(os(folder));
                 if let Ok(listing) = self.run.reader.list_once(&path, None) {
-                    see(&mut files, folder, &path, &listing, round);
+                    files.see(folder, &path, &listing, round);
                 }
             }
         }
         let mut chosen: BTreeMap<&[u8], Vec<MessageState<'_>>> = BTreeMap::new();
-        files.values_mut().for_each(File::choose);
-        for file in files.values() {
+        files.0.values_mut().flatten().for_each(File::choose);
+        for file in files.0.values().flatten() {
             for place in file.places.iter().filter(|place| unsettled.contains(&place.folder)) {
                 chosen.entry(&place.folder).or_default().push(MessageState {
                     name: &place.name,
@@ -80,7 +83,7 @@ impl Scan<'_, '_, '_> {
             let mut messages: Vec<MessageState<'_>> =
                 postcard::from_bytes(&encoded).unwrap_or_default();
             messages.retain(|message| {
-                let is_restless = files.contains_key(&message.ino);
+                let is_restless = files.has(message);
                 if is_restless && !kept.contains(&(message.ino, message.base())) {
                     self.account.gone(message, Path::new(os(path)));
                 }
@@ -93,42 +96,22 @@ impl Scan<'_, '_, '_> {
         }
     }
 
-    /// The files of unsettled folders that were seen in several places, or left one.
+    /// The files of unsettled folders, with all places in which they were seen.
     fn restless(&self, unsettled: &BTreeSet<Vec<u8>>) -> Files {
-        let folders = &self.run.next.folders;
-        let mut counts: HashMap<u64, u32> = HashMap::new();
-        for path in unsettled {
-            let state = folders.get(path);
-            for message in state.and_then(FolderState::messages).unwrap_or_default() {
-                *counts.entry(message.ino).or_default() += 1;
+        let mut files = Files::default();
+        let folders = || self.run.next.folders.iter();
+        for (path, state) in folders().filter(|(path, _)| unsettled.contains(*path)) {
+            for message in state.messages().unwrap_or_default().iter().filter(|m| m.ino != 0) {
+                files.file(message).see(path, message.subdir(), message.name, 0);
             }
         }
-        for (_, state) in folders.iter().filter(|(path, _)| !unsettled.contains(*path)) {
+        for (path, state) in folders().filter(|(path, _)| !unsettled.contains(*path)) {
             for message in state.messages().unwrap_or_default() {
-                counts.entry(message.ino).and_modify(|count| *count += 1);
-            }
-        }
-        counts.retain(|ino, count| *ino != 0 && (*count > 1 || self.account.has_gone(*ino)));
-        let mut files = Files::new();
-        let mut ambiguous = HashSet::new();
-        for (path, state) in folders {
-            let seen = if unsettled.contains(path) { 0 } else { ROUNDS };
-            for message in state.messages().unwrap_or_default() {
-                if counts.contains_key(&message.ino) {
-                    let file = files.entry(message.ino).or_insert_with(|| File {
-                        message: MessageState { name: b"", is_duplicate: false, ..message },
-                        places: Vec::new(),
-                        links: None,
-                    });
-                    file.see(path, message.subdir(), message.name, seen);
-                    if file.message.sum != message.sum {
-                        ambiguous.insert(message.ino);
-                    }
+                if files.has(&message) {
+                    files.file(&message).see(path, message.subdir(), message.name, QUIET);
                 }
             }
         }
-        // An inode that was used again, or those of two devices.
-        files.retain(|ino, _| !ambiguous.contains(ino));
         files
     }
 
@@ -157,44 +140,71 @@ impl Scan<'_, '_, '_> {
     }
 }
 
-/// Takes down where a listing, made in this `round`, has the files.
-fn see(files: &mut Files, folder: &[u8], path: &Path, listing: &Listing, round: u32) {
-    for entry in listing.entries() {
-        let Some(file) = files.get_mut(&entry.ino) else { continue };
-        let name = listing.name(entry);
-        // A freed inode may be another file's by now: only its time tells, or a name that is known.
-        let path = path.join(entry.subdir.name()).join(os(name));
-        match path.symlink_metadata().ok().filter(|stat| stat.ino() == entry.ino) {
-            Some(stat) if file.is(&stat) => {
+impl Files {
+    fn has(&self, message: &MessageState<'_>) -> bool {
+        self.0.get(&message.ino).is_some_and(|files| files.iter().any(|f| f.holds(message)))
+    }
+
+    /// The file of a message.
+    fn file(&mut self, message: &MessageState<'_>) -> &mut File {
+        let files = self.0.entry(message.ino).or_default();
+        let at = files.iter().position(|file| file.holds(message)).unwrap_or_else(|| {
+            let message = MessageState { name: b"", is_duplicate: false, ..*message };
+            files.push(File { message, places: Vec::new(), links: None });
+            files.len() - 1
+        });
+        &mut files[at]
+    }
+
+    /// Takes down where a listing, made in this `round`, has the files.
+    fn see(&mut self, folder: &[u8], path: &Path, listing: &Listing, round: u32) {
+        for entry in listing.entries() {
+            let Some(files) = self.0.get_mut(&entry.ino) else { continue };
+            let name = listing.name(entry);
+            let known = files.iter().position(|file| file.place(folder, name).is_some());
+            if let Some(file) = known.map(|at| &mut files[at]).filter(|f| f.links == Some(1)) {
+                file.see(folder, entry.subdir, name, round);
+                continue;
+            }
+            // Which file it is its time tells, or else a name that is known.
+            let stat = path.join(entry.subdir.name()).join(os(name)).symlink_metadata().ok();
+            let stat = stat.filter(|stat| stat.ino() == entry.ino);
+            let same = match &stat {
+                Some(stat) => files.iter_mut().rev().find(|file| file.is(stat)),
+                None => known.map(|at| &mut files[at]),
+            };
+            let Some(file) = same else { continue };
+            if let Some(stat) = &stat {
                 let links = usize::try_from(stat.nlink()).unwrap_or(usize::MAX);
                 file.links = Some(file.links.map_or(links, |fewest| fewest.min(links)));
-                file.see(folder, entry.subdir, name, round);
             }
-            None if file.place(folder, name).is_some() => {
-                file.see(folder, entry.subdir, name, round);
-            }
-            _ => {}
+            file.see(folder, entry.subdir, name, round);
         }
     }
 }
 
 impl File {
+    fn holds(&self, message: &MessageState<'_>) -> bool {
+        (self.message.mtime_ns, self.message.sum) == (message.mtime_ns, message.sum)
+    }
+
     fn is(&self, stat: &Metadata) -> bool {
         let mtime_ns = stat.mtime().saturating_mul(SECOND_NS).saturating_add(stat.mtime_nsec());
         (stat.size(), mtime_ns) == (self.message.size, self.message.mtime_ns)
     }
 
-    fn place(&mut self, folder: &[u8], name: &[u8]) -> Option<&mut Place> {
+    fn place(&self, folder: &[u8], name: &[u8]) -> Option<usize> {
         let base = base_name(name);
-        self.places.iter_mut().find(|p| p.folder == folder && base_name(&p.name) == base)
+        self.places.iter().position(|p| p.folder == folder && base_name(&p.name) == base)
     }
 
     fn see(&mut self, folder: &[u8], subdir: Subdir, name: &[u8], seen: u32) {
         match self.place(folder, name) {
-            Some(place) => {
+            Some(at) => {
+                let place = &mut self.places[at];
                 place.subdir = subdir;
                 place.name = name.to_vec();
-                place.seen = place.seen.max(seen);
+                place.seen = seen;
             }
             None => {
                 let (folder, name) = (folder.to_vec(), name.to_vec());
@@ -203,11 +213,13 @@ impl File {
         }
     }
 
-    /// Keeps the newest places, as many as the file has links. A place that several rounds did not
-    /// see is none: the links may lie outside the mailbox.
+    /// Keeps the newest places, as many as the file has links. Those in quiet folders are not to be
+    /// changed any more, and stand for what may have moved on from there since. A place that several
+    /// rounds did not see is none: the links may lie outside the mailbox.
     fn choose(&mut self) {
         self.places.sort_by_key(|place| std::cmp::Reverse(place.seen));
-        let newest = self.places.first().map_or(0, |place| place.seen);
+        let newest = self.places.iter().map(|place| place.seen).filter(|seen| *seen != QUIET);
+        let newest = newest.max().unwrap_or_default();
         let is_fresh = |place: &&Place| place.seen + FRESH_ROUNDS > newest;
         let fresh = self.places.iter().take_while(is_fresh).count();
         self.places.truncate(fresh.min(self.links.unwrap_or(1)).max(1));
@@ -216,6 +228,8 @@ impl File {
 
 /// How often folders that do not become quiet are listed to see where their files are.
 const ROUNDS: u32 = 8;
+
+const QUIET: u32 = ROUNDS + 1;
 
 /// A file that is still in a folder is seen there within so many rounds.
 const FRESH_ROUNDS: u32 = 4;
