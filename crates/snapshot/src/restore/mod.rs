@@ -17,6 +17,7 @@ mod plan;
 mod report;
 mod select;
 mod site;
+mod store;
 mod survey;
 mod uids;
 mod unpack;
@@ -33,6 +34,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use self::mailbox::{Job, Work};
 pub use self::options::{Flags, Options, Place, Uids};
 use self::report::Shared;
+use self::store::LiveStore;
 pub use self::report::{Counts, Problem, Report, RestoredMailbox, RestoredTree};
 pub use self::select::folder_path;
 use crate::crypt::Unseal;
@@ -61,6 +63,8 @@ pub fn run(
         options,
         progress,
         report: Shared::default(),
+        manifests,
+        live_store: LiveStore::read(options)?,
         occupied: AtomicUsize::new(0),
         xattrs_refused: AtomicU64::new(0),
         left_outside: Mutex::default(),
@@ -94,6 +98,9 @@ pub fn run(
     if run.occupied.load(Ordering::Relaxed) == selected_count && selected_count > 0 {
         return Err(Error::TargetExists { path: root.clone() });
     }
+    if let Some(note) = run.live_store.note(options.dry_run) {
+        run.report.note(note);
+    }
     let refused = run.xattrs_refused.load(Ordering::Relaxed);
     if refused > 0 {
         let files = if refused == 1 { "file or folder" } else { "files and folders" };
@@ -122,6 +129,9 @@ struct Run<'r> {
     options: &'r Options,
     progress: &'r Progress,
     report: Shared,
+    manifests: &'r [Manifest],
+    /// Of a restore in place.
+    live_store: LiveStore,
     /// Mailboxes whose places are not free.
     occupied: AtomicUsize,
     /// Files and folders without their extended attributes.
