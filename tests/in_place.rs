@@ -474,3 +474,20 @@ fn a_mailbox_is_no_store_and_a_store_without_the_mailboxes_is_told() {
     single.backup(&[]).expect(0);
     in_place(&single, &[]).expect(0);
 }
+
+#[test]
+fn folders_in_use_keep_their_validity_and_are_counted() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    env.backup(&[]).expect(0);
+    alice.remove("cur/1600000002.M2P1.host:2,FSab");
+    let before = fs::read(alice.path("dovecot-uidlist")).unwrap();
+    for more in [&["--dry-run"][..], &[]] {
+        let report = in_place(&env, &[&["--uids", "new"], more].concat()).expect(0).json();
+        let notes = report["notes"].to_string();
+        assert!(notes.contains("2 folders in use kept their UIDVALIDITY: "), "{report}");
+    }
+    assert_eq!(fs::read(alice.path("dovecot-uidlist")).unwrap(), before);
+    let silent = in_place(&env, &[]).expect(0).json();
+    assert!(!silent["notes"].to_string().contains("UIDVALIDITY"), "{silent}");
+}

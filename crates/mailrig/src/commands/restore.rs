@@ -101,7 +101,7 @@ pub(crate) struct RestoreArgs {
 enum UidsArg {
     /// UIDVALIDITY and UIDs as they were; the next UID above what clients may have seen since
     Keep,
-    /// A new UIDVALIDITY: clients download all mail again
+    /// A new UIDVALIDITY: clients download all mail again; in place only for folders not in use yet
     New,
     /// The lists byte for byte; right only if no client was served since the backup
     Exact,

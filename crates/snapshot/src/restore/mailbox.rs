@@ -312,6 +312,7 @@ impl<'r> Run<'r> {
         if self.options.dry_run {
             fitted.counts.reflagged = fitted.reflags.len() as u64;
         }
+        self.validity_kept.fetch_add(fitted.validity_kept, Ordering::Relaxed);
         live.reflags = fitted.reflags;
         let folders = fitted.folders.into_iter();
         live.folders = folders.map(|(path, folder)| (path, Mutex::new(folder))).collect();

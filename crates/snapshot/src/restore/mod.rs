@@ -67,6 +67,7 @@ pub fn run(
         live_store: LiveStore::read(options)?,
         occupied: AtomicUsize::new(0),
         xattrs_refused: AtomicU64::new(0),
+        validity_kept: AtomicU64::new(0),
         left_outside: Mutex::default(),
         now_seconds: now_seconds(),
     };
@@ -100,6 +101,14 @@ pub fn run(
     }
     if let Some(note) = run.live_store.note(options.dry_run) {
         run.report.note(note);
+    }
+    let kept = run.validity_kept.load(Ordering::Relaxed);
+    if kept > 0 {
+        let (folders, their) = if kept == 1 { ("folder", "its") } else { ("folders", "their") };
+        run.report.note(format!(
+            "{kept} {folders} in use kept {their} UIDVALIDITY: their server numbers what is added, \
+             and `--uids new` is for folders that it does not know yet"
+        ));
     }
     let refused = run.xattrs_refused.load(Ordering::Relaxed);
     if refused > 0 {
@@ -136,6 +145,8 @@ struct Run<'r> {
     occupied: AtomicUsize,
     /// Files and folders without their extended attributes.
     xattrs_refused: AtomicU64,
+    /// Folders in use that keep their UIDVALIDITY although a new one was asked for.
+    validity_kept: AtomicU64,
     /// What stayed beside the mail, by its kind: of how many mailboxes, and where one had it.
     left_outside: Mutex<BTreeMap<&'static str, (u64, String)>>,
     now_seconds: u32,
