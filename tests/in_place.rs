@@ -491,3 +491,22 @@ fn folders_in_use_keep_their_validity_and_are_counted() {
     let silent = in_place(&env, &[]).expect(0).json();
     assert!(!silent["notes"].to_string().contains("UIDVALIDITY"), "{silent}");
 }
+
+#[test]
+fn lists_stay_as_they_are_when_nothing_is_merged() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    env.backup(&[]).expect(0);
+    let list = || fs::read_to_string(alice.path("dovecot-uidlist")).unwrap();
+    let before = list();
+    alice.remove("cur/1600000002.M2P1.host:2,FSab");
+    alice.message("dovecot-uidlist", b"3 V1500000000 N9\n1 :1600000001.M1P1.host,S=99,W=101\n");
+    in_place(&env, &["--uids", "keep"]).expect(0);
+    let merged = list();
+    assert!(merged.starts_with("3 V1500000000 N1000009 ") && merged != before, "{merged}");
+    let whole = Tree::read(&env.path("store"));
+    let again = in_place(&env, &["--uids", "keep"]).expect(0).json();
+    assert_eq!(again["messages"], 0, "{again}");
+    assert_eq!(Tree::read(&env.path("store")).differences(&whole), [""; 0]);
+    assert!(!again["notes"].to_string().contains("force-resync"), "{again}");
+}

@@ -52,8 +52,10 @@ fn messages_of_several_snapshots_come_back_and_no_others() {
         id(&env, &second, ".Sent", "1600000002.M2P1.host"),
         id(&env, &first, ".Sent", "1600000002.M2P1.host"),
     ];
-    let table =
-        format!("MESSAGE  RECEIVED\n{}  x\n{}  y/z\n{} y\n2 messages found in 1 mailbox of 2 snapshots in 0.1 s.\n", ids[0], ids[1], ids[2]);
+    let table = format!(
+        "MESSAGE  RECEIVED\n{}  x\n{}  y/z\n{} y\n2 messages found in 1 mailbox of 2 snapshots in 0.1 s.\n",
+        ids[0], ids[1], ids[2]
+    );
     let rows: Vec<_> = ids.iter().map(|id| json!({"id": id, "subject": "x"})).collect();
     let document = json!({"type": "find", "messages": rows}).to_string();
     let store = env.path("store");

@@ -122,9 +122,8 @@ pub(crate) fn run(args: RestoreArgs, ui: &Ui) -> Result<Exit> {
     let (location, snapshot) = positional(&args)?;
     check(&args, snapshot.as_deref())?;
     let read = args.messages.as_deref().map(messages::read).transpose()?;
-    let (messages, unread) = read.map_or((None, None), |mut read| {
-        (Some(std::mem::take(&mut read.ids)), Some(read))
-    });
+    let (messages, unread) =
+        read.map_or((None, None), |mut read| (Some(std::mem::take(&mut read.ids)), Some(read)));
     let repository = open(&location, &args.s3)?;
     let manifests = manifests(&args, &repository, snapshot.as_deref(), messages.as_deref())?;
     let identity = identity(&args.identity, &repository)?;

@@ -120,7 +120,7 @@ impl End<'_> {
         }
         for list in lists {
             let path = self.live.path.join("tmp").join(STAGE).join(&aside);
-            self.list(folder, &dir, &path, &list)?;
+            self.list(folder, &dir, &path, &list, true)?;
         }
         let dirs: Vec<_> = self.plan.dirs_of(folder).collect();
         let owner = dirs.first().map(|dir| &dir.owner);
@@ -146,6 +146,7 @@ impl End<'_> {
         let (messages, files): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.target.kind == Kind::Message);
         let listing = survey::list(&path)?;
+        let has_more = !messages.is_empty();
         let mut messages = messages.into_iter();
         while messages.len() > 0 {
             lock.touch().map_err(|e| e.source)?;
@@ -158,11 +159,12 @@ impl End<'_> {
         }
         self.files(files);
         let dir = open_beneath(&self.live.root, folder)?;
+        let mut is_written = false;
         for list in &lists {
             lock.touch().map_err(|e| e.source)?;
-            self.list(folder, &dir, &path, list)?;
+            is_written |= self.list(folder, &dir, &path, list, has_more)?;
         }
-        if !lists.is_empty() {
+        if is_written {
             self.live.remove_stale(folder, "dovecot.index")?;
             if let Some(index) = self.live.places.index(folder) {
                 remove_stale_at(&index, "dovecot.index")?;
@@ -172,8 +174,17 @@ impl End<'_> {
         Ok(())
     }
 
-    /// Writes the list of a folder's UIDs, `dir`, that lies at `path` now.
-    fn list(&mut self, folder: &Path, dir: &OwnedFd, path: &Path, list: &Staged) -> io::Result<()> {
+    /// Writes the list of the UIDs of a folder, `dir`, that lies at `path` now; tells whether it did. A
+    /// list that gets nothing stays if the folder got no messages either (`has_more`): each
+    /// writing takes UIDs that no message will have.
+    fn list(
+        &mut self,
+        folder: &Path,
+        dir: &OwnedFd,
+        path: &Path,
+        list: &Staged,
+        has_more: bool,
+    ) -> io::Result<bool> {
         let stage = self.live.stage()?;
         let name = list.target.name.as_bytes();
         let elsewhere = list.target.outside.as_ref().map(|dir| outside::open(dir)).transpose()?;
@@ -184,14 +195,18 @@ impl End<'_> {
             settle_folder(&snapshot, present.as_deref(), path, self.uids, self.now_seconds)?;
         let Some(settled) = settled else {
             self.finished.useless.push(folder.join(&list.target.name));
-            return Ok(());
+            return Ok(false);
         };
         note(&settled, &mut self.finished.counts);
+        if settled.is_there && !has_more {
+            return Ok(false);
+        }
         if settled.is_bumped {
             self.finished.bumped.push((folder.to_owned(), settled.uid_validity));
         }
         if elsewhere.is_some() {
-            return outside::put_list(dir, list, &settled.list, self.owners);
+            outside::put_list(dir, list, &settled.list, self.owners)?;
+            return Ok(true);
         }
         // Rewritten as a file of its own, so that a crash leaves the old one or the new one.
         let name = format!("list-{}", stage.next.fetch_add(1, Ordering::Relaxed));
@@ -204,7 +219,8 @@ impl End<'_> {
             &mut settled.list.as_slice(),
         )?;
         file.sync_all()?;
-        Ok(rustix::fs::renameat(&stage.dir, name.as_str(), dir, &list.target.name)?)
+        rustix::fs::renameat(&stage.dir, name.as_str(), dir, &list.target.name)?;
+        Ok(true)
     }
 
     /// Puts files into place that must not replace anything.

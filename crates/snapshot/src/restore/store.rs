@@ -55,7 +55,9 @@ impl LiveStore {
         let is_odd = made > 0 && !self.is_empty && self.found.load(Ordering::Relaxed) == 0;
         let verb = if dry_run { "would be made" } else { "made" };
         is_odd.then(|| {
-            format!("no mailbox of the snapshot was there; {made} {verb} new: is it the right store?")
+            format!(
+                "no mailbox of the snapshot was there; {made} {verb} new: is it the right store?"
+            )
         })
     }
 }

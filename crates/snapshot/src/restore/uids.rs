@@ -30,6 +30,8 @@ pub(crate) struct Settled {
     pub(crate) uid_validity: u32,
     /// Whether UIDVALIDITY is another one than the snapshot's.
     pub(crate) is_bumped: bool,
+    /// Whether the list that is there says all of this already, so that it can stay.
+    pub(crate) is_there: bool,
 }
 
 /// Merges the snapshot's list into a folder. `None` if the snapshot's list says nothing.
@@ -60,6 +62,13 @@ pub(crate) fn settle(
             _ => drop(records.insert(record.uid, *record)),
         }
     }
+    let is_there = uids == Uids::Keep
+        && target.as_ref().is_some_and(|target| {
+            let known: HashSet<(u32, &[u8])> =
+                target.records.iter().map(|record| (record.uid, record.base())).collect();
+            target.next_uid >= list.next_uid
+                && records.values().all(|record| known.contains(&(record.uid, record.base())))
+        });
     let before = list.uid_validity;
     let next_uid = list.next_uid.max(same.map_or(0, |target| target.next_uid));
     // Clients know UIDs of this validity up to some number that nobody kept.
@@ -84,6 +93,7 @@ pub(crate) fn settle(
         unusable,
         uid_validity: list.uid_validity,
         is_bumped: list.uid_validity != before,
+        is_there,
     })
 }
 
@@ -138,6 +148,26 @@ mod tests {
             assert_eq!(list, expected);
             assert_eq!((settled.kept, settled.new, settled.unusable), counts, "{expected}");
             assert_eq!(settled.is_bumped, !list.starts_with("3 V100 "));
+        }
+    }
+
+    #[test]
+    fn a_list_that_says_all_of_it_is_known_as_such() {
+        let snapshot = "3 V100 N9\n2 :a\n7 :b\n";
+        let table = [
+            (Some("3 V100 N9\n2 :a\n"), Uids::Keep, true),
+            (Some("3 V100 N40\n2 :a\n30 :c\n"), Uids::Keep, true),
+            // As the first of two restores left it.
+            (Some("3 V901 N9\n2 :a\n"), Uids::Keep, true),
+            (Some("3 V901 N9\n3 :a\n"), Uids::Keep, false),
+            (Some("3 V100 N8\n2 :a\n"), Uids::Keep, false),
+            (Some("3 V100 N9\n7 :b\n"), Uids::Keep, false),
+            (Some("3 V100 N9\n2 :a\n"), Uids::New, false),
+            (None, Uids::Keep, false),
+        ];
+        for (target, uids, is_there) in table {
+            let (_, settled) = run(snapshot, target, &["a", "c"], uids);
+            assert_eq!(settled.is_there, is_there, "{target:?}");
         }
     }
 

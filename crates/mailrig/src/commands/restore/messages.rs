@@ -54,7 +54,8 @@ fn parse(text: &str) -> Result<Ids> {
                 Err(NotAMessageId { text }) => {
                     let text = text.escape_debug();
                     let number = number + 1;
-                    read.problems.push(format!("line {number} begins with `{text}`, which is no id"));
+                    read.problems
+                        .push(format!("line {number} begins with `{text}`, which is no id"));
                 }
             }
         }
