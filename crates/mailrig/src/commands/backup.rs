@@ -171,7 +171,7 @@ fn text(report: &Report, started: Instant) -> String {
     }
     line(
         "folders",
-        format!("{} ({} changed)", count(messages.folders), count(messages.folders_listed)),
+        format!("{} ({} listed)", count(messages.folders), count(messages.folders_listed)),
     );
     line(
         "stored",
