@@ -93,3 +93,24 @@ fn a_night_that_takes_much_of_a_mailbox_sounds_the_alarm() {
     env.backup(&["--dry-run"]).expect(3);
     env.backup(&["--alarm-min-messages", "11"]).expect(0);
 }
+
+#[test]
+fn the_last_sentence_names_all_that_is_wrong() {
+    let env = Env::encrypted();
+    env.store().mailbox(ALICE).fill("", 10, 1);
+    let bob = env.store().mailbox("example.org/bob/Maildir");
+    bob.fill("", 2, 2);
+    let output = env.backup(&[]).expect(0);
+    assert!(!output.stdout.contains("problem") && !output.stdout.contains(';'), "{output}");
+    fs::create_dir(bob.path("cur/1.folder:2,S")).unwrap();
+    fs::remove_dir_all(env.path("store/example.org/alice")).unwrap();
+    for (more, verb) in [(&["--dry-run"][..], "would be"), (&[], "is")] {
+        let output = env.backup(more).expect(3);
+        let lines: Vec<_> = output.stdout.lines().collect();
+        let problems = lines.iter().filter(|line| line.starts_with("problem    ")).count();
+        assert_eq!(problems, 2, "{output}");
+        let ending =
+            format!("; the snapshot {verb} incomplete and 1 mailbox lost much mail, see above.");
+        assert!(lines.last().unwrap().ends_with(&ending), "{output}");
+    }
+}
