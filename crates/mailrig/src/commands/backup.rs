@@ -121,8 +121,12 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
     report.notices.splice(0..0, notices);
     report.notices.iter().for_each(|notice| ui.warning(notice));
     ui.result("backup", &report, || text(&report, started))?;
-    let is_alarming = !report.expunge_alarms.is_empty();
-    Ok(if report.is_incomplete || is_alarming { Exit::Incomplete } else { Exit::Done })
+    if !report.is_incomplete && report.expunge_alarms.is_empty() {
+        return Ok(Exit::Done);
+    }
+    let see = if ui.is_json() { "" } else { ", see above" };
+    ui.problem(&problems(&report), sentence(&report, started, see).trim_end());
+    Ok(Exit::Incomplete)
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -223,4 +227,18 @@ fn ledger(text: &mut String, report: &Report) {
         text.push_str(&line(entry.incident.name(), &entry.path, entry.reason.as_deref()));
     }
     text.push_str(&more((report.incidents.len().saturating_sub(SHOWN)) as u64));
+}
+
+/// The first lines of what makes the exit code 3, short enough for a mail.
+fn problems(report: &Report) -> String {
+    const SHOWN: usize = 10;
+    let names = report.incidents.iter().map(|entry| (entry, entry.incident.name()));
+    let problems: Vec<_> = names.filter(|(_, name)| is_problem(name)).collect();
+    let shown = problems.iter().take(SHOWN);
+    let mut text: String =
+        shown.map(|(entry, name)| line(name, &entry.path, entry.reason.as_deref())).collect();
+    if problems.len() > SHOWN {
+        text.push_str(&format!("problem    and {} more\n", count((problems.len() - SHOWN) as u64)));
+    }
+    text
 }
