@@ -92,6 +92,7 @@ impl<'env> Run<'_, 'env> {
         if self.job.locate(self.context.root, Path::new("")).join(OUTSIDE).is_dir() {
             self.remark(Remark::LeftOutside, Path::new(OUTSIDE));
         }
+        self.note_dropped(old);
         for (name, place) in &self.job.outside {
             let inside = Path::new(OUTSIDE).join(name);
             let was_there = old.outside.contains_key(name);
@@ -133,6 +134,19 @@ impl<'env> Run<'_, 'env> {
         }
         self.outside_folder();
         Ok(())
+    }
+
+    /// Places that the last snapshot has and to which this run's options do not lead. One that only
+    /// moved is not among them.
+    fn note_dropped(&mut self, old: &MailboxState) {
+        let job = self.job;
+        for (name, place) in &old.outside {
+            let is_kept = job.outside.contains_key(name)
+                || job.outside.values().any(|kept| kept.as_os_str().as_bytes() == place);
+            if !is_kept {
+                self.remark(Remark::dropped(name), &Path::new(OUTSIDE).join(name));
+            }
+        }
     }
 
     /// The folder that holds the places in the catalog; on disk there is none.
