@@ -251,3 +251,18 @@ fn options_left_out_are_noticed_once() {
     let said = notices(env.backup(&["--sieve", "~/sieve", "--json"]).expect(0).json());
     assert!(!said.contains("any more"), "{said}");
 }
+
+#[test]
+fn a_pattern_that_is_the_same_for_all_is_refused() {
+    let env = Env::encrypted();
+    furnish(&env);
+    for option in ["--control", "--index", "--sieve", "--attributes"] {
+        let output = env.backup(&[option, text(&env.path("control"))]).expect(2);
+        let right = format!("such as {option} {}/%d/%n", env.path("control").display());
+        assert!(output.stderr.contains(&right), "{}", output.stderr);
+    }
+    // Of a single mailbox, it is its own.
+    fs::remove_dir_all(env.path("store/example.org/bob")).unwrap();
+    let control = env.path("control/example.org/alice");
+    env.backup(&["--control", text(&control)]).expect(0);
+}
