@@ -53,7 +53,7 @@ fn messages_of_several_snapshots_come_back_and_no_others() {
         id(&env, &first, ".Sent", "1600000002.M2P1.host"),
     ];
     let table =
-        format!("MESSAGE  SUBJECT\n{}  x\n{}  y/z\n{} y\n2 messages.\n", ids[0], ids[1], ids[2]);
+        format!("MESSAGE  RECEIVED\n{}  x\n{}  y/z\n{} y\n2 messages found in 1 mailbox of 2 snapshots in 0.1 s.\n", ids[0], ids[1], ids[2]);
     let rows: Vec<_> = ids.iter().map(|id| json!({"id": id, "subject": "x"})).collect();
     let document = json!({"type": "find", "messages": rows}).to_string();
     let store = env.path("store");
@@ -166,4 +166,18 @@ fn what_find_finds_is_restored_through_a_pipe() {
         alice.remove("cur/1500000001.M1P1.host:2,S");
         fs::remove_dir_all(alice.path(".Sent")).unwrap();
     }
+}
+
+#[test]
+fn lines_that_are_no_ids_make_a_restore_incomplete() {
+    let env = Env::plain();
+    let [first, _] = nights(&env);
+    let known = id(&env, &first, "", "1500000001.M1P1.host");
+    let ids = format!("{known}\nsomething else\n{}\n", &known[..known.len() - 20]);
+    let report = run(&env, &ids, &["--to", text(&env.path("to"))]).expect(3).json();
+    assert_eq!((&report["messages"], &report["is_incomplete"]), (&1.into(), &true.into()));
+    let problems = report["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 2, "{report}");
+    assert_eq!(problems[0]["reason"], "line 2 begins with `something`, which is no id");
+    run(&env, "something else\n", &["--to", text(&env.path("none"))]).expect(1);
 }

@@ -13,7 +13,7 @@ use snapshot::manifest::{self, Manifest};
 use snapshot::message_id::MessageId;
 use snapshot::progress::Progress;
 use snapshot::repository::Repository;
-use snapshot::restore::{self, Flags, Options, Place, Report, Uids};
+use snapshot::restore::{self, Flags, Options, Place, Problem, Report, Uids};
 
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
@@ -101,7 +101,7 @@ pub(crate) struct RestoreArgs {
 enum UidsArg {
     /// UIDVALIDITY and UIDs as they were; the next UID above what clients may have seen since
     Keep,
-    /// A new UIDVALIDITY: clients download all mail again
+    /// A new UIDVALIDITY: clients download all mail again; in place only for folders not in use yet
     New,
     /// The lists byte for byte; right only if no client was served since the backup
     Exact,
@@ -121,7 +121,10 @@ pub(crate) fn run(args: RestoreArgs, ui: &Ui) -> Result<Exit> {
     let started = Instant::now();
     let (location, snapshot) = positional(&args)?;
     check(&args, snapshot.as_deref())?;
-    let messages = args.messages.as_deref().map(messages::read).transpose()?;
+    let read = args.messages.as_deref().map(messages::read).transpose()?;
+    let (messages, unread) = read.map_or((None, None), |mut read| {
+        (Some(std::mem::take(&mut read.ids)), Some(read))
+    });
     let repository = open(&location, &args.s3)?;
     let manifests = manifests(&args, &repository, snapshot.as_deref(), messages.as_deref())?;
     let identity = identity(&args.identity, &repository)?;
@@ -131,9 +134,23 @@ pub(crate) fn run(args: RestoreArgs, ui: &Ui) -> Result<Exit> {
     let display = ui.progress(&progress, "mailboxes");
     let report = restore::run(&repository, &manifests, identity.as_ref(), &options, &progress);
     drop(display);
-    let report = report?;
+    let mut report = report?;
+    if let Some(unread) = unread {
+        add_unread(&mut report, unread);
+    }
     ui.result("restore", &report, || text(&report, &options, started))?;
     Ok(if report.is_incomplete { Exit::Incomplete } else { Exit::Done })
+}
+
+/// Lines that were to be ids are messages that somebody wanted.
+fn add_unread(report: &mut Report, unread: messages::Ids) {
+    let problem = |messages, reason| Problem { mailbox: "--messages".into(), messages, reason };
+    report.is_incomplete |= !unread.problems.is_empty();
+    report.problems.extend(unread.problems.into_iter().map(|reason| problem(1, reason)));
+    if unread.problems_more > 0 {
+        let reason = "more lines begin with no id".to_owned();
+        report.problems.push(problem(unread.problems_more, reason));
+    }
 }
 
 /// REPO, and the snapshot if one is named.

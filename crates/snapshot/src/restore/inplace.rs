@@ -52,6 +52,8 @@ pub(crate) struct Fitted {
     pub(crate) folders: BTreeMap<PathBuf, LiveFolder>,
     pub(crate) reflags: Vec<Reflag>,
     pub(crate) counts: Counts,
+    /// Folders that were to get a new UIDVALIDITY, and are in use.
+    pub(crate) validity_kept: u64,
 }
 
 /// Options, and means to reach what is not in the plan.
@@ -152,6 +154,8 @@ impl Fitting<'_> {
             _ if is_in_use => How::Add,
             _ => How::Whole,
         };
+        let is_kept = self.uids == Some(Uids::New) && there.exists && is_in_use;
+        fitted.validity_kept += u64::from(is_kept);
         let keywords = files.iter().find(|item| item.target.name.as_bytes() == KEYWORDS);
         let mut kept = if how == How::New {
             self.all(messages)

@@ -77,6 +77,11 @@ impl<'r> Run<'r> {
         if contents.tree && matches!(self.options.place, Place::Live { .. }) {
             return self.pass_over(&name);
         }
+        if let (Place::Live { store, .. }, Some(path)) =
+            (&self.options.place, safe_path(&contents.path))
+        {
+            self.live_store.check(store, &path, self.manifests)?;
+        }
         let mut contents = contents;
         let beside = self.beside(&mut contents, &name)?;
         let folder = if beside.is_some() { None } else { self.folder(&contents, &name)? };
@@ -240,6 +245,8 @@ impl<'r> Run<'r> {
         let root = self.options.place.root();
         if matches!(self.options.place, Place::Live { .. }) {
             let live = Live::open(root, path).map_err(|e| Error::io("open", target, e))?;
+            let met = if live.is_some() { &self.live_store.found } else { &self.live_store.made };
+            met.fetch_add(1, Ordering::Relaxed);
             if let Some(mut live) = live {
                 live.subscribe = beside;
                 live.places = places.clone();
@@ -305,6 +312,7 @@ impl<'r> Run<'r> {
         if self.options.dry_run {
             fitted.counts.reflagged = fitted.reflags.len() as u64;
         }
+        self.validity_kept.fetch_add(fitted.validity_kept, Ordering::Relaxed);
         live.reflags = fitted.reflags;
         let folders = fitted.folders.into_iter();
         live.folders = folders.map(|(path, folder)| (path, Mutex::new(folder))).collect();

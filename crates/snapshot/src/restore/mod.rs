@@ -17,6 +17,7 @@ mod plan;
 mod report;
 mod select;
 mod site;
+mod store;
 mod survey;
 mod uids;
 mod unpack;
@@ -33,6 +34,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use self::mailbox::{Job, Work};
 pub use self::options::{Flags, Options, Place, Uids};
 use self::report::Shared;
+use self::store::LiveStore;
 pub use self::report::{Counts, Problem, Report, RestoredMailbox, RestoredTree};
 pub use self::select::folder_path;
 use crate::crypt::Unseal;
@@ -61,8 +63,11 @@ pub fn run(
         options,
         progress,
         report: Shared::default(),
+        manifests,
+        live_store: LiveStore::read(options)?,
         occupied: AtomicUsize::new(0),
         xattrs_refused: AtomicU64::new(0),
+        validity_kept: AtomicU64::new(0),
         left_outside: Mutex::default(),
         now_seconds: now_seconds(),
     };
@@ -94,6 +99,17 @@ pub fn run(
     if run.occupied.load(Ordering::Relaxed) == selected_count && selected_count > 0 {
         return Err(Error::TargetExists { path: root.clone() });
     }
+    if let Some(note) = run.live_store.note(options.dry_run) {
+        run.report.note(note);
+    }
+    let kept = run.validity_kept.load(Ordering::Relaxed);
+    if kept > 0 {
+        let (folders, their) = if kept == 1 { ("folder", "its") } else { ("folders", "their") };
+        run.report.note(format!(
+            "{kept} {folders} in use kept {their} UIDVALIDITY: their server numbers what is added, \
+             and `--uids new` is for folders that it does not know yet"
+        ));
+    }
     let refused = run.xattrs_refused.load(Ordering::Relaxed);
     if refused > 0 {
         let files = if refused == 1 { "file or folder" } else { "files and folders" };
@@ -122,10 +138,15 @@ struct Run<'r> {
     options: &'r Options,
     progress: &'r Progress,
     report: Shared,
+    manifests: &'r [Manifest],
+    /// Of a restore in place.
+    live_store: LiveStore,
     /// Mailboxes whose places are not free.
     occupied: AtomicUsize,
     /// Files and folders without their extended attributes.
     xattrs_refused: AtomicU64,
+    /// Folders in use that keep their UIDVALIDITY although a new one was asked for.
+    validity_kept: AtomicU64,
     /// What stayed beside the mail, by its kind: of how many mailboxes, and where one had it.
     left_outside: Mutex<BTreeMap<&'static str, (u64, String)>>,
     now_seconds: u32,

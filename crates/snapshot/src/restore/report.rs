@@ -92,7 +92,8 @@ impl Counts {
 /// Something that could not be restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The mailbox's name, or its id where the name could not be read.
+    /// The mailbox's name, or its id where the name could not be read; `--messages` for a line that
+    /// is no id.
     pub mailbox: String,
     /// Messages that are missing because of it.
     pub messages: u64,
