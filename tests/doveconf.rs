@@ -144,3 +144,13 @@ fn mail_that_is_encrypted_without_its_keys_is_told() {
     let report = env.backup(&["--json", "--rehash"]).expect(0).json();
     assert!(report["messages"]["encrypted"] == json!(1) && !warns(&report), "{report}");
 }
+
+#[test]
+fn a_program_that_prints_nothing_is_not_doveconf() {
+    let env = Env::encrypted();
+    furnish(&env);
+    let program = pretend(&env, "exit 0");
+    let output = ask(&env, &program, &[]).expect(1);
+    assert!(output.stderr.contains(text(&program)), "{}", output.stderr);
+    assert!(output.stderr.contains("it printed nothing"), "{}", output.stderr);
+}

@@ -53,6 +53,6 @@ fn beside_maildirs_each_is_an_incident() {
     }
     let output = env.backup(&[]).expect(3);
     let line =
-        "ledger     example.org/bob/mdbox: no Maildir, not backed up (mdbox: its index files";
+        "problem    example.org/bob/mdbox: no Maildir, not backed up (mdbox: its index files";
     assert!(output.stdout.contains(line), "{output}");
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
 
-use crate::env::Env;
+use crate::env::{Env, text};
 use crate::nights::furnish;
 
 const ALICE: &str = "example.org/alice/Maildir";
@@ -92,4 +92,55 @@ fn a_night_that_takes_much_of_a_mailbox_sounds_the_alarm() {
     fs::remove_dir_all(env.path("store/example.org/bob")).unwrap();
     env.backup(&["--dry-run"]).expect(3);
     env.backup(&["--alarm-min-messages", "11"]).expect(0);
+}
+
+#[test]
+fn the_last_sentence_names_all_that_is_wrong() {
+    let env = Env::encrypted();
+    env.store().mailbox(ALICE).fill("", 10, 1);
+    let bob = env.store().mailbox("example.org/bob/Maildir");
+    bob.fill("", 2, 2);
+    let output = env.backup(&[]).expect(0);
+    assert!(!output.stdout.contains("problem") && !output.stdout.contains(';'), "{output}");
+    fs::create_dir(bob.path("cur/1.folder:2,S")).unwrap();
+    fs::remove_dir_all(env.path("store/example.org/alice")).unwrap();
+    for (more, verb) in [(&["--dry-run"][..], "would be"), (&[], "is")] {
+        let output = env.backup(more).expect(3);
+        let lines: Vec<_> = output.stdout.lines().collect();
+        let problems = lines.iter().filter(|line| line.starts_with("problem    ")).count();
+        assert_eq!(problems, 2, "{output}");
+        let ending =
+            format!("; the snapshot {verb} incomplete and 1 mailbox lost much mail, see above.");
+        assert!(lines.last().unwrap().ends_with(&ending), "{output}");
+    }
+}
+
+#[test]
+fn a_quiet_night_speaks_up_on_stderr_when_something_is_wrong() {
+    let env = Env::encrypted();
+    let env = {
+        let repo = env.repo().to_owned();
+        env.with("MAILRIG_REPO", &repo)
+    };
+    let mailbox = env.store().mailbox(ALICE);
+    mailbox.fill("", 3, 1);
+    let store = env.path("store");
+    // What cron runs; it mails what comes on stderr.
+    let night = ["--quiet", "backup", text(&store)];
+    assert_eq!(env.run(&night).expect(0).stderr, "");
+    for n in 0..12 {
+        fs::create_dir(mailbox.path(&format!("cur/{n}.folder:2,S"))).unwrap();
+    }
+    let output = env.run(&night).expect(3);
+    let lines: Vec<_> = output.stderr.lines().collect();
+    let problems = lines.iter().filter(|line| line.starts_with("problem    example.org/alice"));
+    assert_eq!((problems.count(), lines.len()), (10, 12), "{output}");
+    assert_eq!(lines[10], "problem    and 2 more");
+    assert!(lines[11].starts_with("warning: Backed up 1 mailbox"), "{output}");
+    assert!(lines[11].ends_with("; the snapshot is incomplete, see above."), "{output}");
+    // With --json the document names them all.
+    let output = env.run(&[&night[..], &["--json"]].concat()).expect(3);
+    assert_eq!(output.json()["incidents"].as_array().unwrap().len(), 12);
+    assert_eq!(output.stderr.lines().count(), 1, "{output}");
+    assert!(output.stderr.ends_with("; the snapshot is incomplete.\n"), "{output}");
 }

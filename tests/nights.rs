@@ -212,3 +212,17 @@ fn an_unchanged_store_is_not_listed_and_stores_no_pack() {
     assert_eq!(report["messages"]["read"], 1);
     assert!(env.keys("/packs/").len() > packs.len());
 }
+
+#[test]
+fn a_second_store_in_a_repository_is_noticed() {
+    let env = Env::encrypted();
+    env.store().mailbox("alice").fill("", 2, 1);
+    let said = |output: crate::process::Output| output.expect(0).json()["notices"].to_string();
+    assert_eq!(said(env.backup(&["--json"])), "[]");
+    let other = env.path("other");
+    std::fs::create_dir_all(other.join("bob")).unwrap();
+    std::fs::rename(env.path("store/alice"), other.join("bob/Maildir")).unwrap();
+    let second = said(env.run(&["backup", env.repo(), crate::env::text(&other), "--json"]));
+    let first = env.path("store").display().to_string();
+    assert!(second.contains("is of another store") && second.contains(&first), "{second}");
+}

@@ -235,3 +235,34 @@ fn a_variable_that_nobody_knows_is_a_usage_error() {
     let output = env.backup(&["--sieve", "sieve/%u"]).expect(2);
     assert!(output.stderr.contains("it must begin with / or ~/"), "{output}");
 }
+
+#[test]
+fn options_left_out_are_noticed_once() {
+    let env = Env::encrypted();
+    furnish(&env);
+    backup(&env, 0, &[]);
+    let notices = |report: Value| report["notices"].to_string();
+    assert!(!notices(backup(&env, 0, &[])).contains("any more"));
+    let said = notices(env.backup(&["--sieve", "~/sieve", "--json"]).expect(0).json());
+    for option in ["--control", "--index", "--sieve"] {
+        let sentence = format!("not in the snapshots any more: no {option} leads to them");
+        assert!(said.contains(&sentence), "{said}");
+    }
+    let said = notices(env.backup(&["--sieve", "~/sieve", "--json"]).expect(0).json());
+    assert!(!said.contains("any more"), "{said}");
+}
+
+#[test]
+fn a_pattern_that_is_the_same_for_all_is_refused() {
+    let env = Env::encrypted();
+    furnish(&env);
+    for option in ["--control", "--index", "--sieve", "--attributes"] {
+        let output = env.backup(&[option, text(&env.path("control"))]).expect(2);
+        let right = format!("such as {option} {}/%d/%n", env.path("control").display());
+        assert!(output.stderr.contains(&right), "{}", output.stderr);
+    }
+    // Of a single mailbox, it is its own.
+    fs::remove_dir_all(env.path("store/example.org/bob")).unwrap();
+    let control = env.path("control/example.org/alice");
+    env.backup(&["--control", text(&control)]).expect(0);
+}

@@ -25,7 +25,7 @@ pub(crate) struct Global {
     /// Print one JSON document instead of text (schemas: docs/schema)
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// No progress and no status, only the result and errors
+    /// No progress and no status, only the result, warnings and errors
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
     /// Log more to stderr

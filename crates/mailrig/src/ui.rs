@@ -71,6 +71,17 @@ impl Ui {
         }
     }
 
+    /// What is wrong with the result, on stderr for whoever throws stdout away, as cron does: also
+    /// with --quiet. With --json only the sentence; `details` are lines, which the document has.
+    pub(crate) fn problem(&self, details: &str, sentence: &str) {
+        if self.json {
+            eprintln!("{}", printable(sentence));
+        } else if !io::stdout().is_terminal() {
+            eprint!("{}", printable(details));
+            self.warning(sentence);
+        }
+    }
+
     /// The error that ended the command, with what can be done about it.
     pub(crate) fn error(&self, error: &anyhow::Error, exit: Exit) {
         let message = format!("{error:#}");

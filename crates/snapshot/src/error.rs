@@ -89,6 +89,22 @@ pub enum Error {
     /// No such snapshot, mailbox or folder, or more than one.
     #[error("{0}")]
     Selection(String),
+    /// A pattern that gives two mailboxes one place.
+    #[error(
+        "--{option} (given, or from Dovecot's settings) leads mailboxes {one} and {other} to the same \
+         place {}: each would get the other's files; give one that differs from user to user, such \
+         as --{option} {}/%d/%n", place.display(), place.display()
+    )]
+    SharedPlace {
+        /// The option's name.
+        option: String,
+        /// A mailbox.
+        one: String,
+        /// Another.
+        other: String,
+        /// Where both are led.
+        place: PathBuf,
+    },
     /// The store of objects failed.
     #[error(transparent)]
     Store(#[from] store::Error),

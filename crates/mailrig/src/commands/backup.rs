@@ -10,7 +10,7 @@ use snapshot::backup::{self, Alarm, LedgerEntry, Options, Proof, Report, Trust};
 use snapshot::progress::Progress;
 use snapshot::state::State;
 
-use super::ledger::{line, more};
+use super::ledger::{is_problem, line, more};
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::Exit;
@@ -121,8 +121,12 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
     report.notices.splice(0..0, notices);
     report.notices.iter().for_each(|notice| ui.warning(notice));
     ui.result("backup", &report, || text(&report, started))?;
-    let is_alarming = !report.expunge_alarms.is_empty();
-    Ok(if report.is_incomplete || is_alarming { Exit::Incomplete } else { Exit::Done })
+    if !report.is_incomplete && report.expunge_alarms.is_empty() {
+        return Ok(Exit::Done);
+    }
+    let see = if ui.is_json() { "" } else { ", see above" };
+    ui.problem(&problems(&report), sentence(&report, started, see).trim_end());
+    Ok(Exit::Incomplete)
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -171,7 +175,7 @@ fn text(report: &Report, started: Instant) -> String {
     }
     line(
         "folders",
-        format!("{} ({} changed)", count(messages.folders), count(messages.folders_listed)),
+        format!("{} ({} listed)", count(messages.folders), count(messages.folders_listed)),
     );
     line(
         "stored",
@@ -183,35 +187,58 @@ fn text(report: &Report, started: Instant) -> String {
         ),
     );
     ledger(&mut text, report);
-    if is_dry {
-        text.push_str(&format!(
-            "Would back up {} of {}.\n",
-            plural(report.messages.new, "new message"),
-            plural(report.mailboxes.found, "mailbox"),
-        ));
-        return text;
-    }
-    let ending = match (report.is_incomplete, report.expunge_alarms.len() as u64) {
-        (true, _) => "; the snapshot is incomplete, see above".to_owned(),
-        (false, 0) => String::new(),
-        (false, alarms) => format!("; {} lost much mail, see above", plural(alarms, "mailbox")),
+    text.push_str(&sentence(report, started, ", see above"));
+    text
+}
+
+/// The last line. `see` tells where more is said about what is wrong.
+fn sentence(report: &Report, started: Instant, see: &str) -> String {
+    let is_dry = report.snapshot.is_none();
+    let incomplete = report.is_incomplete.then(|| match is_dry {
+        true => "the snapshot would be incomplete".to_owned(),
+        false => "the snapshot is incomplete".to_owned(),
+    });
+    let alarms = report.expunge_alarms.len() as u64;
+    let alarm = (alarms > 0).then(|| format!("{} lost much mail", plural(alarms, "mailbox")));
+    let problems: Vec<_> = incomplete.into_iter().chain(alarm).collect();
+    let ending = match problems.is_empty() {
+        true => String::new(),
+        false => format!("; {}{see}", problems.join(" and ")),
     };
-    text.push_str(&format!(
+    if is_dry {
+        let messages = plural(report.messages.new, "new message");
+        let mailboxes = plural(report.mailboxes.found, "mailbox");
+        return format!("Would back up {messages} of {mailboxes}{ending}.\n");
+    }
+    format!(
         "Backed up {} with {} in {}{ending}.\n",
         plural(report.totals.mailboxes, "mailbox"),
         plural(report.totals.messages, "message"),
         duration(started.elapsed())
-    ));
-    text
+    )
 }
 
 /// The first lines of the ledger, what a person must look at before all else; all of it is in --json.
 fn ledger(text: &mut String, report: &Report) {
     const SHOWN: usize = 20;
-    let is_news = |entry: &&LedgerEntry| entry.incident.is_news();
-    let (news, rest): (Vec<_>, Vec<_>) = report.incidents.iter().partition(is_news);
-    for entry in rest.iter().chain(&news).take(SHOWN) {
+    let mut entries: Vec<&LedgerEntry> = report.incidents.iter().collect();
+    entries.sort_by_key(|entry| (!is_problem(entry.incident.name()), entry.incident.is_news()));
+    for entry in entries.into_iter().take(SHOWN) {
         text.push_str(&line(entry.incident.name(), &entry.path, entry.reason.as_deref()));
     }
     text.push_str(&more((report.incidents.len().saturating_sub(SHOWN)) as u64));
+}
+
+/// The first lines of what makes the exit code 3, short enough for a mail.
+fn problems(report: &Report) -> String {
+    const SHOWN: usize = 10;
+    let names = report.incidents.iter().map(|entry| (entry, entry.incident.name()));
+    let problems: Vec<_> = names.filter(|(_, name)| is_problem(name)).collect();
+    let shown = problems.iter().take(SHOWN);
+    let mut text: String =
+        shown.map(|(entry, name)| line(name, &entry.path, entry.reason.as_deref())).collect();
+    if problems.len() > SHOWN {
+        text.push_str(&format!("problem    and {} more\n", count((problems.len() - SHOWN) as u64)));
+    }
+    text
 }

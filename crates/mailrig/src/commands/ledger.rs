@@ -23,11 +23,20 @@ fn what(incident: &str) -> &str {
     }
 }
 
+/// Whether somebody must look: it makes a snapshot incomplete, or is an alarm. What a newer version
+/// wrote and this one does not know is taken as such.
+pub(super) fn is_problem(incident: &str) -> bool {
+    let harmless =
+        ["delivered_during_run", "duplicate_name", "expunged_during_run", "moved_during_run"];
+    !harmless.contains(&incident)
+}
+
 /// One line of a ledger.
 pub(super) fn line(incident: &str, path: &str, reason: Option<&str>) -> String {
     let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
     let path = if path.is_empty() { "." } else { path };
-    format!("ledger     {}: {}{reason}\n", path.escape_debug(), what(incident))
+    let label = if is_problem(incident) { "problem" } else { "ledger" };
+    format!("{label:<10} {}: {}{reason}\n", path.escape_debug(), what(incident))
 }
 
 /// A line for incidents that are not shown.

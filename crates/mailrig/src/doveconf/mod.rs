@@ -94,6 +94,9 @@ fn run(program: &Path) -> Result<String> {
     if !status.success() {
         bail!("it failed ({status}): {}", complaint.trim());
     }
+    if text.trim().is_empty() {
+        bail!("it printed nothing: is it doveconf? Name the right one by --doveconf");
+    }
     Ok(text)
 }
 

@@ -13,7 +13,7 @@ use super::Trust;
 use super::diff::{Decision, decide};
 use super::ledger::{Incident, Ledger};
 use super::read::{Content, Found, Reader, Source};
-use super::renamed::{self, UIDLIST};
+use super::renamed;
 use super::scan::{Scan, key};
 use crate::error::Result;
 use crate::progress::Progress;
@@ -62,7 +62,7 @@ impl Scan<'_, '_, '_> {
     /// Lists a folder for the first time in this run.
     pub(super) fn first(&mut self, folder: &Folder, known: Option<&FolderState>) -> Result<()> {
         let path = self.root().join(&folder.path);
-        match self.locked(&path, |reader| reader.list(&path)) {
+        match self.locked(folder, &path, |reader| reader.list(&path)) {
             Ok(listing) => {
                 let none = FolderState::default();
                 self.take(folder, &listing, known.unwrap_or(&none), None)
@@ -79,7 +79,7 @@ impl Scan<'_, '_, '_> {
     /// Lists a folder again that changed. Whether there was anything to see.
     pub(super) fn again(&mut self, folder: &Folder, print: Option<FolderPrint>) -> Result<bool> {
         let path = self.root().join(&folder.path);
-        let listed = self.locked(&path, |reader| reader.list_once(&path, print));
+        let listed = self.locked(folder, &path, |reader| reader.list_once(&path, print));
         let mut listing = match listed {
             Ok(listing) => listing,
             Err(e) if e.is_vanished() => return Ok(true),
@@ -110,8 +110,13 @@ impl Scan<'_, '_, '_> {
     }
 
     /// Lists a folder under Dovecot's lock, if that is wanted and the folder is Dovecot's.
-    fn locked<T>(&mut self, path: &Path, list: impl FnOnce(&mut Reader<'_>) -> T) -> T {
-        let uidlist = path.join(UIDLIST);
+    fn locked<T>(
+        &mut self,
+        folder: &Folder,
+        path: &Path,
+        list: impl FnOnce(&mut Reader<'_>) -> T,
+    ) -> T {
+        let uidlist = self.uidlist(folder);
         let is_wanted = self.run.context.options.dovecot_lock && !self.is_lock_refused;
         let mut lock = None;
         if is_wanted && uidlist.symlink_metadata().is_ok() {
@@ -215,7 +220,7 @@ impl Scan<'_, '_, '_> {
             && look.ledger.counts.unreadable + look.ledger.counts.not_messages == 0;
         let mut state = FolderState {
             is_maildir: true,
-            guid: renamed::guid(&self.root().join(&folder.path)),
+            guid: renamed::guid(&self.uidlist(folder)),
             ..self.run.folder_state(folder)
         };
         state.set_print((listing.is_settled && is_clean).then_some(listing.print));

@@ -184,6 +184,7 @@ pub fn run(
     if found.mailboxes.is_empty() {
         return Err(no_mailbox(root, &found));
     }
+    options.outside.check(root, &found.mailboxes)?;
     let mut notices = Vec::new();
     let options = &resume(repository, state, options, &mut notices)?;
     let mut known = match state.mailboxes() {

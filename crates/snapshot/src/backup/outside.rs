@@ -1,7 +1,7 @@
 //! What a mailbox keeps outside its folder: control, index and Sieve files. In its catalog each place
 //! is a folder (or file) below [`maildir::OUTSIDE`], so that it is restored, and erased, with the mail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use super::ledger::Incident;
 use super::mailbox::Run;
 use super::packer::Packer;
 use super::remarks::Remark;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::state::{FolderState, MailboxState, attributes_tuple};
 
 /// Where mailboxes keep files outside their folders.
@@ -53,6 +53,24 @@ impl Outside {
             .collect()
     }
 
+    /// Refuses patterns that lead mailboxes of different names to one place: a user who restores his
+    /// own would get the files of the others.
+    pub(crate) fn check(&self, root: &Path, found: &[MailboxDir]) -> Result<()> {
+        let mut owners: HashMap<PathBuf, &[u8]> = HashMap::new();
+        for mailbox in found {
+            for (name, place) in self.places(root, mailbox) {
+                let owner = *owners.entry(place.clone()).or_insert(&mailbox.name);
+                if owner != mailbox.name {
+                    let show = |name| String::from_utf8_lossy(name).into_owned();
+                    let option = name.split('-').next().unwrap_or(&name).to_owned();
+                    let (one, other) = (show(owner), show(&mailbox.name));
+                    return Err(Error::SharedPlace { option, one, other, place });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Takes from `found` what only looks like mailboxes: control and index folders have the files by
     /// which Dovecot's mailboxes are recognised.
     pub(crate) fn drop_places(&self, root: &Path, found: &mut Vec<MailboxDir>) {
@@ -92,6 +110,7 @@ impl<'env> Run<'_, 'env> {
         if self.job.locate(self.context.root, Path::new("")).join(OUTSIDE).is_dir() {
             self.remark(Remark::LeftOutside, Path::new(OUTSIDE));
         }
+        self.note_dropped(old);
         for (name, place) in &self.job.outside {
             let inside = Path::new(OUTSIDE).join(name);
             let was_there = old.outside.contains_key(name);
@@ -133,6 +152,19 @@ impl<'env> Run<'_, 'env> {
         }
         self.outside_folder();
         Ok(())
+    }
+
+    /// Places that the last snapshot has and to which this run's options do not lead. One that only
+    /// moved is not among them.
+    fn note_dropped(&mut self, old: &MailboxState) {
+        let job = self.job;
+        for (name, place) in &old.outside {
+            let is_kept = job.outside.contains_key(name)
+                || job.outside.values().any(|kept| kept.as_os_str().as_bytes() == place);
+            if !is_kept {
+                self.remark(Remark::dropped(name), &Path::new(OUTSIDE).join(name));
+            }
+        }
     }
 
     /// The folder that holds the places in the catalog; on disk there is none.
@@ -196,6 +228,26 @@ mod tests {
         let home = Some("/home/%n".parse().unwrap());
         let places = Outside { home, ..outside() }.places(Path::new("/v"), &mailbox("ex.org/al"));
         assert_eq!(places["sieve"], Path::new("/home/al/sieve"));
+    }
+
+    #[test]
+    fn no_two_mailboxes_share_a_place() {
+        let named = |name: &str| MailboxDir { name: name.into(), path: name.into() };
+        let check = |pattern: &str, names: &[&str]| {
+            let pattern = Some(pattern.parse().unwrap());
+            let found: Vec<_> = names.iter().map(|name| named(name)).collect();
+            Outside { control: pattern, ..Outside::default() }.check(Path::new("/v"), &found)
+        };
+        let both = ["al@ex.org", "bo@ex.org"];
+        for pattern in ["/ctl", "/ctl/%d"] {
+            let Err(Error::SharedPlace { option, .. }) = check(pattern, &both) else {
+                panic!("{pattern} is not refused")
+            };
+            assert_eq!(option, "control");
+            check(pattern, &both[..1]).unwrap();
+        }
+        check("/ctl/%n", &both).unwrap();
+        check("/ctl/%n", &["al@ex.org", "al@ex.com"]).unwrap_err();
     }
 
     #[test]

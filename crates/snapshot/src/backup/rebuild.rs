@@ -30,7 +30,9 @@ pub(crate) fn run(
     notices: &mut Vec<String>,
 ) -> Result<Mailboxes> {
     let mut mailboxes = Mailboxes::new();
-    let Some(manifest) = newest_of(repository, root, options)? else { return Ok(mailboxes) };
+    let Some(manifest) = newest_of(repository, root, options, notices)? else {
+        return Ok(mailboxes);
+    };
     let plain = Unseal::Plain;
     let identity = match identity {
         _ if !repository.is_encrypted() => &plain,
@@ -71,13 +73,29 @@ pub(crate) fn run(
     Ok(mailboxes)
 }
 
-fn newest_of(repository: &Repository, root: &Path, options: &Options) -> Result<Option<Manifest>> {
+/// The newest snapshot of this store; a notice if the repository's newest is of another one.
+fn newest_of(
+    repository: &Repository,
+    root: &Path,
+    options: &Options,
+    notices: &mut Vec<String>,
+) -> Result<Option<Manifest>> {
+    let mut is_newest = true;
     for id in manifest::ids(repository.store())?.iter().rev() {
         match Manifest::read(repository.store(), id) {
             Ok(manifest)
                 if manifest.host == options.host && manifest.store == root.to_string_lossy() =>
             {
                 return Ok(Some(manifest));
+            }
+            Ok(other) if is_newest => {
+                is_newest = false;
+                notices.push(format!(
+                    "the repository's newest snapshot {id} is of another store, {}:{}: `latest` now \
+                     means this one, and `find --deleted` takes that one's mail for deleted; give \
+                     each store a repository of its own",
+                    other.host, other.store
+                ));
             }
             Ok(_) => {}
             Err(e) if e.is_local_to_object() => {}

@@ -23,6 +23,8 @@ pub(crate) enum Remark {
     Found(Place),
     /// A mailbox without. Everyone has control files; of the others it is told if nobody has any.
     Missing(Place),
+    /// A mailbox of which a folder was kept that no option leads to any more.
+    Dropped(Place),
 }
 
 /// A kind of folder outside a mailbox.
@@ -48,6 +50,10 @@ impl Place {
 impl Remark {
     pub(crate) fn found(place: &str) -> Self {
         Self::Found(Place::of(place))
+    }
+
+    pub(crate) fn dropped(place: &str) -> Self {
+        Self::Dropped(Place::of(place))
     }
 
     pub(crate) fn missing(place: &str) -> Self {
@@ -88,6 +94,26 @@ impl Remark {
             Self::Missing(Place::Sieve) => {
                 ("mailbox has", "mailboxes have", "no Sieve scripts where --sieve says")
             }
+            Self::Dropped(Place::Control) => (
+                "mailbox has",
+                "mailboxes have",
+                "control files (UIDs) that are not in the snapshots any more: no --control leads to them",
+            ),
+            Self::Dropped(Place::Attributes) => (
+                "mailbox has",
+                "mailboxes have",
+                "attributes that are not in the snapshots any more: no --attributes leads to them",
+            ),
+            Self::Dropped(Place::Index) => (
+                "mailbox has",
+                "mailboxes have",
+                "index files that are not in the snapshots any more: no --index leads to them",
+            ),
+            Self::Dropped(Place::Sieve) => (
+                "mailbox has",
+                "mailboxes have",
+                "Sieve scripts that are not in the snapshots any more: no --sieve leads to them",
+            ),
             Self::NotAFile => {
                 ("socket, FIFO or device is", "sockets, FIFOs and devices are", "not kept")
             }

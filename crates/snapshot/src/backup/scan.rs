@@ -2,7 +2,7 @@
 //! moves any more. A message that is renamed or moved while it is looked for is found by one of
 //! the passes; what the last pass cannot show to be whole is in the ledger.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -116,9 +116,9 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             }
         }
         // A folder that is gone may be one that was just being renamed.
+        let there: HashSet<&[u8]> = tree.folders.iter().map(key).collect();
         let is_there = |path: &Vec<u8>| {
-            Path::new(os(path)).starts_with(maildir::OUTSIDE)
-                || tree.folders.iter().any(|folder| key(folder) == path)
+            Path::new(os(path)).starts_with(maildir::OUTSIDE) || there.contains(&path[..])
         };
         self.is_restless |= !self.run.old.folders.keys().all(is_there);
         Ok(())
