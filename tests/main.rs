@@ -17,6 +17,7 @@ mod foreign;
 mod full_disk;
 mod fuzz_seeds;
 mod in_place;
+mod in_place_told;
 mod keys;
 mod kills;
 mod large;
