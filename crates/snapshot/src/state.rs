@@ -157,7 +157,7 @@ pub struct MessageState<'b> {
 }
 
 /// A kept file or link as it was last seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileState {
     /// Mode, owner, group.
     pub attributes: (u32, u32, u32),

@@ -109,12 +109,7 @@ impl<'env> Run<'_, 'env> {
             ino: file.ino,
             mtime_ns: file.mtime_ns,
             ctime_ns: file.ctime_ns,
-            target: None,
-            size: 0,
-            pack: 0,
-            member: 0,
-            xattrs: 0,
-            sum: [0; 32],
+            ..FileState::default()
         };
         let key = inside.as_os_str().as_bytes().to_vec();
         let size = match file.kind {

@@ -234,18 +234,7 @@ fn files(
 ) -> Option<std::collections::BTreeMap<Vec<u8>, FileState>> {
     let mut files = std::collections::BTreeMap::new();
     for (path, line) in &contents.files {
-        let mut file = FileState {
-            attributes: (0, 0, 0),
-            ino: 0,
-            mtime_ns: 0,
-            ctime_ns: 0,
-            target: None,
-            size: 0,
-            pack: 0,
-            member: 0,
-            xattrs: 0,
-            sum: [0; 32],
-        };
+        let mut file = FileState::default();
         match line {
             Line::File { owner, content, .. } => {
                 file.xattrs = number(xattrs, owner);
