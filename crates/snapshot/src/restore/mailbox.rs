@@ -19,6 +19,7 @@ use super::outside::Places;
 use super::partial::Partial;
 use super::plan::{self, Kind, MailboxPlan, PackPlan, Target, safe_path};
 use super::report::Counts;
+use super::salvage;
 use super::select::{Selected, folder_path};
 use super::site::Site;
 use super::unpack::{Written, members};
@@ -27,6 +28,7 @@ use crate::catalog::Contents;
 use crate::contents::readable;
 use crate::error::{Error, Result};
 use crate::layout::decode_name;
+use crate::place::Proof;
 use crate::progress::Progress;
 use crate::repository::OpenMailbox;
 
@@ -293,7 +295,7 @@ impl<'r> Run<'r> {
         let with_keywords =
             |folder: &Path, item: Option<&Item>, take: &mut dyn FnMut(&mut Translation)| {
                 let from = match item {
-                    Some(item) => self.content(mailbox, &sources[item.pack], item.member)?,
+                    Some(item) => self.keywords(mailbox, &sources[item.pack], item)?,
                     None => Vec::new(),
                 };
                 let from = Keywords::parse(&from);
@@ -319,47 +321,71 @@ impl<'r> Run<'r> {
         Ok(fitted.counts)
     }
 
+    /// The snapshot's file of keywords; one that is lost has none.
+    fn keywords(&self, mailbox: &OpenMailbox, pack: &PackPlan, item: &Item) -> Result<Vec<u8>> {
+        match self.content(mailbox, pack, item.member) {
+            Err(e) if e.is_local_to_object() => {
+                let path = item.target.dir.join(&item.target.name);
+                let reason = format!("{}: {e}: its keywords are dropped", path.display());
+                self.report.problem(&mailbox.display_name(), 0, reason);
+                Ok(Vec::new())
+            }
+            done => done,
+        }
+    }
+
     /// One member of a pack, of bounded size.
     fn content(&self, mailbox: &OpenMailbox, pack: &PackPlan, member: u32) -> Result<Vec<u8>> {
         let mut content = Vec::new();
-        let mut give = |_: u32, size: u64, entry: &mut dyn io::Read| {
+        let mut read = |size: u64, entry: &mut dyn io::Read| {
             if size > CONTENT_BYTES {
                 return Err(Error::damaged(&pack.key, "has a file of keywords of absurd size"));
             }
+            content.clear();
             entry.read_to_end(&mut content).map_err(|e| Error::damaged(&pack.key, e))?;
             Ok(())
         };
-        let unseal = &mailbox.unseal;
-        members(self.repository, unseal, pack, self.progress, &[member], &mut give)?;
-        Ok(content)
+        let (repository, unseal, progress) = (self.repository, &mailbox.unseal, self.progress);
+        let mut give = |_: u32, size: u64, entry: &mut dyn io::Read| read(size, entry);
+        let failure = match members(repository, unseal, pack, progress, &[member], &mut give) {
+            Err(e) if e.is_local_to_object() => e,
+            done => return done.map(|()| content),
+        };
+        let mut give = |_: u32, size: u64, proof: &mut Proof<'_>| {
+            let done = read(size, proof);
+            proof.finish().and(done)
+        };
+        let lost = salvage::members(repository, unseal, pack, progress, &[member], &mut give);
+        match lost {
+            Ok(lost) if lost.is_empty() => Ok(content),
+            Ok(_) => Err(failure),
+            Err(e) if e.is_local_to_object() => Err(failure),
+            Err(e) => Err(e),
+        }
     }
 
     pub(super) fn pack(&self, work: &Work, pack: &PackPlan) -> Result<()> {
         let mut written = Written::default();
         match self.unpack(work, pack, &mut written) {
-            Ok(()) => self.settle_pack(work, written)?,
-            Err(e) if e.is_local_to_object() => {
-                // Nothing of a damaged pack is trusted, also what looked right before the damage.
-                for (target, name) in &written.files {
-                    work.site.discard(target, name);
-                }
-                let (count, bytes) = if work.is_tree { pack.files() } else { pack.messages() };
-                let mut missing = work.missing.lock().expect("no holder panics");
-                missing.0 += count;
-                missing.1 += bytes;
-                let messages = if work.is_tree { 0 } else { count };
-                self.report.problem(&work.name, messages, e.to_string());
-            }
-            Err(e) => return Err(e),
+            Err(e) if e.is_local_to_object() => self.salvage(work, pack, &e, &mut written)?,
+            done => done?,
         }
+        self.settle_pack(work, written)?;
         if work.packs_left.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.finish(work)?;
         }
         Ok(())
     }
 
-    /// What becomes of the files of a pack that is proven.
+    /// What becomes of the files of a pack, which are proven.
     fn settle_pack(&self, work: &Work, written: Written<'_>) -> Result<()> {
+        for (target, reason) in written.refused {
+            self.lose(work, target, reason);
+        }
+        for (target, _) in written.files.iter().filter(|(t, _)| t.kind == Kind::Message) {
+            Progress::add(&self.progress.messages, 1);
+            Progress::add(&self.progress.bytes, target.size);
+        }
         match &work.site {
             Site::New(_) => {
                 let (outside, files): (Vec<_>, Vec<_>) =

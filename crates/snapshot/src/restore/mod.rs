@@ -15,6 +15,7 @@ mod outside;
 mod partial;
 mod plan;
 mod report;
+mod salvage;
 mod select;
 mod site;
 mod store;

@@ -12,6 +12,7 @@ use super::outside::{Lead, Places};
 use crate::catalog::{CatalogHead, Content, Contents, Line, Owner, parse_time};
 use crate::layout::{decode_name, mailbox_prefix};
 use crate::object::ObjectRef;
+use crate::place::Part;
 
 /// All that is done for one mailbox.
 #[derive(Debug, Default)]
@@ -80,6 +81,8 @@ pub(crate) struct PackPlan {
     pub(crate) reference: ObjectRef,
     /// Length of its tar, not to be exceeded.
     pub(crate) raw: u64,
+    /// What proves its members one by one; not needed as long as the pack is whole.
+    pub(crate) index: Option<Part>,
     /// By member number.
     pub(crate) members: HashMap<u32, Vec<Target>>,
 }
@@ -88,7 +91,14 @@ impl PackPlan {
     /// The object alone.
     pub(crate) fn without_members(&self) -> Self {
         let (key, reference) = (self.key.clone(), self.reference.clone());
-        Self { key, reference, raw: self.raw, members: HashMap::new() }
+        Self { key, reference, raw: self.raw, index: self.index.clone(), members: HashMap::new() }
+    }
+
+    /// The numbers of its members, rising.
+    pub(crate) fn wanted(&self) -> Vec<u32> {
+        let mut wanted: Vec<u32> = self.members.keys().copied().collect();
+        wanted.sort_unstable();
+        wanted
     }
 
     /// Number and bytes of its messages.
@@ -238,6 +248,7 @@ pub(crate) fn plan(
                 key: format!("{}{}", mailbox_prefix(&head.mailbox), need.object),
                 reference: need.reference.clone(),
                 raw,
+                index: Part::of(head, number),
                 members,
             }),
             None => {
