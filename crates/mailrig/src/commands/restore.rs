@@ -101,7 +101,8 @@ pub(crate) struct RestoreArgs {
 enum UidsArg {
     /// UIDVALIDITY and UIDs as they were; the next UID above what clients may have seen since
     Keep,
-    /// A new UIDVALIDITY: clients download all mail again; in place only for folders not in use yet
+    /// A new UIDVALIDITY: clients download all mail again; folders in use get new UIDs as well, and
+    /// Dovecot asks sessions that have them open to log in again
     New,
     /// The lists byte for byte; right only if no client was served since the backup
     Exact,

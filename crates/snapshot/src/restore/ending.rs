@@ -15,13 +15,15 @@ use rustix::fs::Mode;
 use super::beside::subscribe;
 use super::files::{Owners, has, open_beneath};
 use super::inplace::{How, Reflag};
-use super::live::{LOCK_TIMEOUT, Live, STAGE, Staged, locked, remove_stale_at, replace};
+use super::live::{Live, STAGE, Staged, lock, remove_stale_at, replace};
 use super::options::Uids;
 use super::outside;
-use super::plan::{Kind, MailboxPlan};
+use super::plan::{Kind, MailboxPlan, Target, UIDLIST};
 use super::report::Counts;
 use super::survey::{self, read_file};
-use super::uids::{Present, Settled, settle};
+use super::uids::{Present, Settled, renumber, settle};
+use super::validity;
+use crate::progress::Progress;
 
 /// What the end of a mailbox brought about.
 #[derive(Default)]
@@ -29,12 +31,52 @@ pub(crate) struct Finished {
     pub(crate) counts: Counts,
     /// UIDVALIDITY of lists that were given a new one.
     pub(crate) bumped: Vec<(PathBuf, u32)>,
+    /// The highest UIDVALIDITY of Dovecot's lists, of those that were written, too. Each new one is
+    /// higher: a folder that is renamed to another one's name must not have its number.
+    pub(crate) highest: u32,
+    /// Whether one of them is new.
+    is_raised: bool,
     /// Files that were there when they were to be put into place, or could not be.
     pub(crate) failed: Vec<(PathBuf, io::Error)>,
     /// Folders whose list of UIDs changed while they were in use.
     pub(crate) merged: Vec<PathBuf>,
     /// Lists that say nothing.
     pub(crate) useless: Vec<PathBuf>,
+}
+
+impl Finished {
+    /// Before the first list, where Dovecot has given numbers up to `highest`.
+    pub(crate) fn above(highest: u32) -> Self {
+        Self { highest, ..Self::default() }
+    }
+
+    /// Notes a list that was written for a folder.
+    pub(crate) fn listed(&mut self, list: &Target, folder: &Path, settled: &Settled) {
+        if settled.is_bumped {
+            self.bumped.push((folder.to_owned(), settled.uid_validity));
+        }
+        if list.name.as_bytes() == UIDLIST {
+            self.highest = self.highest.max(settled.uid_validity);
+            self.is_raised |= settled.is_bumped;
+        }
+    }
+
+    fn bump(&mut self, folder: &Path, validity: u32) {
+        self.bumped.push((folder.to_owned(), validity));
+        self.highest = self.highest.max(validity);
+        self.is_raised = true;
+    }
+
+    /// Brings Dovecot's record in `dir` up to the lists that were written, so that its next folder
+    /// gets a higher number. Where there is none, only a new number begins one.
+    pub(crate) fn raise(&self, dir: Option<&OwnedFd>) -> io::Result<()> {
+        let Some(dir) = dir else { return Ok(()) };
+        let before = validity::highest(Some(dir))?;
+        if before < self.highest && (before > 0 || self.is_raised) {
+            validity::raise(dir, self.highest)?;
+        }
+        Ok(())
+    }
 }
 
 impl Live {
@@ -45,21 +87,27 @@ impl Live {
         owners: &Owners,
         uids: Uids,
         now_seconds: u32,
+        progress: &Progress,
     ) -> io::Result<Finished> {
-        let mut finished = Finished::default();
+        let record = self.places.open_control_root(&self.root)?;
+        let mut finished = Finished::above(validity::highest(record.as_ref())?);
         let waiting = std::mem::take(&mut *self.waiting.lock().expect("no holder panics"));
         let mut by_folder: BTreeMap<PathBuf, Vec<Staged>> = BTreeMap::new();
         for file in waiting {
             by_folder.entry(file.target.folder().to_owned()).or_default().push(file);
         }
         rustix::fs::syncfs(&self.stage()?.dir)?;
-        let mut end = End { live: self, plan, owners, uids, now_seconds, finished: &mut finished };
-        for folder in self.folders.keys() {
+        let mut end =
+            End { live: self, plan, owners, uids, now_seconds, progress, finished: &mut finished };
+        for (folder, live) in &self.folders {
             let files = by_folder.remove(folder).unwrap_or_default();
             match self.how(folder) {
                 Some(How::New) => end.new_folder(folder, files)?,
                 Some(How::Whole) => end.whole_folder(folder, files)?,
                 _ => end.files(files),
+            }
+            if live.lock().expect("no holder panics").is_renumbered {
+                end.renumber(folder)?;
             }
         }
         for files in by_folder.into_values() {
@@ -76,13 +124,15 @@ impl Live {
                 Some(control) => outside::open(control)?,
                 None => self.root.try_clone()?,
             };
-            let _lock = Dotlock::acquire(&path, LOCK_TIMEOUT).map_err(locked)?;
+            let _lock = lock(&path, progress)?;
             let before = read_file(&dir, name.as_bytes())?.unwrap_or_default();
             if let Some(after) = subscribe(&before, names, *layout) {
                 // Beside it, as it may lie in another file system.
                 replace(&dir, &dir, name, &after)?;
             }
         }
+        let record = self.places.open_control_root(&self.root)?;
+        finished.raise(record.as_ref())?;
         finished.counts.there += self.met.load(Ordering::Relaxed);
         Ok(finished)
     }
@@ -95,6 +145,7 @@ struct End<'e> {
     owners: &'e Owners,
     uids: Uids,
     now_seconds: u32,
+    progress: &'e Progress,
     finished: &'e mut Finished,
 }
 
@@ -138,9 +189,7 @@ impl End<'_> {
     /// Fills a folder that is there, while its server has to wait.
     fn whole_folder(&mut self, folder: &Path, files: Vec<Staged>) -> io::Result<()> {
         let path = self.live.path.join(folder);
-        let control = self.live.places.control(folder).unwrap_or_else(|| path.clone());
-        let lock =
-            Dotlock::acquire(&control.join("dovecot-uidlist"), LOCK_TIMEOUT).map_err(locked)?;
+        let lock = self.lock(folder)?;
         let (lists, files): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.target.kind == Kind::Uidlist);
         let (messages, files): (Vec<_>, Vec<_>) =
@@ -165,13 +214,44 @@ impl End<'_> {
             is_written |= self.list(folder, &dir, &path, list, has_more)?;
         }
         if is_written {
-            self.live.remove_stale(folder, "dovecot.index")?;
-            if let Some(index) = self.live.places.index(folder) {
-                remove_stale_at(&index, "dovecot.index")?;
-            }
+            self.remove_index(folder)?;
             self.finished.merged.push(folder.to_owned());
         }
         Ok(())
+    }
+
+    /// Locks a folder's list of UIDs.
+    fn lock(&self, folder: &Path) -> io::Result<Dotlock> {
+        let control = self.live.places.control(folder);
+        let control = control.unwrap_or_else(|| self.live.path.join(folder));
+        lock(&control.join(OsStr::from_bytes(UIDLIST)), self.progress)
+    }
+
+    /// Gives a folder in use a new UIDVALIDITY. A session that has it open is ended by Dovecot, which
+    /// finds its index gone.
+    fn renumber(&mut self, folder: &Path) -> io::Result<()> {
+        let _lock = self.lock(folder)?;
+        let dir = self.live.places.open_control(&self.live.root, folder)?;
+        let list = read_file(&dir, UIDLIST)?.unwrap_or_default();
+        let listing = survey::list(&self.live.path.join(folder))?;
+        let has = |base: &[u8]| !listing.find(base).is_empty();
+        let highest = self.finished.highest;
+        let Some((list, validity)) = renumber(&list, has, highest, self.now_seconds) else {
+            self.finished.useless.push(folder.join(OsStr::from_bytes(UIDLIST)));
+            return Ok(());
+        };
+        replace(&dir, &dir, OsStr::from_bytes(UIDLIST), &list)?;
+        self.remove_index(folder)?;
+        self.finished.bump(folder, validity);
+        Ok(())
+    }
+
+    fn remove_index(&self, folder: &Path) -> io::Result<()> {
+        self.live.remove_stale(folder, "dovecot.index")?;
+        match self.live.places.index(folder) {
+            Some(index) => remove_stale_at(&index, "dovecot.index"),
+            None => Ok(()),
+        }
     }
 
     /// Writes the list of the UIDs of a folder, `dir`, that lies at `path` now; tells whether it did. A
@@ -191,8 +271,8 @@ impl End<'_> {
         let dir = elsewhere.as_ref().unwrap_or(dir);
         let snapshot = read_file(&stage.dir, list.name.as_bytes())?.unwrap_or_default();
         let present = read_file(dir, name)?;
-        let settled =
-            settle_folder(&snapshot, present.as_deref(), path, self.uids, self.now_seconds)?;
+        let times = (self.finished.highest, self.now_seconds);
+        let settled = settle_folder(&snapshot, present.as_deref(), path, self.uids, times)?;
         let Some(settled) = settled else {
             self.finished.useless.push(folder.join(&list.target.name));
             return Ok(false);
@@ -201,9 +281,7 @@ impl End<'_> {
         if settled.is_there && !has_more {
             return Ok(false);
         }
-        if settled.is_bumped {
-            self.finished.bumped.push((folder.to_owned(), settled.uid_validity));
-        }
+        self.finished.listed(&list.target, folder, &settled);
         if elsewhere.is_some() {
             outside::put_list(dir, list, &settled.list, self.owners)?;
             return Ok(true);
@@ -266,12 +344,13 @@ pub(crate) fn settle_folder(
     present: Option<&[u8]>,
     path: &Path,
     uids: Uids,
-    now_seconds: u32,
+    (highest, now_seconds): (u32, u32),
 ) -> io::Result<Option<Settled>> {
     let listing = survey::list(path)?;
     let has = |base: &[u8]| !listing.find(base).is_empty();
     let messages = listing.entries().len() as u64;
-    Ok(settle(snapshot, &Present { has: &has, messages, list: present }, uids, now_seconds))
+    let present = Present { has: &has, messages, list: present, highest };
+    Ok(settle(snapshot, &present, uids, now_seconds))
 }
 
 /// Counts what a settled list says.

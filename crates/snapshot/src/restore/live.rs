@@ -23,6 +23,7 @@ use super::names::Translation;
 use super::outside::{self, Places};
 use super::plan::{Kind, MailboxPlan, Target};
 use super::survey::{self, KEYWORDS, read_file};
+use crate::progress::Progress;
 
 /// A mailbox that is there.
 pub(crate) struct Live {
@@ -229,23 +230,23 @@ impl Live {
         Ok(had_sum)
     }
 
-    /// Translates letters with the folder's keywords, and adds to its file what it lacks.
+    /// Translates letters with the folder's keywords, and adds to its file what it lacks; without
+    /// `progress` nothing is written.
     pub(crate) fn with_keywords(
         &self,
         folder: &Path,
         from: Keywords,
-        is_dry: bool,
+        progress: Option<&Progress>,
         take: &mut dyn FnMut(&mut Translation),
     ) -> io::Result<()> {
         let dir = self.places.open_control(&self.root, folder)?;
         let name = OsStr::from_bytes(KEYWORDS);
         let path = self.places.control(folder).unwrap_or_else(|| self.path.join(folder)).join(name);
-        let lock = (!is_dry).then(|| Dotlock::acquire(&path, LOCK_TIMEOUT)).transpose();
-        let _lock = lock.map_err(locked)?;
+        let lock = progress.map(|progress| lock(&path, progress)).transpose()?;
         let before = keywords(read_file(&dir, KEYWORDS)?);
         let mut translation = Translation { from, to: before.clone(), dropped: 0 };
         take(&mut translation);
-        if translation.to != before && !is_dry {
+        if translation.to != before && lock.is_some() {
             replace(&dir, &dir, name, &translation.to.encode())?;
         }
         Ok(())
@@ -282,8 +283,18 @@ fn remove_stale_in(dir: &OwnedFd, prefix: &str) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn locked(error: maildir::Error) -> io::Error {
-    io::Error::new(error.source.kind(), error.to_string())
+/// Takes the server's lock of a file. A wait for it is told, and ends with the run, as
+/// [`io::ErrorKind::Interrupted`].
+pub(super) fn lock(file: &Path, progress: &Progress) -> io::Result<Dotlock> {
+    let lock = progress.while_waiting(|tell| {
+        let mut go_on = |holder: Option<&str>| {
+            let by = holder.map(|holder| format!(", held by {holder}")).unwrap_or_default();
+            tell(format!("the lock of {}{by}", file.display()));
+            progress.check().is_ok()
+        };
+        Dotlock::acquire_while(file, LOCK_TIMEOUT, &mut go_on)
+    });
+    lock.map_err(|e| io::Error::new(e.source.kind(), e.to_string()))
 }
 
 /// Replaces a file, by way of one beside it.
@@ -322,4 +333,4 @@ pub(super) fn replace(
 pub(super) const STAGE: &str = "mailrig-restore";
 
 /// As long as Dovecot waits itself.
-pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(120);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(120);

@@ -299,8 +299,9 @@ impl<'r> Run<'r> {
                     None => Vec::new(),
                 };
                 let from = Keywords::parse(&from);
-                live.with_keywords(folder, from, self.options.dry_run, take)
-                    .map_err(|e| Error::io("change the keywords of", &live.path.join(folder), e))
+                let progress = Some(self.progress).filter(|_| !self.options.dry_run);
+                live.with_keywords(folder, from, progress, take)
+                    .map_err(|e| stopped("change the keywords of", &live.path.join(folder), e))
             };
         let fitting = Fitting {
             root: &live.root,
@@ -313,6 +314,14 @@ impl<'r> Run<'r> {
         let mut fitted = inplace::fit(plan, &fitting)?;
         if self.options.dry_run {
             fitted.counts.reflagged = fitted.reflags.len() as u64;
+            let renumbered = fitted.folders.values().filter(|folder| folder.is_renumbered).count();
+            if renumbered > 0 {
+                let folders = if renumbered == 1 { "folder" } else { "folders" };
+                let name = mailbox.display_name();
+                self.report.note(format!(
+                    "{name}: {renumbered} {folders} in use would get a new UIDVALIDITY: clients download all of it again"
+                ));
+            }
         }
         self.validity_kept.fetch_add(fitted.validity_kept, Ordering::Relaxed);
         live.reflags = fitted.reflags;
@@ -439,6 +448,14 @@ impl<'r> Run<'r> {
         let mut missing = work.missing.lock().expect("no holder panics");
         missing.0 += counted;
         missing.1 += counted * target.size;
+    }
+}
+
+/// What ended a wait is no failure of the file system.
+pub(super) fn stopped(action: &'static str, path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::Interrupted => Error::Cancelled,
+        _ => Error::io(action, path, error),
     }
 }
 

@@ -22,6 +22,7 @@ mod store;
 mod survey;
 mod uids;
 mod unpack;
+mod validity;
 mod xattrs;
 
 use std::collections::BTreeMap;
@@ -107,8 +108,7 @@ pub fn run(
     if kept > 0 {
         let (folders, their) = if kept == 1 { ("folder", "its") } else { ("folders", "their") };
         run.report.note(format!(
-            "{kept} {folders} in use kept {their} UIDVALIDITY: their server numbers what is added, \
-             and `--uids new` is for folders that it does not know yet"
+            "{kept} {folders} in use kept {their} UIDVALIDITY: `--uids new` gives one to lists of Dovecot only"
         ));
     }
     let refused = run.xattrs_refused.load(Ordering::Relaxed);

@@ -76,7 +76,8 @@ impl Place {
 pub enum Uids {
     /// UIDVALIDITY and UIDs as in the snapshot, the next UID above what clients may have seen since.
     Keep,
-    /// A new UIDVALIDITY: clients download everything again. A live folder in use keeps its own.
+    /// A new UIDVALIDITY: clients download everything again. A live folder in use
+    /// gets new UIDs too.
     New,
     /// The lists byte for byte. Only right where no client was served since the backup.
     Exact,

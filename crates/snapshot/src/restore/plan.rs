@@ -351,7 +351,8 @@ pub(crate) fn safe_path(encoded: &str) -> Option<PathBuf> {
 }
 
 /// Dovecot's list, and Courier's.
-pub(crate) const UIDLISTS: [&[u8]; 2] = [b"dovecot-uidlist", b"courierimapuiddb"];
+pub(crate) const UIDLISTS: [&[u8]; 2] = [UIDLIST, b"courierimapuiddb"];
+pub(crate) const UIDLIST: &[u8] = b"dovecot-uidlist";
 
 /// The largest list that is held in memory: some millions of messages.
 const UIDLIST_BYTES: u64 = 512 << 20;

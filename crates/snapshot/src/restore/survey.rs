@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::files::open_beneath;
 use super::outside::Places;
-use super::plan::UIDLISTS;
+use super::plan::{UIDLIST, UIDLISTS};
 
 /// A folder at the target.
 #[derive(Default)]
@@ -24,6 +24,8 @@ pub(crate) struct FolderThere {
     /// Base names of the uidlist that have no file.
     pub(crate) expunged: HashSet<Vec<u8>>,
     pub(crate) has_uidlist: bool,
+    /// Whether Dovecot has one.
+    pub(crate) has_dovecots: bool,
     pub(crate) has_keywords: bool,
 }
 
@@ -55,6 +57,7 @@ impl FolderThere {
         for name in UIDLISTS {
             let Some(bytes) = read_file(&dir, name)? else { continue };
             there.has_uidlist = true;
+            there.has_dovecots |= name == UIDLIST;
             let list = Uidlist::parse(&bytes);
             let records = list.iter().flat_map(|list| &list.records);
             let gone = records.filter(|record| there.listing.find(record.base()).is_empty());
