@@ -22,6 +22,7 @@ mod keys;
 mod kills;
 mod large;
 mod ledger;
+mod locks;
 mod lost_state;
 mod nights;
 mod outside;

@@ -182,7 +182,7 @@ fn draw(bar: &ProgressBar, progress: &Progress) {
     let (messages, bytes) = (read(&progress.messages), read(&progress.bytes));
     let (units, done) = (read(&progress.units), read(&progress.units_done));
     if let Some((what, since)) = progress.wait() {
-        bar.set_message(format!("waiting for {what}, {}", duration(since)));
+        bar.set_message(format!("waiting {} for {what}", duration(since)));
         return;
     }
     let elapsed = bar.elapsed();

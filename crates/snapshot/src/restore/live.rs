@@ -288,8 +288,11 @@ fn remove_stale_in(dir: &OwnedFd, prefix: &str) -> io::Result<()> {
 pub(super) fn lock(file: &Path, progress: &Progress) -> io::Result<Dotlock> {
     let lock = progress.while_waiting(|tell| {
         let mut go_on = |holder: Option<&str>| {
-            let by = holder.map(|holder| format!(", held by {holder}")).unwrap_or_default();
-            tell(format!("the lock of {}{by}", file.display()));
+            let file = file.display();
+            tell(match holder {
+                Some(holder) => format!("{holder}, who has the lock of {file}"),
+                None => format!("the lock of {file}"),
+            });
             progress.check().is_ok()
         };
         Dotlock::acquire_while(file, LOCK_TIMEOUT, &mut go_on)
