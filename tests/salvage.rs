@@ -161,6 +161,33 @@ fn a_pack_that_was_cut_gives_what_is_there_and_a_missing_one_nothing() {
 }
 
 #[test]
+fn a_dry_run_names_what_is_missing_and_reads_no_pack() {
+    let mut archive = Archive::new(Env::encrypted());
+    let [large, pack] = archive.packs().map(str::to_owned);
+    let copy = archive.damaged(&pack, |bytes| bytes.truncate(9));
+    fs::remove_file(copy.join(&large)).unwrap();
+    let store = archive.env.path("store");
+    let to = archive.env.path("nowhere");
+    fs::remove_dir_all(store.join(ALICE)).unwrap();
+    for place in [["--to", text(&to)], ["--in-place", text(&store)]] {
+        let report =
+            archive.restore(&copy, &[&place[..], &["--dry-run"]].concat()).expect(3).json();
+        // Of the one that was cut nobody knows yet.
+        assert_eq!(report["messages"], MESSAGES, "{report}");
+        let [cut, missing] = &problems(&report)[..] else { panic!("{report}") };
+        let (cut, missing) = if missing["messages"] == 1 { (cut, missing) } else { (missing, cut) };
+        let is_named = |row: &Value, key: &str| row["reason"].as_str().unwrap().starts_with(key);
+        assert!(is_named(missing, &large) && is_named(cut, &pack), "{report}");
+        assert_eq!((&missing["messages"], &cut["messages"]), (&1.into(), &0.into()), "{report}");
+        let whole = Path::new(archive.env.repo());
+        let report =
+            archive.restore(whole, &[&place[..], &["--dry-run"]].concat()).expect(0).json();
+        assert_eq!(report["messages"], MESSAGES + 1, "{report}");
+    }
+    assert!(!to.exists());
+}
+
+#[test]
 fn a_large_message_that_is_damaged_leaves_nothing_behind() {
     for env in envs() {
         let mut archive = Archive::new(env);

@@ -128,7 +128,9 @@ impl<'r> Run<'r> {
             Err(e) => return Err(e),
         };
         let Some(site) = site else {
-            let restored = (plan.messages, plan.bytes);
+            let lost = self.look_for_packs(&mailbox, (&name, contents.tree), &plan.packs)?;
+            let restored =
+                (plan.messages.saturating_sub(lost.0), plan.bytes.saturating_sub(lost.1));
             self.restored((&name, contents.tree), &path, restored, counts);
             return Ok(());
         };

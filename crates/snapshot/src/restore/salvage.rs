@@ -1,6 +1,7 @@
 //! What is right in a pack that is not whole: its frames are independent, and the index has the hash
 //! of each member. What proves right is restored, the rest is named; nothing is taken on trust.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use super::plan::PackPlan;
@@ -8,11 +9,12 @@ use super::unpack::Written;
 use super::{Run, Work};
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
+use crate::layout::mailbox_prefix;
 use crate::object::ObjectRef;
 use crate::place::{Place, Proof};
 use crate::progress::Progress;
-use crate::repository::Repository;
-use crate::store::Store;
+use crate::repository::{OpenMailbox, Repository};
+use crate::store::{self, Store};
 use crate::window;
 
 /// A member that is lost, and why.
@@ -170,10 +172,60 @@ impl Run<'_> {
 
     /// Notes that nothing of a pack came back.
     fn lose_pack(&self, work: &Work, pack: &PackPlan, reason: String) {
-        let (count, bytes) = if work.is_tree { pack.files() } else { pack.messages() };
+        let (count, bytes) = self.without_pack(&work.name, work.is_tree, pack, reason);
         let mut missing = work.missing.lock().expect("no holder panics");
         missing.0 += count;
         missing.1 += bytes;
-        self.report.problem(&work.name, if work.is_tree { 0 } else { count }, reason);
+    }
+
+    /// Reports a pack of which nothing comes back; gives what that is and its bytes.
+    fn without_pack(
+        &self,
+        name: &str,
+        is_tree: bool,
+        pack: &PackPlan,
+        reason: String,
+    ) -> (u64, u64) {
+        let (count, bytes) = if is_tree { pack.files() } else { pack.messages() };
+        self.report.problem(name, if is_tree { 0 } else { count }, reason);
+        (count, bytes)
+    }
+
+    /// What a dry run can know of packs without reading one: whether they are there, with their
+    /// sizes. Gives what is lost and its bytes.
+    pub(super) fn look_for_packs(
+        &self,
+        mailbox: &OpenMailbox,
+        (name, is_tree): (&str, bool),
+        packs: &[PackPlan],
+    ) -> Result<(u64, u64)> {
+        let mut lost = (0, 0);
+        if packs.is_empty() {
+            return Ok(lost);
+        }
+        let mut there = BTreeMap::new();
+        let prefix = format!("{}packs/", mailbox_prefix(&mailbox.id));
+        self.repository.store().list(&prefix, &mut |object| {
+            there.insert(object.key, object.size_bytes);
+        })?;
+        for pack in packs {
+            let expected = pack.reference.size;
+            match there.get(&pack.key) {
+                Some(size) if *size == expected => {}
+                Some(size) => {
+                    let reason = format!(
+                        "{} has {size} bytes, not {expected}: what of it is right, the restore will tell",
+                        pack.key
+                    );
+                    self.report.problem(name, 0, reason);
+                }
+                None => {
+                    let missing = store::Error::NotFound { key: pack.key.clone() }.to_string();
+                    let more = self.without_pack(name, is_tree, pack, missing);
+                    lost = (lost.0 + more.0, lost.1 + more.1);
+                }
+            }
+        }
+        Ok(lost)
     }
 }
