@@ -126,6 +126,27 @@ fn files_outside_go_where_the_server_looks() {
     assert_eq!(fs::read_link(home.join(".dovecot.sieve")).unwrap(), Path::new("sieve/rules.sieve"));
 }
 
+#[test]
+fn one_folder_brings_its_own_control_folder_only() {
+    let env = Env::encrypted();
+    furnish(&env);
+    lists(&env);
+    backup(&env, 0, &[]);
+    fs::create_dir(env.path("new")).unwrap();
+    let to = env.path("to");
+    let one = ["--to", text(&to), "--mailbox", "alice@example.org", "--folder", "Sent"];
+    let report = restore(&env, &one, "new");
+    assert_eq!(report["messages"], 2, "{report}");
+    let control = env.path("new/control/example.org/alice");
+    assert!(control.join(".Sent/dovecot-uidlist").exists());
+    let found =
+        Tree::read(&env.path("new")).0.into_keys().filter(|path| path.components().count() > 3);
+    let found: Vec<_> = found.map(|path| path.display().to_string()).collect();
+    let sent = "control/example.org/alice/.Sent";
+    assert_eq!(found, [sent.to_owned(), format!("{sent}/dovecot-uidlist")]);
+    assert!(!env.path("new/index").exists());
+}
+
 /// In place, the lists in the control folder say what is in use and what clients know.
 #[test]
 fn live_lists_outside_are_merged_and_never_go_back() {

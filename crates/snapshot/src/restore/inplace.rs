@@ -91,7 +91,8 @@ pub(crate) fn fit(plan: &mut MailboxPlan, fitting: &Fitting<'_>) -> crate::Resul
         let kept = match fitting.folder(&folder, items, maildirs.contains(&folder), &mut fitted) {
             Ok(kept) => kept,
             Err(crate::Error::Io { source, .. }) if source.kind() != io::ErrorKind::StorageFull => {
-                let what = fitting.path.join(&folder).display().to_string();
+                let path: PathBuf = fitting.path.join(&folder).components().collect();
+                let what = path.display().to_string();
                 plan.refused.push(Refused { what, reason: source.to_string(), messages });
                 plan.drop_folder(&folder);
                 continue;

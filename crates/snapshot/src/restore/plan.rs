@@ -238,6 +238,15 @@ pub(crate) fn plan(
             _ => {}
         }
     }
+    if folder.is_some() {
+        // Those that files of the folder go to, and what is above them.
+        let files = members.values().flat_map(|members| members.values()).flatten();
+        let used = files.filter_map(|file| file.outside.as_deref());
+        let used = used.chain(plan.links.iter().filter_map(|link| link.outside.as_deref()));
+        let used: BTreeSet<PathBuf> =
+            used.map(|dir| dir.strip_prefix("/").unwrap_or(dir).to_owned()).collect();
+        plan.outside_dirs.retain(|dir| used.iter().any(|used| used.starts_with(&dir.path)));
+    }
     if plan.left_outside.is_empty() {
         plan.dirs.retain(|dir| dir.path != Path::new(OUTSIDE));
     }

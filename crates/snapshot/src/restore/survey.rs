@@ -72,12 +72,23 @@ impl FolderThere {
 pub(crate) fn list(folder: &Path) -> io::Result<Listing> {
     let mut lister = Lister::default();
     for _ in 0..LISTINGS {
-        let listing = lister.list(folder).map_err(|e| e.source)?;
+        let listing = lister.list(folder).map_err(named)?;
         if !listing.is_unstable {
             return Ok(listing);
         }
     }
     Err(io::Error::other("the folder changed all the time, so that what is there is not certain"))
+}
+
+/// Says of which part of a folder an error is.
+fn named(error: maildir::Error) -> io::Error {
+    let name = error.path.file_name().unwrap_or_default().to_string_lossy();
+    let text = if error.path.is_symlink() {
+        format!("`{name}` is a link, and links are not followed")
+    } else {
+        format!("`{name}`: {}", error.source)
+    };
+    io::Error::new(error.source.kind(), text)
 }
 
 /// A file that a server keeps in a folder; `None` if there is none, or something else has its name.
