@@ -164,11 +164,26 @@ fn live_lists_outside_are_merged_and_never_go_back() {
     let report = restore(&env, &place, ".");
     assert_eq!(report["mailboxes"][0]["renamed"], 1, "{report}");
     assert_eq!(fs::read_to_string(&list).unwrap(), before);
+    let stale = env.path("index/alice@example.org/.INBOX/dovecot.index.log");
+    assert!(stale.exists());
+    // All of it anew: the record of what Dovecot gave lies with the lists.
+    let report = restore(&env, &[&place[..], &["--uids", "new"]].concat(), ".");
+    assert!(report["notes"].to_string().contains("INBOX has the new UIDVALIDITY"), "{report}");
+    let renumbered = fs::read_to_string(&list).unwrap();
+    let validity: u32 = renumbered[3..].split(' ').next().unwrap().parse().unwrap();
+    assert!(renumbered.ends_with(" N11\n9 :1600000001.M1P1.host\n10 :1600000002.M1P2.host\n"));
+    let control = env.path("control/example.org/alice");
+    let record = fs::read_to_string(control.join("dovecot-uidvalidity")).unwrap();
+    // `.Sent` came after INBOX.
+    assert_eq!(record, format!("{:08x}", validity + 1));
+    assert!(control.join(format!("dovecot-uidvalidity.{record}")).exists());
+    assert!(!store.join("example.org/alice/Maildir/dovecot-uidvalidity").exists());
+    assert!(!stale.exists());
+    fs::write(&list, &before).unwrap();
+    fs::write(&stale, "x").unwrap();
     // The mail is lost, the control folder is not: clients may have seen more than the snapshot.
     fs::remove_dir_all(store.join("example.org/alice")).unwrap();
     fs::write(&list, before.replace("N9", "N70")).unwrap();
-    let stale = env.path("index/alice@example.org/.INBOX/dovecot.index.log");
-    assert!(stale.exists());
     let report = restore(&env, &place, ".");
     assert_eq!(report["mailboxes"][0]["messages"], 5, "{report}");
     let after = fs::read_to_string(&list).unwrap();

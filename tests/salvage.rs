@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::env::{Env, text};
-use crate::in_place::messages;
+use crate::in_place::{furnish, in_place, messages};
 use crate::process::Output;
 use crate::store::{letter, noise};
 use crate::tree::Tree;
@@ -270,4 +270,24 @@ fn picked_messages_of_two_snapshots_are_proven_by_their_own_indexes() {
     assert!(names.contains("1600000000.M0P1.host") && names.contains("1600000024.M24P1.host"));
     assert_eq!(names.len() + problems(&report).len(), MESSAGES as usize + 1, "{report}");
     assert!(names.len() >= 12, "{report}");
+}
+
+#[test]
+fn keywords_that_are_lost_are_dropped_and_their_messages_come_back() {
+    let env = Env::encrypted();
+    let alice = furnish(&env);
+    env.backup(&[]).expect(0);
+    let first = env.keys(".tar.").remove(0);
+    let name = "cur/1700000000.M7P1.host:2,FSa";
+    alice.message(name, &letter(7));
+    env.backup(&[]).expect(0);
+    alice.remove(name);
+    fs::remove_file(Path::new(env.repo()).join(&first)).unwrap();
+    let report = in_place(&env, &[]).expect(3).json();
+    assert_eq!((&report["messages"], &report["there"]), (&1.into(), &6.into()), "{report}");
+    assert_eq!(report["mailboxes"][0]["keywords_dropped"], 1, "{report}");
+    let [problem] = &problems(&report)[..] else { panic!("{report}") };
+    let reason = problem["reason"].as_str().unwrap();
+    assert!(reason.starts_with("dovecot-keywords: ") && reason.contains(&first), "{reason}");
+    assert_eq!(messages(&alice.path(""))["1700000000.M7P1.host"], ("cur", "FS".into()));
 }

@@ -7,6 +7,7 @@ mod ending;
 mod files;
 mod finish;
 mod inplace;
+mod keywords;
 mod live;
 mod mailbox;
 mod names;

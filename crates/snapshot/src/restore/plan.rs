@@ -239,13 +239,7 @@ pub(crate) fn plan(
         }
     }
     if folder.is_some() {
-        // Those that files of the folder go to, and what is above them.
-        let files = members.values().flat_map(|members| members.values()).flatten();
-        let used = files.filter_map(|file| file.outside.as_deref());
-        let used = used.chain(plan.links.iter().filter_map(|link| link.outside.as_deref()));
-        let used: BTreeSet<PathBuf> =
-            used.map(|dir| dir.strip_prefix("/").unwrap_or(dir).to_owned()).collect();
-        plan.outside_dirs.retain(|dir| used.iter().any(|used| used.starts_with(&dir.path)));
+        plan.keep_used_outside(members.values().flat_map(HashMap::values).flatten());
     }
     if plan.left_outside.is_empty() {
         plan.dirs.retain(|dir| dir.path != Path::new(OUTSIDE));
@@ -299,6 +293,15 @@ impl MailboxPlan {
         self.dirs.retain(|dir| dir.inside(folder).is_none());
         self.maildirs.retain(|path| path != folder);
         self.links.retain(|link| link.path.parent() != Some(folder));
+    }
+
+    /// Leaves those folders outside the mailbox that files or links go to, and what is above them.
+    fn keep_used_outside<'t>(&mut self, files: impl Iterator<Item = &'t Target>) {
+        let links = self.links.iter().filter_map(|link| link.outside.as_deref());
+        let used = files.filter_map(|file| file.outside.as_deref()).chain(links);
+        let used: BTreeSet<PathBuf> =
+            used.map(|dir| dir.strip_prefix("/").unwrap_or(dir).to_owned()).collect();
+        self.outside_dirs.retain(|dir| used.iter().any(|used| used.starts_with(&dir.path)));
     }
 
     fn refuse(&mut self, what: &str, reason: &str) {
