@@ -13,7 +13,7 @@ use snapshot::manifest::{self, Manifest};
 use snapshot::message_id::MessageId;
 use snapshot::progress::Progress;
 use snapshot::repository::Repository;
-use snapshot::restore::{self, Flags, Options, Place, Problem, Report, Uids};
+use snapshot::restore::{self, Flags, LOCK_WAIT, Options, Place, Problem, Report, Uids};
 
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
@@ -239,6 +239,7 @@ fn options(args: RestoreArgs, messages: Option<Vec<MessageId>>) -> Result<Option
             attributes: args.attributes,
             sieve: args.sieve,
         },
+        lock_wait: LOCK_WAIT,
         dry_run: args.dry_run,
         threads: threads(),
     })

@@ -14,70 +14,16 @@ use rustix::fs::Mode;
 
 use super::beside::subscribe;
 use super::files::{Owners, has, open_beneath};
+use super::finished::Finished;
 use super::inplace::{How, Reflag};
-use super::live::{Live, STAGE, Staged, lock, remove_stale_at, replace};
+use super::live::{Live, STAGE, Staged, remove_stale_at, replace};
 use super::options::Uids;
 use super::outside;
-use super::plan::{Kind, MailboxPlan, Target, UIDLIST};
-use super::report::Counts;
+use super::plan::{Kind, MailboxPlan, UIDLIST};
 use super::survey::{self, read_file};
 use super::uids::{Present, Settled, renumber, settle};
 use super::validity;
 use crate::progress::Progress;
-
-/// What the end of a mailbox brought about.
-#[derive(Default)]
-pub(crate) struct Finished {
-    pub(crate) counts: Counts,
-    /// UIDVALIDITY of lists that were given a new one.
-    pub(crate) bumped: Vec<(PathBuf, u32)>,
-    /// The highest UIDVALIDITY of Dovecot's lists, of those that were written, too. Each new one is
-    /// higher: a folder that is renamed to another one's name must not have its number.
-    pub(crate) highest: u32,
-    /// Whether one of them is new.
-    is_raised: bool,
-    /// Files that were there when they were to be put into place, or could not be.
-    pub(crate) failed: Vec<(PathBuf, io::Error)>,
-    /// Folders whose list of UIDs changed while they were in use.
-    pub(crate) merged: Vec<PathBuf>,
-    /// Lists that say nothing.
-    pub(crate) useless: Vec<PathBuf>,
-}
-
-impl Finished {
-    /// Before the first list, where Dovecot has given numbers up to `highest`.
-    pub(crate) fn above(highest: u32) -> Self {
-        Self { highest, ..Self::default() }
-    }
-
-    /// Notes a list that was written for a folder.
-    pub(crate) fn listed(&mut self, list: &Target, folder: &Path, settled: &Settled) {
-        if settled.is_bumped {
-            self.bumped.push((folder.to_owned(), settled.uid_validity));
-        }
-        if list.name.as_bytes() == UIDLIST {
-            self.highest = self.highest.max(settled.uid_validity);
-            self.is_raised |= settled.is_bumped;
-        }
-    }
-
-    fn bump(&mut self, folder: &Path, validity: u32) {
-        self.bumped.push((folder.to_owned(), validity));
-        self.highest = self.highest.max(validity);
-        self.is_raised = true;
-    }
-
-    /// Brings Dovecot's record in `dir` up to the lists that were written, so that its next folder
-    /// gets a higher number. Where there is none, only a new number begins one.
-    pub(crate) fn raise(&self, dir: Option<&OwnedFd>) -> io::Result<()> {
-        let Some(dir) = dir else { return Ok(()) };
-        let before = validity::highest(Some(dir))?;
-        if before < self.highest && (before > 0 || self.is_raised) {
-            validity::raise(dir, self.highest)?;
-        }
-        Ok(())
-    }
-}
 
 impl Live {
     /// The end: what waited is put into place, with lists of UIDs, and what went stale goes.
@@ -103,11 +49,17 @@ impl Live {
             let files = by_folder.remove(folder).unwrap_or_default();
             match self.how(folder) {
                 Some(How::New) => end.new_folder(folder, files)?,
-                Some(How::Whole) => end.whole_folder(folder, files)?,
+                Some(How::Whole) => {
+                    if let Some(lock) = end.lock(folder, &files)? {
+                        end.whole_folder(folder, files, &lock)?;
+                    }
+                }
                 _ => end.files(files),
             }
-            if live.lock().expect("no holder panics").is_renumbered {
-                end.renumber(folder)?;
+            if live.lock().expect("no holder panics").is_renumbered
+                && let Some(lock) = end.lock(folder, &[])?
+            {
+                end.renumber(folder, &lock)?;
             }
         }
         for files in by_folder.into_values() {
@@ -124,9 +76,10 @@ impl Live {
                 Some(control) => outside::open(control)?,
                 None => self.root.try_clone()?,
             };
-            let _lock = lock(&path, progress)?;
+            let lock = finished.locked(self.lock(&path, progress), &[])?;
             let before = read_file(&dir, name.as_bytes())?.unwrap_or_default();
-            if let Some(after) = subscribe(&before, names, *layout) {
+            let after = subscribe(&before, names, *layout);
+            if let Some(after) = after.filter(|_| lock.is_some()) {
                 // Beside it, as it may lie in another file system.
                 replace(&dir, &dir, name, &after)?;
             }
@@ -187,9 +140,13 @@ impl End<'_> {
     }
 
     /// Fills a folder that is there, while its server has to wait.
-    fn whole_folder(&mut self, folder: &Path, files: Vec<Staged>) -> io::Result<()> {
+    fn whole_folder(
+        &mut self,
+        folder: &Path,
+        files: Vec<Staged>,
+        lock: &Dotlock,
+    ) -> io::Result<()> {
         let path = self.live.path.join(folder);
-        let lock = self.lock(folder)?;
         let (lists, files): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.target.kind == Kind::Uidlist);
         let (messages, files): (Vec<_>, Vec<_>) =
@@ -220,17 +177,17 @@ impl End<'_> {
         Ok(())
     }
 
-    /// Locks a folder's list of UIDs.
-    fn lock(&self, folder: &Path) -> io::Result<Dotlock> {
+    /// Locks a folder's list of UIDs; `files` wait for it.
+    fn lock(&mut self, folder: &Path, files: &[Staged]) -> io::Result<Option<Dotlock>> {
         let control = self.live.places.control(folder);
         let control = control.unwrap_or_else(|| self.live.path.join(folder));
-        lock(&control.join(OsStr::from_bytes(UIDLIST)), self.progress)
+        let lock = self.live.lock(&control.join(OsStr::from_bytes(UIDLIST)), self.progress);
+        self.finished.locked(lock, files)
     }
 
     /// Gives a folder in use a new UIDVALIDITY. A session that has it open is ended by Dovecot, which
     /// finds its index gone.
-    fn renumber(&mut self, folder: &Path) -> io::Result<()> {
-        let _lock = self.lock(folder)?;
+    fn renumber(&mut self, folder: &Path, lock: &Dotlock) -> io::Result<()> {
         let dir = self.live.places.open_control(&self.live.root, folder)?;
         let list = read_file(&dir, UIDLIST)?.unwrap_or_default();
         let listing = survey::list(&self.live.path.join(folder))?;
@@ -240,6 +197,7 @@ impl End<'_> {
             self.finished.useless.push(folder.join(OsStr::from_bytes(UIDLIST)));
             return Ok(());
         };
+        lock.touch().map_err(|e| e.source)?;
         replace(&dir, &dir, OsStr::from_bytes(UIDLIST), &list)?;
         self.remove_index(folder)?;
         self.finished.bump(folder, validity);
@@ -277,7 +235,7 @@ impl End<'_> {
             self.finished.useless.push(folder.join(&list.target.name));
             return Ok(false);
         };
-        note(&settled, &mut self.finished.counts);
+        self.finished.note(&settled);
         if settled.is_there && !has_more {
             return Ok(false);
         }
@@ -351,13 +309,6 @@ pub(crate) fn settle_folder(
     let messages = listing.entries().len() as u64;
     let present = Present { has: &has, messages, list: present, highest };
     Ok(settle(snapshot, &present, uids, now_seconds))
-}
-
-/// Counts what a settled list says.
-pub(crate) fn note(settled: &Settled, counts: &mut Counts) {
-    counts.uids_kept += settled.kept;
-    counts.uids_new += settled.new;
-    counts.uids_unusable += settled.unusable;
 }
 
 /// Marks a folder of Maildir++.

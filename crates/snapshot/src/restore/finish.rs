@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::Run;
-use super::ending::{Finished, note, settle_folder};
+use super::ending::settle_folder;
 use super::files::open_beneath;
+use super::finished::Finished;
 use super::live::remove_stale_at;
 use super::mailbox::{Work, stopped};
 use super::options::Uids;
@@ -65,6 +66,13 @@ impl Run<'_> {
         for (path, error) in &finished.failed {
             self.report.problem(&work.name, 1, format!("{}: {error}", path.display()));
         }
+        for locked in &finished.locked {
+            let reason = format!("{}: run again when it is free", locked.error);
+            self.report.problem(&work.name, locked.messages, reason);
+            let mut missing = work.missing.lock().expect("no holder panics");
+            missing.0 += locked.messages;
+            missing.1 += locked.bytes;
+        }
         let slash = std::fs::File::open("/").map_err(failed)?;
         work.owners.finish_dirs(&slash, made.into_iter()).map_err(failed)?;
         if let Site::New(partial) = &work.site {
@@ -102,7 +110,7 @@ impl Run<'_> {
             let times = (finished.highest, self.now_seconds);
             match settle_folder(&bytes, None, &path, uids, times)? {
                 Some(settled) => {
-                    note(&settled, &mut finished.counts);
+                    finished.note(&settled);
                     let mut content = settled.list.as_slice();
                     let name: &OsStr = &target.name;
                     work.owners.write(&dir, name, target, &mut content)?;
@@ -143,7 +151,7 @@ impl Run<'_> {
             let times = (finished.highest, self.now_seconds);
             match settle_folder(&snapshot, present, &path, uids, times)? {
                 Some(settled) => {
-                    note(&settled, &mut finished.counts);
+                    finished.note(&settled);
                     outside::put_list(&dir, file, &settled.list, &work.owners)?;
                     finished.listed(&file.target, &file.target.dir, &settled);
                     if let Some(index) = work.places.index(&file.target.dir) {

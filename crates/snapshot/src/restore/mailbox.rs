@@ -252,6 +252,7 @@ impl<'r> Run<'r> {
             if let Some(mut live) = live {
                 live.subscribe = beside;
                 live.places = places.clone();
+                live.lock_wait = self.options.lock_wait;
                 let counts = self.fit(mailbox, plan, &mut live)?;
                 if self.options.dry_run {
                     return Ok(Some((None, counts)));

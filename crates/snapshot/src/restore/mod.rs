@@ -6,6 +6,7 @@ mod beside;
 mod ending;
 mod files;
 mod finish;
+mod finished;
 mod inplace;
 mod keywords;
 mod live;
@@ -35,7 +36,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::mailbox::{Job, Work};
-pub use self::options::{Flags, Options, Place, Uids};
+pub use self::options::{Flags, LOCK_WAIT, Options, Place, Uids};
 use self::report::Shared;
 pub use self::report::{Counts, Problem, Report, RestoredMailbox, RestoredTree};
 pub use self::select::folder_path;

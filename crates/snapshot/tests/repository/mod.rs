@@ -5,6 +5,7 @@ mod crash;
 mod hook;
 mod incidents;
 mod live;
+mod locked;
 mod newest;
 mod nights;
 mod power;
