@@ -253,13 +253,6 @@ fn has_message(dir: &Path) -> bool {
     entries(dir).is_ok_and(|entries| entries.iter().any(is_message))
 }
 
-/// Whether a link leads to mail that is therefore not where it is looked for: it is called `new` or
-/// `cur`, or its target has one of them.
-pub fn leads_to_mail(link: &Path) -> bool {
-    let is_subdir = link.file_name().is_some_and(|name| name == "cur" || name == "new");
-    link.is_dir() && (is_subdir || link.join("cur").is_dir() || link.join("new").is_dir())
-}
-
 fn is_dir(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }

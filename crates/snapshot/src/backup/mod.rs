@@ -14,6 +14,7 @@ mod folder;
 mod kept;
 mod ledger;
 mod lines;
+mod links;
 mod mailbox;
 mod outside;
 mod packer;
@@ -45,6 +46,7 @@ use self::commit::Committed;
 use self::context::{Context, Levels};
 pub use self::diff::Trust;
 pub use self::ledger::{Incident, Ledger, LedgerEntry, NAMED_MAX};
+use self::links::Links;
 use self::mailbox::{Job, Outcome};
 pub use self::outside::Outside;
 use self::outside::Places;
@@ -202,13 +204,15 @@ pub fn run(
     let trees: Vec<MailboxDir> = options.with.iter().map(|path| tree(path)).collect();
     let count = |known: &Mailboxes| known.keys().filter(|path| !is_tree_key(path)).count() as u64;
     let before = count(&known);
-    let selection = Selection::new(state, &known, &found, &trees, root, options)?;
+    let links = Links::new(root, &found);
+    let selection = Selection::new(state, &known, &found, &links, &trees, root, options)?;
     selection.notices(&mut notices);
     let jobs = introduce(repository, state, root, &selection.jobs, &mut known, options)?;
     Progress::add(&progress.units, jobs.len() as u64);
     let new = count(&known).saturating_sub(before);
     let mut done = work(repository, state, root, &jobs, options, progress)?;
-    note_store(root, &found, &mut done.ledger, &mut notices);
+    note_store(root, &found, &mut done.ledger);
+    links.note(selection.behind_links(), &mut done.ledger, &mut notices);
     notices.extend(done.remarks.sentences());
     let carried = selection.carry(state, &known, &mut done);
     selection.check_alarm(state, options, &mut done);
@@ -275,6 +279,11 @@ pub fn run(
 }
 
 fn no_mailbox(root: &Path, found: &Discovery) -> Error {
+    let mut links = found.links.iter().map(|link| root.join(link));
+    if let Some(link) = links.find(|link| maildir::leads_to_mail(link)) {
+        let target = std::fs::read_link(&link).unwrap_or_default();
+        return Error::BehindLink { store: root.to_owned(), link, target };
+    }
     let Some(Foreign { format, path }) = found.foreign.first() else {
         return Error::NoMailbox { path: root.to_owned() };
     };
@@ -441,8 +450,8 @@ fn tag(known: &Mailboxes, catalogs: &mut BTreeMap<String, CatalogRef>) {
     }
 }
 
-/// What the walk over the store itself could not read or did not follow.
-fn note_store(root: &Path, found: &Discovery, ledger: &mut Ledger, notices: &mut Vec<String>) {
+/// What the walk over the store itself could not read.
+fn note_store(root: &Path, found: &Discovery, ledger: &mut Ledger) {
     for error in &found.unreadable {
         let path = error.path.strip_prefix(root).unwrap_or(&error.path);
         let path = path.to_string_lossy().into_owned();
@@ -451,16 +460,6 @@ fn note_store(root: &Path, found: &Discovery, ledger: &mut Ledger, notices: &mut
     for Foreign { format, path } in &found.foreign {
         let reason = format!("{format}: {}; {FOREIGN_HINT}", format.reason());
         ledger.note(Incident::ForeignFormat, path.to_string_lossy().into_owned(), Some(reason));
-    }
-    for link in &found.links {
-        if maildir::leads_to_mail(&root.join(link)) || root.join(link).join("Maildir").is_dir() {
-            ledger.note(Incident::NotFollowed, link.to_string_lossy().into_owned(), None);
-        } else {
-            notices.push(format!(
-                "{} is a link out of the store and was not followed",
-                link.display()
-            ));
-        }
     }
 }
 

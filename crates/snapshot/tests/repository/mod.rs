@@ -4,6 +4,7 @@
 mod crash;
 mod hook;
 mod incidents;
+mod links;
 mod live;
 mod newest;
 mod nights;
