@@ -123,8 +123,9 @@ impl Listing {
     pub(crate) fn sort(&mut self) {
         let names = &self.names;
         let base = |e: &Entry| &names[e.start as usize..][..usize::from(e.base_len)];
+        let name = |e: &Entry| &names[e.start as usize..][..usize::from(e.name_len)];
         self.entries.sort_unstable_by(|a, b| {
-            base(a).cmp(base(b)).then(a.subdir.cmp(&b.subdir)).then(a.start.cmp(&b.start))
+            base(a).cmp(base(b)).then(a.subdir.cmp(&b.subdir)).then_with(|| name(a).cmp(name(b)))
         });
     }
 }

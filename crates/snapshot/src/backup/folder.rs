@@ -362,11 +362,13 @@ fn is_listed(listing: &Listing, message: &MessageState<'_>) -> bool {
 
 /// By base name; `new` comes before `cur`, as in a listing.
 pub(super) fn sort(messages: &mut [MessageState<'_>]) {
-    messages.sort_by(|a, b| a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)));
+    messages.sort_by(|a, b| {
+        a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)).then(a.name.cmp(b.name))
+    });
 }
 
-/// Of several messages with one base name and one content one is kept; those with other contents
-/// are marked.
+/// Of several messages with one base name all but the first are marked. A file that was seen twice is
+/// kept once; what could not be read has no inode, and is taken for the one with its content.
 pub(super) fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
     for message in &mut *messages {
         message.is_duplicate = false;
@@ -379,7 +381,9 @@ pub(super) fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
         let base = message.base();
         let mut same_base = kept.iter().rev().take_while(|k| k.base() == base).peekable();
         let is_duplicate = same_base.peek().is_some();
-        let is_kept_already = same_base.any(|k| k.sum == message.sum);
+        let is_same_file =
+            |k: &MessageState<'_>| k.ino == message.ino || k.ino.min(message.ino) == 0;
+        let is_kept_already = same_base.any(|k| k.sum == message.sum && is_same_file(k));
         message.is_duplicate = is_duplicate;
         if !is_kept_already {
             kept.push(message);

@@ -11,7 +11,7 @@ use crate::manifest::LedgerCounts;
 pub enum Incident {
     /// Came while the mailbox was scanned, and is in the snapshot.
     DeliveredDuringRun,
-    /// Two messages of a folder have one base name and different contents; both are kept.
+    /// Two messages of a folder have one base name; both are kept.
     DuplicateName,
     /// There when the scan of its mailbox began, and gone before it ended.
     ExpungedDuringRun,

@@ -97,7 +97,8 @@ impl Lines {
             let old_group = split_group(&mut old, base);
             let new_group = split_group(&mut new, base);
             match (old_group, new_group) {
-                ([a], [b]) if is_same_message(a, b) => {}
+                (old, new)
+                    if old.len() == new.len() && old.iter().zip(new).all(is_same_message) => {}
                 (_, [b]) if !old_group.iter().any(|a| a.is_duplicate) => self.message(folder, b),
                 // Doubled base names are rare: say it all again.
                 _ => {
@@ -167,7 +168,7 @@ fn split_group<'m, 'b>(rest: &mut &'m [MessageState<'b>], base: &[u8]) -> &'m [M
     group
 }
 
-fn is_same_message(a: &MessageState<'_>, b: &MessageState<'_>) -> bool {
+fn is_same_message((a, b): (&MessageState<'_>, &MessageState<'_>)) -> bool {
     MessageState { ino: 0, ..*a } == MessageState { ino: 0, ..*b }
 }
 

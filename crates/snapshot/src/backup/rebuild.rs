@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::Options;
+use super::folder::sort;
 use crate::catalog::{self, CatalogHead, Contents, Line, Owner, Section, parse_time};
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
@@ -149,7 +150,7 @@ fn rebuild(
                 sum: *sums.get(&place).ok_or_else(damaged)?,
             });
         }
-        messages.sort_by(|a, b| a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)));
+        sort(&mut messages);
         let mut folder_state = FolderState {
             attributes: tuple(&folder.owner),
             mtime_ns: folder.mtime.as_deref().and_then(parse_time),
