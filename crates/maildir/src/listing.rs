@@ -54,6 +54,8 @@ pub struct Entry {
 pub struct Listing {
     names: Vec<u8>,
     entries: Vec<Entry>,
+    /// Names that begin with a dot, which no reader of Maildirs takes for messages.
+    pub hidden: Vec<(Subdir, Vec<u8>)>,
     /// The directories as they were before each was listed.
     pub print: FolderPrint,
     /// Whether a directory kept changing: files may be missing, or be there that are gone.

@@ -170,6 +170,10 @@ fn text(report: &Report, started: Instant) -> String {
             ),
         },
     );
+    if report.ledger.not_messages > 0 {
+        let left_out = count(report.ledger.not_messages);
+        line("left out", format!("{left_out} among the messages that no mail server shows"));
+    }
     if report.totals.trees > 0 {
         line("trees", count(report.totals.trees));
     }

@@ -15,8 +15,8 @@ fn what(incident: &str) -> &str {
         "many_expunged" => "lost more messages than a normal night takes",
         "moved_during_run" => "moved during the run",
         "not_a_message" => "not a message, left out",
-        "not_followed" => "a link to mail outside the store, not followed",
-        "unreadable" => "unreadable, left out",
+        "not_followed" => "may be mail, and is not followed",
+        "unreadable" => "unreadable",
         "unresolved" => "listed, and then not to be found",
         "unstable_folder" => "changed faster than it could be listed",
         other => other,
@@ -26,8 +26,13 @@ fn what(incident: &str) -> &str {
 /// Whether somebody must look: it makes a snapshot incomplete, or is an alarm. What a newer version
 /// wrote and this one does not know is taken as such.
 pub(super) fn is_problem(incident: &str) -> bool {
-    let harmless =
-        ["delivered_during_run", "duplicate_name", "expunged_during_run", "moved_during_run"];
+    let harmless = [
+        "delivered_during_run",
+        "duplicate_name",
+        "expunged_during_run",
+        "moved_during_run",
+        "not_a_message",
+    ];
     !harmless.contains(&incident)
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Look {
     pub(super) is_listed: bool,
     /// Of the newest listing, see [`Listing::digest`].
     digest: u64,
+    /// Whether it has links: what they lead to changes without a trace in the folder.
+    has_links: bool,
     /// Listed, and not to be found when they were to be read: inode and place by base name.
     pub(super) missing: BTreeMap<Vec<u8>, (u64, PathBuf)>,
     /// Of the newest listing.
@@ -215,9 +217,14 @@ impl Scan<'_, '_, '_> {
                 None,
             );
         }
+        for (subdir, name) in &listing.hidden {
+            let path = self.run.path_of(&folder.path.join(subdir.name()), name);
+            let reason = "mail servers pass over names that begin with a dot";
+            look.ledger.note(Incident::NotAMessage, path, Some(reason.into()));
+        }
         // What is wrong today must be looked at again tomorrow: mending it may not touch the folder.
-        let is_clean = look.missing.is_empty()
-            && look.ledger.counts.unreadable + look.ledger.counts.not_messages == 0;
+        let is_clean =
+            look.missing.is_empty() && !look.has_links && look.ledger.counts.unreadable == 0;
         let mut state = FolderState {
             is_maildir: true,
             guid: renamed::guid(&self.uidlist(folder)),
@@ -288,9 +295,9 @@ impl Scan<'_, '_, '_> {
                     continue;
                 }
                 Decision::SeenTwice => continue,
-                Decision::NotAMessage(kind) => {
-                    let path = self.run.path_of(&place(), name);
-                    look.ledger.note(Incident::NotAMessage, path, Some(kind.to_owned()));
+                Decision::NotAFile(kind) => {
+                    let kept = self.no_file(&place(), name, kind, known, look);
+                    taken.messages.extend(kept);
                     continue;
                 }
                 Decision::Compare(known) => {
@@ -328,23 +335,53 @@ impl Scan<'_, '_, '_> {
                     look.missing.insert(base, (entry.ino, place().join(os(name))));
                 }
                 Content::NotAFile(kind) => {
-                    let path = self.run.path_of(&place(), name);
-                    look.ledger.note(Incident::NotAMessage, path, Some(kind.to_owned()));
+                    taken.messages.extend(self.no_file(&place(), name, kind, known, look));
                 }
                 Content::Unreadable(reason) => {
                     let path = self.run.path_of(&place(), name);
                     look.ledger.note(Incident::Unreadable, path, Some(reason));
-                    // An earlier run could read it: that is better than nothing.
-                    let base = base_name(name);
-                    if let Ok(at) = known.binary_search_by(|message| message.base().cmp(base)) {
-                        let is_new = entry.subdir == Subdir::New;
-                        taken.push(MessageState { name, is_new, ino: 0, ..known[at] }, None);
-                    }
+                    taken.messages.extend(as_known(known, entry.subdir, name));
                 }
             }
         }
         Ok(taken)
     }
+
+    /// Names what lies among the messages and is no regular file. A link that a mail server would
+    /// follow to a message is not followed here, because it could lead anywhere: what it is called
+    /// may be known from an earlier run.
+    fn no_file<'b>(
+        &mut self,
+        place: &Path,
+        name: &'b [u8],
+        kind: &str,
+        known: &[MessageState<'b>],
+        look: &mut Look,
+    ) -> Option<MessageState<'b>> {
+        let path = self.root().join(place).join(os(name));
+        let is_link = path.is_symlink();
+        let subdir = if place.ends_with(Subdir::New.name()) { Subdir::New } else { Subdir::Cur };
+        let kept = as_known(known, subdir, name).filter(|_| is_link);
+        look.has_links |= is_link;
+        let (incident, reason) = if is_link && (path.is_file() || kept.is_some()) {
+            (Incident::NotFollowed, LINKED_MESSAGE)
+        } else {
+            (Incident::NotAMessage, kind)
+        };
+        look.ledger.note(incident, self.run.path_of(place, name), Some(reason.to_owned()));
+        kept
+    }
+}
+
+/// A message that cannot be read, as an earlier run knew it: that is better than nothing.
+fn as_known<'b>(
+    known: &[MessageState<'b>],
+    subdir: Subdir,
+    name: &'b [u8],
+) -> Option<MessageState<'b>> {
+    let base = base_name(name);
+    let at = known.binary_search_by(|message| message.base().cmp(base)).ok()?;
+    Some(MessageState { name, is_new: subdir == Subdir::New, ino: 0, ..known[at] })
 }
 
 impl<'b> Taken<'b> {
@@ -395,6 +432,9 @@ pub(super) fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
 pub(super) fn os(name: &[u8]) -> &OsStr {
     OsStr::from_bytes(name)
 }
+
+/// What to do about a link in the place of a message.
+const LINKED_MESSAGE: &str = "a symbolic link; put the message itself in its place";
 
 /// How long another holder of a folder's lock is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(10);

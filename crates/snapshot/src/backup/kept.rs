@@ -24,11 +24,12 @@ impl<'env> Run<'_, 'env> {
     /// the mailbox's folder `inside`.
     pub(super) fn keep_unreadable(&mut self, inside: &Path, tree: &Tree, old: &MailboxState) {
         let root = self.job.locate(self.context.root, inside);
-        for (path, kind) in &tree.skipped {
+        for path in &tree.skipped {
             if self.job.is_tree() || !inside.as_os_str().is_empty() {
                 self.remark(Remark::NotAFile, &inside.join(path));
             } else {
-                self.note(Incident::NotAMessage, path, b"", Some((*kind).to_owned()));
+                let reason = "neither a file, a folder nor a link";
+                self.note(Incident::NotAMessage, path, b"", Some(reason.into()));
             }
         }
         for error in &tree.unreadable {

@@ -23,9 +23,10 @@ pub enum Incident {
     MailboxMissing,
     /// In another folder at the end of the scan than at its beginning; in the snapshot once.
     MovedDuringRun,
-    /// In `new` or `cur`, and no regular file.
+    /// In a mailbox, and nothing that a mail server would show: a folder or socket among the messages,
+    /// a name that begins with a dot, a link that leads to no file.
     NotAMessage,
-    /// A link to mail outside the store.
+    /// A link to what may be mail.
     NotFollowed,
     /// Could not be read.
     Unreadable,
@@ -38,8 +39,12 @@ pub enum Incident {
 impl Incident {
     /// Whether it is what happens on any living server, and no reason to look.
     pub fn is_news(self) -> bool {
-        let news = [Self::DeliveredDuringRun, Self::ExpungedDuringRun, Self::MovedDuringRun];
-        news.contains(&self)
+        matches!(self, Self::DeliveredDuringRun | Self::ExpungedDuringRun | Self::MovedDuringRun)
+    }
+
+    /// Whether somebody must look: something that may be mail is not in the snapshot, or much is gone.
+    pub fn is_problem(self) -> bool {
+        !self.is_news() && !matches!(self, Self::DuplicateName | Self::NotAMessage)
     }
 
     /// The name under which it is stored.
