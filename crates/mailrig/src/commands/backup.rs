@@ -10,7 +10,7 @@ use snapshot::backup::{self, Alarm, LedgerEntry, Options, Proof, Report, Trust};
 use snapshot::progress::Progress;
 use snapshot::state::State;
 
-use super::ledger::{is_problem, line, more};
+use super::ledger::{line, more};
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::Exit;
@@ -226,7 +226,7 @@ fn sentence(report: &Report, started: Instant, see: &str) -> String {
 fn ledger(text: &mut String, report: &Report) {
     const SHOWN: usize = 20;
     let mut entries: Vec<&LedgerEntry> = report.incidents.iter().collect();
-    entries.sort_by_key(|entry| (!is_problem(entry.incident.name()), entry.incident.is_news()));
+    entries.sort_by_key(|entry| (!entry.incident.is_problem(), entry.incident.is_news()));
     for entry in entries.into_iter().take(SHOWN) {
         text.push_str(&line(entry.incident.name(), &entry.path, entry.reason.as_deref()));
     }
@@ -236,11 +236,12 @@ fn ledger(text: &mut String, report: &Report) {
 /// The first lines of what makes the exit code 3, short enough for a mail.
 fn problems(report: &Report) -> String {
     const SHOWN: usize = 10;
-    let names = report.incidents.iter().map(|entry| (entry, entry.incident.name()));
-    let problems: Vec<_> = names.filter(|(_, name)| is_problem(name)).collect();
+    let problems: Vec<_> =
+        report.incidents.iter().filter(|entry| entry.incident.is_problem()).collect();
     let shown = problems.iter().take(SHOWN);
-    let mut text: String =
-        shown.map(|(entry, name)| line(name, &entry.path, entry.reason.as_deref())).collect();
+    let mut text: String = shown
+        .map(|entry| line(entry.incident.name(), &entry.path, entry.reason.as_deref()))
+        .collect();
     if problems.len() > SHOWN {
         text.push_str(&format!("problem    and {} more\n", count((problems.len() - SHOWN) as u64)));
     }

@@ -45,7 +45,7 @@ impl Lines {
     }
 
     /// What happened while the catalog was made.
-    pub(crate) fn incidents(&mut self, entries: &[LedgerEntry]) {
+    pub(crate) fn incidents<'e>(&mut self, entries: impl Iterator<Item = &'e LedgerEntry>) {
         for entry in entries {
             let NamedIncident { incident, path, reason } = NamedIncident::of(entry);
             self.push(&Line::Incident { incident, path, reason });

@@ -116,7 +116,7 @@ pub(crate) fn backup(context: &Context<'_>, job: &Job, opener: &mut Opener) -> R
     changes.changes(&old, &run.next);
     let has_catalog =
         old.catalog.is_some() && !context.options.rebase && old.outside == run.next.outside;
-    let has_news = !changes.bytes.is_empty() || !run.outcome.ledger.entries.is_empty();
+    let has_news = !changes.bytes.is_empty() || !run.outcome.ledger.is_empty();
     if has_catalog && !has_news && run.next.packs == old.packs {
         return run.only_prints_changed();
     }
@@ -201,13 +201,13 @@ impl<'run, 'env> Run<'run, 'env> {
             path: &self.job.path,
             old: self.old,
             changes,
-            incidents: &self.outcome.ledger.entries,
+            incidents: &self.outcome.ledger,
             encrypted: self.context.repository.is_encrypted(),
             is_full: self.context.options.rebase,
             time: self.context.options.time,
         };
         let body = next.write(&mut self.next, seal)?;
-        let incidents = self.outcome.ledger.entries.len() as u64;
+        let incidents = self.outcome.ledger.entries().count() as u64;
         let catalog = self.next.catalog.as_ref().map(catalog_ref);
         self.outcome.catalog = catalog.map(|catalog| CatalogRef { incidents, ..catalog });
         self.outcome.body = Some(body);

@@ -111,7 +111,7 @@ pub struct Report {
     pub requests: RequestCounts,
     /// Counts of the ledger.
     pub ledger: LedgerCounts,
-    /// The ledger's lines.
+    /// The ledger's lines, problems first.
     pub incidents: Vec<LedgerEntry>,
     /// Whether something that may be mail is not in the snapshot.
     pub is_incomplete: bool,
@@ -229,7 +229,7 @@ pub fn run(
         carried,
     };
     let encode_failed = |e| Error::io("encode the manifest of", root, e);
-    let incidents = incidents::seal(&done.ledger.entries, repository.recovery_seal());
+    let incidents = incidents::seal(&done.ledger, repository.recovery_seal());
     let incidents = incidents.map_err(encode_failed)?;
     // The rest is named in catalogs, and both together in the report.
     done.recorded.merge(std::mem::take(&mut done.ledger));
@@ -272,7 +272,7 @@ pub fn run(
         requests: repository.store().requests().into(),
         ledger: done.ledger.counts,
         is_incomplete: done.ledger.counts.is_incomplete(),
-        incidents: done.ledger.entries,
+        incidents: done.ledger.entries().cloned().collect(),
         expunge_alarms: done.alarms,
         notices,
     })
