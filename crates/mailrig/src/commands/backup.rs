@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use snapshot::backup::{self, Alarm, LedgerEntry, Options, Proof, Report, Trust};
+use snapshot::backup::{self, Alarm, LedgerEntry, MessageCounts, Options, Proof, Report, Trust};
 use snapshot::progress::Progress;
 use snapshot::state::State;
 
@@ -160,12 +160,11 @@ fn text(report: &Report, started: Instant) -> String {
         "messages",
         match is_dry {
             // Nothing was read: what the snapshot would hold is not known.
-            true => format!("{} new, {} gone", count(messages.new), count(messages.gone)),
+            true => changed(messages),
             false => format!(
-                "{} ({} new, {} gone), {}",
+                "{} ({}), {}",
                 count(report.totals.messages),
-                count(messages.new),
-                count(messages.gone),
+                changed(messages),
                 size(report.totals.bytes)
             ),
         },
@@ -193,6 +192,11 @@ fn text(report: &Report, started: Instant) -> String {
     ledger(&mut text, report);
     text.push_str(&sentence(report, started, ", see above"));
     text
+}
+
+fn changed(messages: &MessageCounts) -> String {
+    let [new, gone, moved] = [messages.new, messages.gone, messages.moved].map(count);
+    format!("{new} new, {gone} gone, {moved} moved")
 }
 
 /// The last line. `see` tells where more is said about what is wrong.

@@ -56,8 +56,6 @@ struct Taken<'b> {
     found: Vec<(usize, Found)>,
     /// Those that were read.
     read: Vec<usize>,
-    /// How many were to be read.
-    new: u64,
 }
 
 impl Scan<'_, '_, '_> {
@@ -148,7 +146,6 @@ impl Scan<'_, '_, '_> {
         for (_, (ino, place)) in look.missing {
             self.account.lost(ino, place);
         }
-        self.run.outcome.work.messages_gone += state.messages;
     }
 
     fn unreadable(&mut self, folder: &Folder, state: Option<FolderState>, error: &maildir::Error) {
@@ -171,7 +168,12 @@ impl Scan<'_, '_, '_> {
         before: Option<Look>,
     ) -> Result<()> {
         let known_messages = known.messages().unwrap_or_default();
-        let trust = if before.is_some() { Trust::BaseName } else { self.run.context.options.trust };
+        let trust = match self.run.context.options.trust {
+            _ if before.is_some() => Trust::BaseName,
+            // What is not read cannot have other contents.
+            Trust::Nothing if self.run.context.options.dry_run => Trust::Stat,
+            trust => trust,
+        };
         let decisions = decide(&known_messages, listing, trust);
         let mut look = Look {
             print: listing.print,
@@ -189,23 +191,13 @@ impl Scan<'_, '_, '_> {
             (message.name, message.is_new) = (name, *subdir == Subdir::New);
         }
         let mut messages = taken.messages;
-        match before {
-            None => {
-                let is_known =
-                    |d: &&Decision<'_>| matches!(d, Decision::Keep(_) | Decision::Compare(_));
-                let kept = decisions.iter().filter(is_known).count();
-                let gone = known_messages.len().saturating_sub(kept);
-                self.run.outcome.work.messages_new += taken.new;
-                self.run.outcome.work.messages_gone += gone as u64;
-            }
-            Some(before) => {
-                let read = taken.read.iter().map(|at| messages[*at]).collect::<Vec<_>>();
-                self.account_for(folder, listing, &known_messages, &read, before, &mut look);
-                if listing.is_unstable {
-                    let is_absent = |message: &&MessageState<'_>| !is_listed(listing, message);
-                    messages.extend(known_messages.iter().filter(is_absent));
-                    sort(&mut messages);
-                }
+        if let Some(before) = before {
+            let read = taken.read.iter().map(|at| messages[*at]).collect::<Vec<_>>();
+            self.account_for(folder, listing, &known_messages, &read, before, &mut look);
+            if listing.is_unstable {
+                let is_absent = |message: &&MessageState<'_>| !is_listed(listing, message);
+                messages.extend(known_messages.iter().filter(is_absent));
+                sort(&mut messages);
             }
         }
         drop_doubles(&mut messages);
@@ -252,7 +244,6 @@ impl Scan<'_, '_, '_> {
                 .binary_search_by(|known| known.base().cmp(message.base()))
                 .is_ok_and(|at| known[at].ino == message.ino);
             if !is_known && !before.missing.contains_key(message.base()) {
-                self.run.outcome.work.messages_new += 1;
                 self.account.came(message, &folder.path);
             }
         }
@@ -265,7 +256,6 @@ impl Scan<'_, '_, '_> {
             return;
         }
         for message in known.iter().filter(|message| !is_listed(listing, message)) {
-            self.run.outcome.work.messages_gone += 1;
             self.account.gone(message, &folder.path);
         }
         for (base, (ino, place)) in before.missing {
@@ -310,8 +300,8 @@ impl Scan<'_, '_, '_> {
                 Decision::Read => {}
             }
             self.run.context.progress.check()?;
-            taken.new += 1;
             if self.run.context.options.dry_run {
+                self.run.pass_over(&path, entry.subdir, name);
                 continue;
             }
             let source = Source { folder: &path, subdir: entry.subdir, name };

@@ -25,6 +25,7 @@ mod renamed;
 mod scan;
 mod selection;
 mod settle;
+mod tally;
 mod uploads;
 
 use std::collections::BTreeMap;
@@ -139,10 +140,12 @@ pub struct MailboxCounts {
 /// Messages of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct MessageCounts {
-    /// Not known before under their base names.
+    /// Not in the last snapshot.
     pub new: u64,
-    /// Known, and not there any more.
+    /// In the last snapshot, and not there any more.
     pub gone: u64,
+    /// In another folder than in the last snapshot, or under another base name.
+    pub moved: u64,
     /// Read.
     pub read: u64,
     /// Bytes read.
@@ -215,7 +218,7 @@ pub fn run(
     links.note(selection.behind_links(), &mut done.ledger, &mut notices);
     notices.extend(done.remarks.sentences());
     let carried = selection.carry(state, &known, &mut done);
-    selection.check_alarm(state, options, &mut done);
+    selection.count_gone(state, options, &mut done);
     notices.append(&mut done.notices);
     tag(&known, &mut done.catalogs);
     let gone = selection.gone.len() as u64;
@@ -260,8 +263,9 @@ pub fn run(
         totals: done.totals,
         mailboxes: counts,
         messages: MessageCounts {
-            new: done.work.messages_new,
-            gone: done.work.messages_gone,
+            new: done.work.messages.new,
+            gone: done.work.messages.gone,
+            moved: done.work.messages.moved,
             read: done.work.messages_read,
             read_bytes: done.work.bytes_read,
             encrypted: done.work.messages_encrypted,

@@ -168,12 +168,14 @@ impl<'f> Selection<'f> {
     }
 
     /// Mailboxes that are gone have lost all that they held, unless another path still leads to them.
-    pub(crate) fn check_alarm(&self, state: &State, options: &Options, done: &mut Committed) {
-        for (path, mailbox) in
-            self.gone.iter().filter(|(path, _)| !self.aliased.contains_key(*path))
-        {
+    pub(crate) fn count_gone(&self, state: &State, options: &Options, done: &mut Committed) {
+        for (path, mailbox) in &self.gone {
             let Some(old) = state.mailbox(&mailbox.id) else { continue };
             let before = old.folders.values().map(|folder| folder.messages).sum();
+            done.work.messages.gone += before;
+            if self.aliased.contains_key(path) {
+                continue;
+            }
             let Some(alarm) = options.alarm.judge(path, before, before) else { continue };
             done.ledger.note(Incident::ManyExpunged, path.clone(), Some(alarm.reason()));
             done.sound(Some(alarm));
