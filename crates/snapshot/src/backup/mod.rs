@@ -18,6 +18,7 @@ mod links;
 mod mailbox;
 mod outside;
 mod packer;
+mod parent;
 mod read;
 mod rebuild;
 mod remarks;
@@ -191,7 +192,7 @@ pub fn run(
     }
     options.outside.check(root, &found.mailboxes)?;
     let mut notices = Vec::new();
-    let options = &resume(repository, state, options, &mut notices)?;
+    let options = &parent::resume(repository, state, root, options, &mut notices)?;
     let mut known = match state.mailboxes() {
         Some(known) => known,
         None => rebuild::run(repository, state, root, identity, options, &mut notices)?,
@@ -301,35 +302,6 @@ fn no_mailbox(root: &Path, found: &Discovery) -> Error {
 /// A plain tree, which has its path as its name.
 fn tree(path: &Path) -> MailboxDir {
     MailboxDir { name: path.as_os_str().as_bytes().to_vec(), path: path.to_owned() }
-}
-
-/// Options for a run after the last one: its snapshot must sort after that one's, and if the
-/// repository has lost that one, nothing that the state says of it can be relied on.
-fn resume(
-    repository: &Repository,
-    state: &State,
-    options: &Options,
-    notices: &mut Vec<String>,
-) -> Result<Options> {
-    let mut options = options.clone();
-    let Some((last, last_time)) = state.last_run() else { return Ok(options) };
-    // Ids hold milliseconds.
-    if last_time.as_millisecond() >= options.time.as_millisecond() {
-        notices.push(format!("the clock was ahead when snapshot {last} was made"));
-        options.time = last_time + Duration::from_millis(1);
-    }
-    match repository.store().size(&snapshot_key(&last)) {
-        Ok(_) => {}
-        Err(e) if e.is_not_found() => {
-            notices.push(format!(
-                "snapshot {last}, the last one of this host, is not in the repository any more: \
-                 what it had is looked for and stored again where it is missing"
-            ));
-            options.rebase = true;
-        }
-        Err(e) => return Err(e.into()),
-    }
-    Ok(options)
 }
 
 /// Gives every mailbox that is seen for the first time an id and a key. Both are durable, here and
