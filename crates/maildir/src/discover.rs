@@ -209,7 +209,7 @@ mod tests {
         fs::create_dir_all(path("web/site/pages")).unwrap();
         for (to, expected) in [
             ("d", true),
-            ("d/example.org/al/Maildir/cur", true),
+            ("d/example.org/al/Maildir", true),
             ("web", false),
             ("web/site", false),
             ("none", false),

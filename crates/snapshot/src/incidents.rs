@@ -108,10 +108,7 @@ pub fn read(
             Ok(entries)
         }))?;
     }
-    let mut entries = ledger.problems;
-    entries.extend(ledger.others);
-    entries.truncate(NAMED_MAX);
-    Ok(StoredLedger { entries, problems: ledger.unread })
+    Ok(ledger.stored())
 }
 
 fn from_manifest(object: &str, sealed: &[u8], identity: &Unseal) -> Result<Vec<NamedIncident>> {
@@ -149,6 +146,33 @@ impl Gathered {
         }
         Ok(())
     }
+
+    fn stored(self) -> StoredLedger {
+        let mut entries = self.problems;
+        entries.extend(self.others);
+        entries.truncate(NAMED_MAX);
+        StoredLedger { entries, problems: self.unread }
+    }
 }
 
 const LEVEL: i32 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_of_the_last_mailbox_are_gathered_before_what_is_harmless() {
+        let line = |incident: Incident, path: &str| {
+            let (incident, path) = (incident.name().to_owned(), path.to_owned());
+            NamedIncident { incident, path, reason: None }
+        };
+        let mut ledger = Gathered::default();
+        let came = vec![line(Incident::DeliveredDuringRun, "came"); NAMED_MAX + 1];
+        ledger.take(Ok(came)).unwrap();
+        ledger.take(Ok(vec![line(Incident::Unresolved, "lost")])).unwrap();
+        let entries = ledger.stored().entries;
+        assert_eq!((entries[0].path.as_str(), entries.len()), ("lost", NAMED_MAX));
+        assert!(is_problem("of a later version"));
+    }
+}

@@ -55,22 +55,14 @@ impl<'f> Links<'f> {
         ledger: &mut Ledger,
         notices: &mut Vec<String>,
     ) {
-        let mut named = BTreeSet::new();
-        let mut on_the_way = BTreeSet::new();
-        for (mailbox, link) in lost {
-            let reason = if mailbox == link {
-                named.insert(link);
-                self.reason(link)
-            } else {
-                on_the_way.insert(link);
-                format!("it is behind the link {}", link.display())
-            };
-            let reason = format!("{reason}; what the last snapshot had of it is kept");
-            ledger.note(Incident::Unreadable, mailbox.to_string_lossy().into_owned(), Some(reason));
-        }
+        let lost: Vec<(&Path, &Path)> = lost.collect();
+        let (themselves, behind): (Vec<_>, Vec<_>) =
+            lost.iter().partition(|(mailbox, link)| mailbox == link);
+        let named: BTreeSet<&Path> = themselves.iter().map(|(_, link)| *link).collect();
+        let on_the_way: BTreeSet<&Path> = behind.iter().map(|(_, link)| *link).collect();
         let others = self.found.links.iter().map(PathBuf::as_path);
-        let others = others.filter(|link| !on_the_way.contains(link)).collect::<Vec<_>>();
-        for link in on_the_way.iter().copied().chain(others).filter(|link| !named.contains(link)) {
+        let others = others.filter(|link| !on_the_way.contains(link) && !named.contains(link));
+        for link in on_the_way.iter().copied().chain(others) {
             if on_the_way.contains(link) || maildir::leads_to_mail(&self.root.join(link)) {
                 let path = link.to_string_lossy().into_owned();
                 ledger.note(Incident::NotFollowed, path, Some(self.reason(link)));
@@ -80,6 +72,14 @@ impl<'f> Links<'f> {
                     link.display()
                 ));
             }
+        }
+        for (mailbox, link) in themselves.into_iter().chain(behind) {
+            let reason = match mailbox == link {
+                true => self.reason(link),
+                false => format!("it is behind the link {}", link.display()),
+            };
+            let reason = format!("{reason}; what the last snapshot had of it is kept");
+            ledger.note(Incident::Unreadable, mailbox.to_string_lossy().into_owned(), Some(reason));
         }
     }
 

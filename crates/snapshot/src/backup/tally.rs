@@ -34,6 +34,10 @@ impl Balance {
 impl Tally {
     /// Messages of one folder and base name, as they were and as they are.
     pub(crate) fn group(&mut self, old: &[MessageState<'_>], new: &[MessageState<'_>]) {
+        // So it is with nearly all.
+        if matches!((old, new), ([old], [new]) if old.sum == new.sum) {
+            return;
+        }
         let mut left: Vec<&MessageState<'_>> = old.iter().collect();
         for message in new {
             match left.iter().position(|old| old.sum == message.sum) {

@@ -48,8 +48,8 @@ fn restored(world: &World, objects: &Arc<Memory>) -> TreeImage {
 #[test]
 fn what_is_behind_a_link_stays_in_the_snapshots_and_is_named_every_night() {
     let behind = [(Incident::Unreadable, ALICE)];
-    let domain = [(Incident::Unreadable, ALICE), (Incident::NotFollowed, "example.org")];
-    let home = [(Incident::Unreadable, ALICE), (Incident::NotFollowed, "example.org/alice")];
+    let domain = [(Incident::NotFollowed, "example.org"), (Incident::Unreadable, ALICE)];
+    let home = [(Incident::NotFollowed, "example.org/alice"), (Incident::Unreadable, ALICE)];
     let sent = [(Incident::NotFollowed, "example.org/alice/Maildir/.Sent")];
     let table: [(&str, &[(Incident, &str)]); 4] = [
         (ALICE, &behind),
@@ -69,7 +69,7 @@ fn what_is_behind_a_link_stays_in_the_snapshots_and_is_named_every_night() {
             let report = world.backup(Arc::clone(&objects)).unwrap();
             assert_eq!(incidents(&report), expected, "{part}, night {night}");
             assert!(report.is_incomplete);
-            let reason = report.incidents.last().unwrap().reason.as_deref().unwrap();
+            let reason = report.incidents[0].reason.as_deref().unwrap();
             let what = if is_mounted { "mount --bind" } else { "is a disk not mounted?" };
             assert!(reason.contains(what) && reason.contains("/away"), "{reason}");
             assert_eq!((report.messages.new, report.messages.gone), (0, 0), "{part}");
