@@ -22,6 +22,7 @@ mod keys;
 mod kills;
 mod large;
 mod ledger;
+mod locks;
 mod lost_state;
 mod nights;
 mod outside;
@@ -29,6 +30,7 @@ mod picked;
 mod process;
 mod recover;
 mod s3;
+mod salvage;
 #[allow(dead_code, reason = "the tests of the S3 store use the rest")]
 mod servers;
 mod store;
