@@ -8,6 +8,7 @@ mod delivered;
 mod documents;
 mod doveconf;
 mod dovecot;
+mod dovecot_apart;
 mod dovecot_live;
 mod dovecot_restore;
 mod env;
