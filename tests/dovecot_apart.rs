@@ -1,5 +1,5 @@
-//! A real Dovecot whose control and index files lie apart from the mail: UIDs and keywords are in the
-//! control folder, so that a restore of the mail alone would bring none of them back.
+//! A real Dovecot that keeps its files in other ways than most: control and index files apart from the
+//! mail, so that a restore of the mail alone would bring no UID back; folders inside each other.
 
 use std::fs;
 
@@ -62,7 +62,8 @@ mod needs_dovecot {
 
     #[test]
     fn control_files_that_doveconf_names_come_back_into_empty_folders() {
-        let Some(office) = open("") else { return };
+        let Some(office) = open(":LAYOUT=fs") else { return };
+        nest(&office);
         let back_up = |office: &Office| {
             let configuration = office.dovecot.configuration();
             let script = format!("exec /usr/bin/doveconf -c {} \"$@\"", configuration.display());
@@ -88,5 +89,34 @@ mod needs_dovecot {
         assert_ne!(differences(&served, &after), [""; 0]);
         assert_eq!(after["subscribed"], serde_json::json!([]));
         assert!(folders(&after).keys().eq(folders(&served).keys()));
+    }
+
+    /// A folder inside another one.
+    fn nest(office: &Office) {
+        let acts = ["CREATE Work/2026", "SELECT INBOX", "COPY 1:3 Work/2026"];
+        office.dovecot.command(USER, &acts);
+    }
+
+    fn comes_back_nested(layout: &str, inside: &str) {
+        let Some(office) = Office::open_with(|_| layout.to_owned()) else { return };
+        nest(&office);
+        let folder = office.env.path("vmail/example.org/alice/Maildir").join(inside);
+        assert!(folder.join("dovecot-uidlist").exists(), "nothing is shown");
+        let restore = |office: &Office| {
+            let to = office.env.path("vmail");
+            let report = office.restore(&["--to", text(&to)]).expect(0).json();
+            assert_eq!(report["mailboxes"].as_array().unwrap().len(), 1, "{report}");
+        };
+        loses_nothing(office, |office| office.back_up_with(&[]), restore);
+    }
+
+    #[test]
+    fn folders_inside_each_other_come_back() {
+        comes_back_nested(":LAYOUT=fs", "Work/2026");
+    }
+
+    #[test]
+    fn folders_with_their_mail_one_level_deeper_come_back() {
+        comes_back_nested(":LAYOUT=fs:DIRNAME=maildir", "Work/2026/maildir");
     }
 }

@@ -61,7 +61,8 @@ def use(port, user):
 def dump(port, user):
     imap = login(port, user)
     # Asked for on its own: `imaplib` takes flags for untagged answers.
-    folders = sorted(re.match(rb'\(.*?\) "." (.*)', row)[1].decode().strip('"') for row in check(imap.list()))
+    rows = (row for row in check(imap.list()) if rb"\Noselect" not in row)
+    folders = sorted(re.match(rb'\(.*?\) "." (.*)', row)[1].decode().strip('"') for row in rows)
     subscribed = sorted(row.decode().rsplit(" ", 1)[1] for row in check(imap.lsub()) if row)
     result = {"subscribed": subscribed, "folders": {}}
     for folder in folders:
