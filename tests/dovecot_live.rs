@@ -62,7 +62,9 @@ impl Judgement {
         for (letter, count) in at_least {
             let places = folders(found, letter);
             if places.len() < count {
-                self.missed.push(format!("{letter} was there {count} times: {places:?}"));
+                let end = folders(live, letter);
+                self.missed
+                    .push(format!("{letter}, {count} times: {places:?}, in the end {end:?}"));
             }
             let is_whole = |(_, bytes): &(String, Vec<u8>)| *bytes == live[letter][0].1;
             assert!(found.get(letter).is_none_or(|all| all.iter().all(is_whole)), "{letter}");

@@ -96,9 +96,13 @@ impl Scan<'_, '_, '_> {
         }
     }
 
-    /// The files of unsettled folders, with all places in which they were seen.
+    /// The files of unsettled folders and those that left others, with all places in which they were seen.
     fn restless(&self, unsettled: &BTreeSet<Vec<u8>>) -> Files {
         let mut files = Files::default();
+        // One that is still known elsewhere may be a copy of what came to an unsettled folder since.
+        for gone in self.account.gone_messages().filter(|gone| gone.ino != 0) {
+            files.file(&gone);
+        }
         let folders = || self.run.next.folders.iter();
         for (path, state) in folders().filter(|(path, _)| unsettled.contains(*path)) {
             for message in state.messages().unwrap_or_default().iter().filter(|m| m.ino != 0) {
