@@ -10,6 +10,7 @@ mod doveconf;
 mod dovecot;
 mod dovecot_apart;
 mod dovecot_live;
+mod dovecot_lock;
 mod dovecot_restore;
 mod env;
 mod exit_codes;
