@@ -9,6 +9,7 @@ mod newest;
 mod nights;
 mod power;
 mod property;
+mod roundtrip;
 mod search;
 mod world;
 mod xattrs;
