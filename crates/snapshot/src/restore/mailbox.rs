@@ -225,7 +225,8 @@ impl<'r> Run<'r> {
         let from = Layout::of(decoded.iter().map(AsRef::as_ref)).unwrap_or(Layout::Dotted);
         let to = live.unwrap_or(from);
         drop(decoded);
-        let (moved, names) = below(std::mem::take(contents), as_folder, from, to);
+        let is_led = self.options.outside.control.is_some();
+        let (moved, names) = below(std::mem::take(contents), as_folder, from, to, is_led);
         *contents = moved;
         Ok(Some((names, to)))
     }
