@@ -31,6 +31,7 @@ mod outside;
 mod picked;
 mod process;
 mod recover;
+mod restore_to;
 mod s3;
 #[allow(dead_code, reason = "the tests of the S3 store use the rest")]
 mod servers;
