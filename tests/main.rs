@@ -10,6 +10,7 @@ mod documents;
 mod doveconf;
 mod dovecot;
 mod dovecot_apart;
+mod dovecot_lists;
 mod dovecot_live;
 mod dovecot_lock;
 mod dovecot_restore;
