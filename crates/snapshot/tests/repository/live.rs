@@ -304,17 +304,21 @@ fn every_message_is_in_the_snapshot_once_while_all_move_as_fast_as_they_can() {
     let objects = Arc::new(Memory::default());
     world.init(Arc::clone(&objects));
     let folders = ["", ".Sent", ".Archive", ".Work"].map(|folder| world.folder(ALICE, folder));
-    let messages: Vec<PathBuf> = (0..COUNT)
-        .map(|i| {
-            let subdir = ["new", "cur"][i / 4 % 2];
-            let path = folders[i % 4].join(subdir).join(format!("17{i:05}.m.host"));
-            fs::write(&path, format!("Subject: {i}\n\nmessage {i}\n")).unwrap();
-            path
-        })
-        .collect();
+    let mut messages = Vec::new();
+    for i in 0..COUNT {
+        let subdir = ["new", "cur"][i / 4 % 2];
+        let path = folders[i % 4].join(subdir).join(format!("17{i:05}.m.host"));
+        fs::write(&path, format!("Subject: {i}\n\nmessage {i}\n")).unwrap();
+        if i % COPIED == 0 {
+            let copy = folders[i / 2 % 4].join(subdir).join(format!("18{i:05}.m.host"));
+            fs::hard_link(&path, &copy).unwrap();
+            messages.push(copy);
+        }
+        messages.push(path);
+    }
     let stop = AtomicBool::new(false);
     let nights = std::thread::scope(|scope| {
-        for (seed, part) in (1..).zip(messages.chunks(COUNT / 2)) {
+        for (seed, part) in (1..).zip(messages.chunks(messages.len() / 2)) {
             let (folders, stop) = (&folders, &stop);
             scope.spawn(move || churn(folders, part.to_vec(), seed, stop));
         }
@@ -332,9 +336,17 @@ fn every_message_is_in_the_snapshot_once_while_all_move_as_fast_as_they_can() {
                 *found.entry(String::from_utf8(content).unwrap()).or_default() += 1;
             }
         }
-        let whole = |i| (format!("Subject: {i}\n\nmessage {i}\n"), 1);
-        assert_eq!(found, (0..COUNT).map(whole).collect());
+        let whole = |i| {
+            let names = if i % COPIED == 0 { 2 } else { 1 };
+            (format!("Subject: {i}\n\nmessage {i}\n"), names)
+        };
+        let whole: BTreeMap<String, u32> = (0..COUNT).map(whole).collect();
+        let wrong: Vec<_> =
+            whole.iter().filter(|(letter, n)| found.get(*letter) != Some(n)).collect();
+        assert!(wrong.is_empty() && found.len() == whole.len(), "{wrong:?} {found:?}");
     }
 }
 
 const COUNT: usize = 800;
+/// Each of so many messages has a copy, a second name for its file, that moves by itself.
+const COPIED: usize = 8;
