@@ -189,7 +189,7 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             self.run.note(Incident::UnstableFolder, Path::new(""), b"", reason);
         }
         self.is_settled = unsettled.is_empty() && !self.is_restless;
-        self.settle(&unsettled);
+        self.settle(&tree, &unsettled);
         Ok(tree)
     }
 
@@ -201,7 +201,7 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
     }
 
     /// The folders that are not as they were listed, with their directories as they are now.
-    fn changed<'t>(&self, tree: &'t Tree) -> Vec<(&'t Folder, Option<FolderPrint>)> {
+    pub(super) fn changed<'t>(&self, tree: &'t Tree) -> Vec<(&'t Folder, Option<FolderPrint>)> {
         let proof = self.run.context.options.proof;
         let root = self.root();
         let maildirs = tree.folders.iter().filter(|folder| folder.is_maildir);

@@ -45,7 +45,7 @@ pub enum Scope {
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Messages, the oldest first.
+    /// Messages, the oldest first; those of one time by mailbox, folder and id.
     pub messages: Vec<Found>,
     /// Snapshots that were looked into.
     pub snapshots: u64,

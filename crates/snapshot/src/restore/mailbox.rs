@@ -22,7 +22,7 @@ use super::report::Counts;
 use super::select::{Selected, folder_path};
 use super::site::Site;
 use super::unpack::Written;
-use super::{Queue, Run, is_free, is_odd_name, with_cause};
+use super::{Queue, Run, is_free_below, is_odd_name, with_cause};
 use crate::catalog::Contents;
 use crate::contents::readable;
 use crate::error::{Error, Result};
@@ -227,7 +227,8 @@ impl<'r> Run<'r> {
         let from = Layout::of(decoded.iter().map(AsRef::as_ref)).unwrap_or(Layout::Dotted);
         let to = live.unwrap_or(from);
         drop(decoded);
-        let (moved, names) = below(std::mem::take(contents), as_folder, from, to);
+        let is_led = self.options.outside.control.is_some();
+        let (moved, names) = below(std::mem::take(contents), as_folder, from, to, is_led);
         *contents = moved;
         Ok(Some((names, to)))
     }
@@ -260,7 +261,7 @@ impl<'r> Run<'r> {
                 live.begin(plan, owners).map_err(|e| Error::io("restore to", target, e))?;
                 return Ok(Some((Some(Site::Live(live)), counts)));
             }
-        } else if !is_free(target).map_err(|e| Error::io("look at", target, e))? {
+        } else if !is_free_below(root, path).map_err(|e| Error::io("look at", target, e))? {
             let occupied = Error::TargetExists { path: target.to_owned() };
             if selected.is_only {
                 return Err(occupied);

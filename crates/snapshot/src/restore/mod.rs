@@ -211,6 +211,16 @@ fn with_cause(error: &Error) -> String {
     }
 }
 
+/// Whether a mailbox can be restored to this folder. A link is none, wherever it leads.
+fn is_free_below(root: &Path, path: &Path) -> io::Result<bool> {
+    let target = root.join(path);
+    if !path.as_os_str().is_empty() && target.is_symlink() {
+        let reason = "it is a link, and links are not followed";
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, reason));
+    }
+    is_free(&target)
+}
+
 /// Whether a folder can be restored to: it is not there, or empty.
 fn is_free(path: &Path) -> io::Result<bool> {
     match std::fs::read_dir(path) {

@@ -137,6 +137,20 @@ impl Places {
     }
 }
 
+/// The folder of the mailbox whose control files lie in the folder `dir` of the catalog.
+pub(crate) fn folder_of_control(dir: &str) -> Option<&str> {
+    let dir = dir.strip_prefix(OUTSIDE)?.strip_prefix('/')?.strip_prefix(CONTROL)?;
+    Some(match dir.strip_prefix('/')? {
+        "INBOX" | ".INBOX" => "",
+        folder => folder,
+    })
+}
+
+/// Where the control files of a folder of the mailbox, not INBOX, lie in the catalog.
+pub(crate) fn control_of_folder(folder: &str) -> String {
+    format!("{OUTSIDE}/{CONTROL}/{folder}")
+}
+
 /// Opens a folder by its absolute path.
 pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
     open_beneath(File::open("/")?, path.strip_prefix("/").unwrap_or(path))

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use maildir::encode_utf7;
 
 use super::Run;
+use super::outside::folder_of_control;
 use crate::catalog::{self, CatalogHead, Content, Contents, Line};
 use crate::contents;
 use crate::error::{Error, Result};
@@ -100,7 +101,8 @@ impl<'r> Run<'r> {
                 &mailbox.unseal,
             )?;
             if let Some(wanted) = wanted {
-                for hash in pick(&mut contents, wanted) {
+                let is_led = self.options.outside.control.is_some();
+                for hash in pick(&mut contents, wanted, is_led) {
                     let name = mailbox.display_name();
                     self.report.problem(&name, 1, format!("the snapshot has no message {hash}"));
                 }
@@ -129,8 +131,9 @@ fn whole(manifest: &Manifest) -> impl Iterator<Item = Selected<'_>> {
 }
 
 /// Leaves only the messages with these hashes, their folders and what a server needs to make sense
-/// of their names and UIDs; gives the hashes that no message has.
-fn pick<'h>(contents: &mut Contents, wanted: &HashSet<&'h str>) -> Vec<&'h str> {
+/// of their names and UIDs, which `is_led` to its place where it lay outside; gives the hashes that no
+/// message has.
+fn pick<'h>(contents: &mut Contents, wanted: &HashSet<&'h str>, is_led: bool) -> Vec<&'h str> {
     let mut missing: HashSet<&str> = wanted.clone();
     for (path, folder) in &mut contents.folders {
         folder.messages.retain(|key, _| {
@@ -139,11 +142,16 @@ fn pick<'h>(contents: &mut Contents, wanted: &HashSet<&'h str>) -> Vec<&'h str> 
             wanted.contains(hash.as_str())
         });
     }
-    contents.folders.retain(|_, folder| !folder.messages.is_empty());
-    let folders = &contents.folders;
+    let picked = contents.folders.iter().filter(|(_, folder)| !folder.messages.is_empty());
+    let picked: HashSet<String> = picked.map(|(path, _)| path.clone()).collect();
+    let is_needed = |dir: &str| {
+        let outside = folder_of_control(dir).filter(|_| is_led);
+        outside.is_some_and(|folder| picked.contains(folder)) || picked.contains(dir)
+    };
+    contents.folders.retain(|path, _| is_needed(path));
     contents.files.retain(|path, _| {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        folders.contains_key(folder) && CONTROL.iter().any(|control| name.starts_with(control))
+        let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+        is_needed(dir) && CONTROL.iter().any(|control| name.starts_with(control))
     });
     let mut missing: Vec<&str> = missing.into_iter().collect();
     missing.sort_unstable();

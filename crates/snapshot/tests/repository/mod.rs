@@ -12,6 +12,7 @@ mod newest;
 mod nights;
 mod power;
 mod property;
+mod roundtrip;
 mod salvage;
 mod search;
 mod world;
