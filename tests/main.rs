@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
 mod bad_stores;
+mod choices;
 mod damage;
 mod delivered;
 mod documents;

@@ -20,6 +20,14 @@ pub enum Error {
         /// Where.
         location: String,
     },
+    /// Something was named that is not there, or that several things are called.
+    #[error("{what}")]
+    Choice {
+        /// What is wrong with the choice.
+        what: String,
+        /// What can be chosen instead.
+        hint: String,
+    },
     /// The caller asked to stop.
     #[error("interrupted")]
     Cancelled,
@@ -86,7 +94,7 @@ pub enum Error {
     /// Recipients that are none.
     #[error("{0}")]
     Recipient(String),
-    /// No such snapshot, mailbox or folder, or more than one.
+    /// What was asked for cannot be done to what is there.
     #[error("{0}")]
     Selection(String),
     /// A pattern that gives two mailboxes one place.
@@ -141,6 +149,10 @@ impl Error {
         Self::Io { action, path: path.to_owned(), source: source.into() }
     }
 
+    pub(crate) fn choice(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Choice { what: what.into(), hint: hint.into() }
+    }
+
     pub(crate) fn damaged(object: &str, reason: impl ToString) -> Self {
         Self::Damaged { object: object.to_owned(), reason: reason.to_string() }
     }
@@ -179,6 +191,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::AlreadyRepository { .. } => "back up into it with `mailrig backup`",
+            Self::Choice { hint, .. } => hint,
             Self::Foreign { .. } | Self::ForeignDriver { .. } => FOREIGN_HINT,
             Self::Locked { .. } => "wait for it to end; a lock of a dead process frees itself",
             Self::NoIdentity | Self::WrongIdentity { .. } => {

@@ -7,13 +7,12 @@ use anyhow::Result;
 use serde::Serialize;
 use snapshot::backup::RequestCounts;
 use snapshot::compare::{self, Change, FolderChanges, MessageChange, Options, State};
-use snapshot::manifest;
 use snapshot::progress::Progress;
 
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::Exit;
-use crate::repository::{identity, open, split_repo};
+use crate::repository::{choose, identity, open, split_repo};
 use crate::ui::{Ui, cell, count, duration, plural, table};
 
 /// Show what changed between two snapshots
@@ -44,6 +43,8 @@ pub(crate) struct DiffArgs {
 struct DiffReport {
     #[serde(flatten)]
     report: compare::Report,
+    /// What a person should know of the choice of the snapshot.
+    notices: Vec<String>,
     requests: RequestCounts,
 }
 
@@ -51,9 +52,9 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> Result<Exit> {
     let started = Instant::now();
     let (location, rest) = split_repo(&args.positional, &["A", "B"])?;
     let repository = open(&location, &args.s3)?;
-    let store = repository.store();
-    let from = manifest::select(store, &rest[0], None)?;
-    let to = manifest::select(store, &rest[1], None)?;
+    let mut notices = Vec::new();
+    let from = choose(&repository, &rest[0], ui, &mut notices)?;
+    let to = choose(&repository, &rest[1], ui, &mut notices)?;
     let identity = identity(&args.identity, &repository)?;
     let options =
         Options { mailbox: args.mailbox.clone(), names: args.names, threads: threads().max(4) };
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> Result<Exit> {
     for problem in &report.problems {
         ui.warning(format!("{}: {}", problem.mailbox, problem.reason));
     }
-    let report = DiffReport { report, requests: repository.store().requests().into() };
+    let report = DiffReport { report, notices, requests: repository.store().requests().into() };
     ui.result("diff", &report, || text(&report.report, started))?;
     Ok(if report.report.is_incomplete { Exit::Incomplete } else { Exit::Done })
 }

@@ -7,8 +7,8 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 use snapshot::backup::RequestCounts;
+use snapshot::choose::LATEST;
 use snapshot::find::{self, Found, Options, Query, Scope, Text};
-use snapshot::manifest;
 use snapshot::progress::Progress;
 
 use super::threads;
@@ -91,6 +91,7 @@ pub(crate) fn run(args: &FindArgs, ui: &Ui) -> Result<Exit> {
     let report = find::run(&repository, identity.as_ref(), &options, &progress);
     drop(display);
     let report = report?;
+    report.notices.iter().for_each(|notice| ui.warning(notice));
     for problem in &report.problems {
         ui.warning(format!("{}: {}", problem.what, problem.reason));
     }
@@ -126,7 +127,7 @@ fn options(args: &FindArgs) -> Options {
     let scope = match &args.snapshot {
         Some(snapshot) => Scope::One(snapshot.clone()),
         None if args.all || args.deleted => Scope::All,
-        None => Scope::One(manifest::LATEST.into()),
+        None => Scope::One(LATEST.into()),
     };
     // Some wait for the store while others decode.
     let threads = threads().max(4);

@@ -5,13 +5,12 @@ use std::io;
 use anyhow::Result;
 use serde::Serialize;
 use snapshot::contents::{self, FileRow, FolderRow, MailboxRow, MessageRow, TreeRow, Unreadable};
-use snapshot::manifest;
 use snapshot::message_id::MessageId;
 
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::{Exit, UsageError};
-use crate::repository::{identity, open, split_repo};
+use crate::repository::{choose, identity, open, split_repo};
 use crate::ui::{Ui, count, plural, size, table};
 
 /// List the mailboxes, folders or messages of a snapshot, print a message, or list a plain tree
@@ -44,6 +43,8 @@ pub(crate) struct LsArgs {
 #[derive(Serialize)]
 struct LsReport {
     snapshot: String,
+    /// What a person should know of the choice of the snapshot.
+    notices: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mailboxes: Option<Vec<MailboxRow>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,11 +67,13 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> Result<Exit> {
     let (positional, tree) = split_tree(&args.positional);
     let (location, rest) = split_repo(positional, &["SNAPSHOT"])?;
     let repository = open(&location, &args.s3)?;
-    let manifest = manifest::select(repository.store(), &rest[0], None)?;
+    let mut notices = Vec::new();
+    let manifest = choose(&repository, &rest[0], ui, &mut notices)?;
     let identity = identity(&args.identity, &repository)?;
     let identity = identity.as_ref();
     let mut report = LsReport {
         snapshot: manifest.id.clone(),
+        notices,
         mailboxes: None,
         trees: None,
         unreadable: Vec::new(),
@@ -144,6 +147,10 @@ fn trees(rows: &[TreeRow]) -> String {
 
 /// The bytes of a message are the result; there is no document and no sentence around them.
 fn print_message(args: &LsArgs, message: &MessageId) -> Result<Exit> {
+    if let [_, _, ..] = args.positional.as_slice() {
+        let reason = "--message names its snapshot itself: give REPO alone";
+        return Err(UsageError(reason.into()).into());
+    }
     let (location, _) = split_repo(&args.positional, &[])?;
     let repository = open(&location, &args.s3)?;
     let identity = identity(&args.identity, &repository)?;

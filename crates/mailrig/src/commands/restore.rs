@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use maildir::Pattern;
 use snapshot::backup::Outside;
+use snapshot::choose::{LATEST, choose, is_latest};
 use snapshot::manifest::{self, Manifest};
 use snapshot::message_id::MessageId;
 use snapshot::progress::Progress;
@@ -125,7 +126,9 @@ pub(crate) fn run(args: RestoreArgs, ui: &Ui) -> Result<Exit> {
     let (messages, unread) =
         read.map_or((None, None), |mut read| (Some(std::mem::take(&mut read.ids)), Some(read)));
     let repository = open(&location, &args.s3)?;
-    let manifests = manifests(&args, &repository, snapshot.as_deref(), messages.as_deref())?;
+    let mut notes = Vec::new();
+    let manifests =
+        manifests(&args, &repository, snapshot.as_deref(), messages.as_deref(), &mut notes)?;
     let identity = identity(&args.identity, &repository)?;
     let options = options(args, messages)?;
     let progress = Arc::new(Progress::default());
@@ -134,6 +137,7 @@ pub(crate) fn run(args: RestoreArgs, ui: &Ui) -> Result<Exit> {
     let report = restore::run(&repository, &manifests, identity.as_ref(), &options, &progress);
     drop(display);
     let mut report = report?;
+    report.notes.extend(notes);
     if let Some(unread) = unread {
         add_unread(&mut report, unread);
     }
@@ -156,7 +160,7 @@ fn add_unread(report: &mut Report, unread: messages::Ids) {
 fn positional(args: &RestoreArgs) -> Result<(String, Option<String>)> {
     let given = &args.positional;
     let may_lack = args.at.is_some() || args.messages.is_some();
-    let is_repo = |word: &String| word.contains('/') || word.contains(':');
+    let is_repo = |word: &String| word.contains(['/', ':']) && !is_latest(word);
     if may_lack && (given.is_empty() || given.len() == 1 && is_repo(&given[0])) {
         return Ok((split_repo(given, &[])?.0, None));
     }
@@ -166,8 +170,8 @@ fn positional(args: &RestoreArgs) -> Result<(String, Option<String>)> {
 
 fn check(args: &RestoreArgs, snapshot: Option<&str>) -> Result<()> {
     let wrong = |text: &str| Err(UsageError(text.to_owned()).into());
-    if args.at.is_some() && snapshot.is_some_and(|snapshot| snapshot != manifest::LATEST) {
-        return wrong("--at goes with the snapshot `latest` only");
+    if args.at.is_some() && snapshot.is_some_and(|snapshot| !is_latest(snapshot)) {
+        return wrong("--at goes with the snapshot `latest` or `latest:STORE` only");
     }
     if args.uids == Some(UidsArg::Exact) && args.in_place.is_some() {
         return wrong("--uids exact goes with --to only");
@@ -187,16 +191,19 @@ fn manifests(
     repository: &Repository,
     snapshot: Option<&str>,
     messages: Option<&[MessageId]>,
+    notes: &mut Vec<String>,
 ) -> Result<Vec<Manifest>> {
     let store = repository.store();
     let Some(messages) = messages else {
-        return Ok(vec![manifest::select(store, snapshot.unwrap_or(manifest::LATEST), args.at)?]);
+        let chosen = choose(store, snapshot.unwrap_or(LATEST), args.at)?;
+        notes.extend(chosen.notice);
+        return Ok(vec![chosen.manifest]);
     };
     let mut ids: Vec<&str> = messages.iter().map(|id| id.snapshot.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
     if let Some(snapshot) = snapshot {
-        let only = manifest::select(store, snapshot, None)?;
+        let only = choose(store, snapshot, None)?.manifest;
         if let Some(other) = ids.iter().find(|id| **id != only.id) {
             let text = format!("a message is of snapshot {other}, not of {}; name none", only.id);
             return Err(UsageError(text).into());

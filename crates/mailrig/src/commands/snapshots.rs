@@ -11,7 +11,7 @@ use snapshot::repository::Repository;
 use super::ledger;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::Exit;
-use crate::repository::{identity, open, split_repo};
+use crate::repository::{choose, identity, open, split_repo};
 use crate::ui::{Ui, count, plural, size, table};
 
 /// List the snapshots of a repository
@@ -56,6 +56,8 @@ struct Row {
 struct ShowReport {
     #[serde(flatten)]
     row: Row,
+    /// What a person should know of the choice of the snapshot.
+    notices: Vec<String>,
     /// The ledger's lines; `None` without an identity.
     incidents: Option<Vec<NamedIncident>>,
     /// What of them could not be read.
@@ -72,13 +74,14 @@ pub(crate) fn run(args: &SnapshotsArgs, ui: &Ui) -> Result<Exit> {
     let (location, _) = split_repo(&args.positional, &[])?;
     let repository = open(&location, &args.s3)?;
     if let Some(wanted) = &args.show {
-        let manifest = manifest::select(repository.store(), wanted, None)?;
+        let mut notices = Vec::new();
+        let manifest = choose(&repository, wanted, ui, &mut notices)?;
         let ledger = stored_ledger(args, &repository, &manifest)?;
         let (entries, problems) = match ledger {
             Some(ledger) => (Some(ledger.entries), ledger.problems),
             None => (None, Vec::new()),
         };
-        let report = ShowReport { row: row(manifest), incidents: entries, problems };
+        let report = ShowReport { row: row(manifest), notices, incidents: entries, problems };
         report.problems.iter().for_each(|problem| ui.warning(problem));
         ui.result("snapshot", &report, || show(&report))?;
         return Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Incomplete });
@@ -173,18 +176,20 @@ fn show(report: &ShowReport) -> String {
         }
         None => {}
     }
-    text.push_str(match state(row) {
-        "alarm" => "The snapshot is whole; a mailbox lost much of its mail.\n",
-        "incomplete" => "The snapshot is incomplete.\n",
-        _ => "The snapshot is whole.\n",
-    });
+    let lost = match row.ledger.expunge_alarms {
+        0 => String::new(),
+        alarms => format!("; {} lost much mail", plural(alarms, "mailbox")),
+    };
+    let whole = if row.is_incomplete { "incomplete" } else { "whole" };
+    text.push_str(&format!("The snapshot is {whole}{lost}.\n"));
     text
 }
 
-/// In one word.
+/// For a column.
 fn state(row: &Row) -> &'static str {
     match (row.is_incomplete, row.ledger.expunge_alarms) {
-        (true, _) => "incomplete",
+        (true, 0) => "incomplete",
+        (true, _) => "incomplete, alarm",
         (false, 0) => "whole",
         (false, _) => "alarm",
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
+use snapshot::choose::is_latest;
 use snapshot::manifest::{self, Manifest};
 use snapshot::progress::Progress;
 use snapshot::verify::{self, Level, Options, Problem};
@@ -12,7 +13,7 @@ use snapshot::verify::{self, Level, Options, Problem};
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::{Exit, UsageError};
-use crate::repository::{REPO_VARIABLE, identity, open, split_repo};
+use crate::repository::{REPO_VARIABLE, choose, identity, open, split_repo};
 use crate::ui::{Ui, duration, plural, size};
 
 /// Verify one snapshot, or all
@@ -50,6 +51,8 @@ enum LevelArg {
 struct VerifyReport {
     level: Level,
     sample_percent: f64,
+    /// What a person should know of the choice of the snapshot.
+    notices: Vec<String>,
     #[serde(flatten)]
     report: verify::Report,
 }
@@ -59,9 +62,9 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
     let (location, wanted) = positional(&args.positional)?;
     let repository = open(&location, &args.s3)?;
     let mut problems = Vec::new();
-    let mut manifests = Vec::new();
+    let (mut manifests, mut notices) = (Vec::new(), Vec::new());
     match wanted {
-        Some(wanted) => manifests.push(manifest::select(repository.store(), &wanted, None)?),
+        Some(wanted) => manifests.push(choose(&repository, &wanted, ui, &mut notices)?),
         None => {
             for id in manifest::ids(repository.store())? {
                 match Manifest::read(repository.store(), &id) {
@@ -102,7 +105,7 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
     problems.append(&mut report.problems);
     report.problems = problems;
     report.is_sound = report.problems.is_empty();
-    let report = VerifyReport { level, sample_percent: args.sample, report };
+    let report = VerifyReport { level, sample_percent: args.sample, notices, report };
     ui.result("verify", &report, || text(&report, started))?;
     Ok(if report.report.is_sound { Exit::Done } else { Exit::Negative })
 }
@@ -111,7 +114,7 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
 fn positional(given: &[String]) -> Result<(String, Option<String>)> {
     let is_repo_set = std::env::var_os(REPO_VARIABLE).is_some_and(|value| !value.is_empty());
     match given {
-        [one] if is_repo_set && !one.contains('/') => {
+        [one] if is_repo_set && (!one.contains('/') || is_latest(one)) => {
             Ok((split_repo(&[], &[])?.0, Some(one.clone())))
         }
         [repo, snapshot] => Ok((repo.clone(), Some(snapshot.clone()))),

@@ -24,7 +24,7 @@ use super::site::Site;
 use super::unpack::{Written, members};
 use super::{Queue, Run, is_free, is_odd_name, with_cause};
 use crate::catalog::Contents;
-use crate::contents::readable;
+use crate::contents::{no_folder, readable};
 use crate::error::{Error, Result};
 use crate::layout::decode_name;
 use crate::progress::Progress;
@@ -193,10 +193,7 @@ impl<'r> Run<'r> {
         let Some(folder) = &self.options.folder else { return Ok(None) };
         match folder_path(contents, folder) {
             Some(path) => Ok(Some(path)),
-            None => {
-                let reason = format!("{name} has no folder `{folder}` in this snapshot");
-                Err(Error::Selection(reason))
-            }
+            None => Err(no_folder(name, contents, folder)),
         }
     }
 

@@ -8,11 +8,11 @@ use maildir::encode_utf7;
 
 use super::Run;
 use crate::catalog::{self, CatalogHead, Content, Contents, Line};
-use crate::contents;
 use crate::error::{Error, Result};
 use crate::layout::encode_name;
 use crate::manifest::{CatalogRef, Manifest};
 use crate::message_id::MessageId;
+use crate::named;
 use crate::repository::OpenMailbox;
 
 /// A mailbox to restore.
@@ -50,7 +50,7 @@ impl<'r> Run<'r> {
         };
         if let Some(wanted) = &self.options.mailbox {
             let Some(manifest) = manifests.first() else { return Ok(Vec::new()) };
-            let found = contents::find(self.repository, manifest, self.identity, wanted)?;
+            let found = named::find(self.repository, manifest, self.identity, wanted)?;
             selected.retain(|mailbox| mailbox.id == found.id);
         }
         let is_only = selected.len() == 1;
