@@ -30,6 +30,7 @@ mod picked;
 mod process;
 mod recover;
 mod s3;
+mod said;
 #[allow(dead_code, reason = "the tests of the S3 store use the rest")]
 mod servers;
 mod store;

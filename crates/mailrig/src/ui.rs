@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use snapshot::progress::Progress;
@@ -47,7 +47,7 @@ impl Ui {
         match printed.and_then(|()| out.flush()) {
             // `mailrig ls | head` is no failure.
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => Ok(other?),
+            other => other.context(WRITING),
         }
     }
 
@@ -59,7 +59,7 @@ impl Ui {
     /// A sentence about what is going on, on stderr.
     pub(crate) fn status(&self, text: impl Display) {
         if !self.quiet && !self.json {
-            eprintln!("{text}");
+            eprintln!("{}", printable(&text.to_string()));
         }
     }
 
@@ -67,7 +67,7 @@ impl Ui {
     pub(crate) fn warning(&self, text: impl Display) {
         if !self.json {
             let label = if self.colour { "\x1b[33mwarning:\x1b[0m" } else { "warning:" };
-            eprintln!("{label} {}", printable(&text.to_string()));
+            eprintln!("{label} {}", cell(&text.to_string()));
         }
     }
 
@@ -96,7 +96,7 @@ impl Ui {
         let label = if self.colour { "\x1b[31merror:\x1b[0m" } else { "error:" };
         eprintln!("{label} {}", printable(&message));
         if let Some(hint) = hint {
-            eprintln!("hint: {hint}");
+            eprintln!("hint: {}", printable(&hint));
         }
     }
 
@@ -214,6 +214,13 @@ pub(crate) fn terminal_width() -> Option<usize> {
     })
 }
 
+fn is_digit(c: char) -> bool {
+    c.is_ascii_digit()
+}
+
+/// What failed when stdout takes no more.
+pub(crate) const WRITING: &str = "writing the result to standard output";
+
 /// `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -264,21 +271,27 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
-/// A table with aligned columns: the first left, the others right.
+/// A table with aligned columns: text left, numbers right.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([header[column].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let is_text = |column: usize| {
+        let mut cells = rows.iter().map(|row| row[column].as_str());
+        column == 0 || cells.any(|cell| !cell.is_empty() && !cell.starts_with(is_digit))
+    };
+    let is_text: Vec<bool> = (0..header.len()).map(is_text).collect();
     let mut text = String::new();
     let mut line = |cells: &[&str]| {
         let mut row = String::new();
         for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            if column == 0 {
-                row.push_str(&format!("{cell:<width$}"));
+            let gap = if column == 0 { "" } else { "  " };
+            if is_text[column] {
+                row.push_str(&format!("{gap}{cell:<width$}"));
             } else {
-                row.push_str(&format!("  {cell:>width$}"));
+                row.push_str(&format!("{gap}{cell:>width$}"));
             }
         }
         text.push_str(row.trim_end());

@@ -27,10 +27,7 @@ pub fn is_latest(wanted: &str) -> bool {
 /// Finds the snapshot that `wanted` names; `at` limits `latest` to that time.
 pub fn choose(store: &dyn Store, wanted: &str, at: Option<Timestamp>) -> Result<Chosen> {
     let mut ids = ids(store)?;
-    let Some(oldest) = ids.first().cloned() else {
-        let what = "the repository has no snapshot yet";
-        return Err(Error::choice(what, "make one with `mailrig backup`"));
-    };
+    let oldest = ids.first().cloned().ok_or_else(no_snapshot)?;
     if !is_latest(wanted) {
         let manifest = Manifest::read(store, one(&ids, wanted)?)?;
         return Ok(Chosen { manifest, notice: None });
@@ -51,6 +48,11 @@ pub fn choose(store: &dyn Store, wanted: &str, at: Option<Timestamp>) -> Result<
     let others = newest.iter().filter(|(tag, _)| **tag != store_tag(id)).map(|(_, id)| *id);
     let notice = notice(store, &manifest, &others.collect::<Vec<_>>());
     Ok(Chosen { manifest, notice })
+}
+
+/// The error for a repository without any.
+pub fn no_snapshot() -> Error {
+    Error::choice("the repository has no snapshot yet", "make one with `mailrig backup`")
 }
 
 /// The newest snapshot of the store that `manifest` is of.

@@ -140,6 +140,9 @@ pub enum Error {
     },
 }
 
+/// What was tried with a file of identities.
+pub(crate) const READ_IDENTITY: &str = "read identity";
+
 /// What can be done about mail that is in no Maildir.
 pub(crate) const FOREIGN_HINT: &str =
     "copy it to Maildirs with `doveadm backup -u USER maildir:FOLDER`, and back those up";
@@ -205,6 +208,9 @@ impl Error {
                 "name an older snapshot by its id: `mailrig snapshots` lists them"
             }
             Self::Damaged { .. } => "`mailrig verify --level stored` shows what else is damaged",
+            Self::Io { action: READ_IDENTITY, .. } => {
+                "name the file with the recovery identity: --identity FILE or MAILRIG_IDENTITY"
+            }
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "free space there and run again"
             }

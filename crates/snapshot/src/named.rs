@@ -83,7 +83,8 @@ pub(crate) fn named(
         1 => "; the name of one could not be read".into(),
         many => format!("; the names of {many} could not be read"),
     };
-    let what = format!("{whose} mailbox `{wanted}`{unreadable}");
+    let kind = if wanted.starts_with('/') { "mailbox or tree" } else { "mailbox" };
+    let what = format!("{whose} {kind} `{wanted}`{unreadable}");
     let near = nearest(wanted, search.names);
     Err(Error::choice(what, hint(&near, "`mailrig ls REPO SNAPSHOT` lists them")))
 }

@@ -21,7 +21,7 @@ pub(crate) fn hint(near: &[String], otherwise: &str) -> String {
     if near.is_empty() {
         return otherwise.to_owned();
     }
-    let names: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+    let names: Vec<String> = near.iter().map(|name| format!("`{}`", name.escape_debug())).collect();
     format!("did you mean {}?", names.join(" or "))
 }
 

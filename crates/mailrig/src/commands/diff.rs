@@ -20,6 +20,7 @@ use crate::ui::{Ui, cell, count, duration, plural, table};
 /// Messages are known again by folder and base name, then by their contents: one that was put into
 /// another folder moved. A copy in another folder is a delivery there.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "mailrig diff [OPTIONS] [REPO] A B")]
 #[command(after_help = "Examples:
   mailrig diff s3://backups/mail 20261120 latest
   mailrig diff s3://backups/mail b3de5f7c latest --mailbox alice@example.org --names")]
@@ -27,7 +28,7 @@ pub(crate) struct DiffArgs {
     /// REPO, the older and the newer snapshot
     #[arg(value_names = ["REPO", "A", "B"], num_args = 2..=3)]
     positional: Vec<String>,
-    /// Only this mailbox
+    /// Only this mailbox: its name, its path in the store, or its id
     #[arg(long, value_name = "NAME")]
     mailbox: Option<String>,
     /// Name each message: id and subject, from the indexes

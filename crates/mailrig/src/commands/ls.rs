@@ -2,7 +2,7 @@
 
 use std::io;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
 use snapshot::contents::{self, FileRow, FolderRow, MailboxRow, MessageRow, TreeRow, Unreadable};
 use snapshot::message_id::MessageId;
@@ -11,16 +11,19 @@ use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::{Exit, UsageError};
 use crate::repository::{choose, identity, open, split_repo};
-use crate::ui::{Ui, count, plural, size, table};
+use crate::ui::{Ui, WRITING, cell, count, plural, size, table};
 
 /// List the mailboxes, folders or messages of a snapshot, print a message, or list a plain tree
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "mailrig ls [OPTIONS] [REPO] SNAPSHOT [TREE]\n       mailrig ls [OPTIONS] [REPO] --message ID"
+)]
 #[command(after_help = "Examples:
   mailrig ls s3://backups/mail latest
   mailrig ls s3://backups/mail latest --mailbox alice@example.org
   mailrig ls s3://backups/mail latest --mailbox alice@example.org --folder Sent
   mailrig ls s3://backups/mail latest /etc/postfix
-  mailrig ls s3://backups/mail --message 20261121T205946650Z-b3de5f7c/17b6bcab/0e3b1c62f09a4d5e >one.eml")]
+  mailrig ls s3://backups/mail --message 20261121T205946650Z-b3de5f7cd1a8/17b6bcab/0e3b1c62f09a4d5e")]
 pub(crate) struct LsArgs {
     /// REPO, (without --message) the snapshot, and perhaps a tree that went along (backup --with), by its path
     #[arg(value_names = ["REPO", "SNAPSHOT", "TREE"], num_args = 0..=3)]
@@ -28,7 +31,7 @@ pub(crate) struct LsArgs {
     /// Print the source of this message, byte for byte: an id as `find` prints it
     #[arg(long, value_name = "ID", conflicts_with_all = ["mailbox", "folder", "json"])]
     message: Option<MessageId>,
-    /// Only this mailbox: its folders
+    /// Only this mailbox, by its name, its path in the store, or its id: its folders
     #[arg(long, value_name = "NAME")]
     mailbox: Option<String>,
     /// Only this folder of it: its messages
@@ -89,7 +92,8 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> Result<Exit> {
             let list = contents::list(&repository, &manifest, identity, threads())?;
             let mut text = String::new();
             for mailbox in &list.unreadable {
-                text.push_str(&format!("unreadable {}: {}\n", mailbox.id, mailbox.reason));
+                let reason = cell(&mailbox.reason);
+                text.push_str(&format!("unreadable {}: {reason}\n", mailbox.id));
             }
             text.push_str(&trees(&list.trees));
             text.push_str(&mailboxes(&list.mailboxes));
@@ -158,7 +162,7 @@ fn print_message(args: &LsArgs, message: &MessageId) -> Result<Exit> {
     match contents::message(&repository, identity.as_ref(), message, &mut out)? {
         // `mailrig ls --message ID | head` is no failure.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
-        printed => Ok(printed.map(|()| Exit::Done)?),
+        printed => printed.map(|()| Exit::Done).context(WRITING),
     }
 }
 

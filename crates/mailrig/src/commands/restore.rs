@@ -20,11 +20,11 @@ use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::{Exit, UsageError};
 use crate::repository::{identity, open, split_repo};
-use crate::ui::{Ui, count, duration, plural, size, table};
+use crate::time;
+use crate::ui::{Ui, cell, count, duration, plural, size, table};
 
 mod messages;
 mod owner;
-mod time;
 
 /// Restore mail from a snapshot
 ///
@@ -33,13 +33,16 @@ mod time;
 /// live mailboxes below STORE, newest first, while their server goes on: messages are compared by
 /// base name, nothing is overwritten, doubled or deleted, and running it again adds nothing more.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "mailrig restore [OPTIONS] [REPO] SNAPSHOT <--to DIR|--in-place STORE>")]
 #[command(after_help = "Examples:
   mailrig restore s3://backups/mail latest --to /srv/restored
-  mailrig restore s3://backups/mail latest --to /srv/restored --mailbox alice@example.org --folder Sent
+  mailrig restore s3://backups/mail latest --to /srv/one --mailbox alice@example.org --folder Sent
   mailrig restore s3://backups/mail --at '2026-11-20 12:00' --to /srv/restored --dry-run
   mailrig restore s3://backups/mail latest --in-place /var/vmail --mailbox alice@example.org
-  mailrig restore s3://backups/mail --at 2d --in-place /var/vmail --mailbox alice@example.org --as-folder Restored
-  mailrig find s3://backups/mail --mailbox alice@example.org --deleted | mailrig restore s3://backups/mail --messages - --in-place /var/vmail")]
+  mailrig restore s3://backups/mail --at 2d --in-place /var/vmail --mailbox alice@example.org \\
+    --as-folder Restored
+  mailrig find s3://backups/mail --mailbox alice@example.org --deleted |
+    mailrig restore s3://backups/mail --messages - --in-place /var/vmail")]
 #[command(group(clap::ArgGroup::new("place").required(true).args(["to", "in_place"])))]
 pub(crate) struct RestoreArgs {
     /// REPO, and the snapshot (which --at and --messages name themselves)
@@ -51,10 +54,11 @@ pub(crate) struct RestoreArgs {
     /// Store whose live mailboxes get what they lack
     #[arg(long, value_name = "STORE")]
     in_place: Option<PathBuf>,
-    /// Put everything into this new folder of the live mailbox, and into folders below it
+    /// Put everything into this folder of the live mailbox, which is made if need be, and into folders
+    /// below it; `/` parts levels
     #[arg(long, value_name = "NAME", requires = "in_place")]
     as_folder: Option<String>,
-    /// Only this mailbox
+    /// Only this mailbox: its name, its path in the store, or its id
     #[arg(long, value_name = "NAME")]
     mailbox: Option<String>,
     /// Only this folder of it
@@ -64,14 +68,15 @@ pub(crate) struct RestoreArgs {
     /// them, with or without --json
     #[arg(long, value_name = "FILE", conflicts_with_all = ["mailbox", "folder", "at"])]
     messages: Option<PathBuf>,
-    /// The newest snapshot that is not younger (2026-11-20, '2026-11-20 12:00',
-    /// 2026-11-20T12:00:00Z, or 2d, 36h ago; local time unless it says otherwise)
-    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    /// The newest snapshot that is not younger: 2026-11-20 (its end), '2026-11-20 12:00',
+    /// 2026-11-20T12:00:00Z, or so long ago: 36h, 7d, 2w
+    #[arg(long, value_name = "TIME", value_parser = time::parse_end)]
     at: Option<Timestamp>,
     /// What becomes of UIDs [default: keep where no mail is yet, else the server gives new ones]
     #[arg(long, value_name = "HOW")]
     uids: Option<UidsArg>,
-    /// What becomes of flags
+    /// What becomes of flags. A message that has the flag T (deleted) in the snapshot gets it in any case:
+    /// the next expunge of a client removes it
     #[arg(long, value_name = "HOW", default_value = "keep")]
     flags: FlagsArg,
     /// Owner of everything, by names or numbers, instead of the recorded ones
@@ -252,12 +257,16 @@ fn options(args: RestoreArgs, messages: Option<Vec<MessageId>>) -> Result<Option
 
 fn text(report: &Report, options: &Options, started: Instant) -> String {
     let is_live = matches!(options.place, Place::Live { .. });
+    let path = |path: &str| {
+        let path = options.place.root().join(path);
+        cell(&path.display().to_string()).into_owned()
+    };
     let rows: Vec<Vec<String>> = report
         .mailboxes
         .iter()
         .map(|row| {
             let name = row.name.escape_debug().to_string();
-            let path = options.place.root().join(&row.path).display().to_string();
+            let path = path(&row.path);
             let mut cells = vec![name, count(row.messages), size(row.bytes)];
             if is_live {
                 cells.push(count(row.counts.there));
@@ -277,8 +286,8 @@ fn text(report: &Report, options: &Options, started: Instant) -> String {
         .trees
         .iter()
         .map(|tree| {
-            let path = options.place.root().join(&tree.path).display().to_string();
-            vec![tree.name.escape_debug().to_string(), count(tree.files), size(tree.bytes), path]
+            let name = tree.name.escape_debug().to_string();
+            vec![name, count(tree.files), size(tree.bytes), path(&tree.path)]
         })
         .collect();
     if !trees.is_empty() {
@@ -289,7 +298,8 @@ fn text(report: &Report, options: &Options, started: Instant) -> String {
             0 => String::new(),
             messages => format!(" ({} missing)", plural(messages, "message")),
         };
-        text.push_str(&format!("missing    {}: {}{missing}\n", problem.mailbox, problem.reason));
+        let (mailbox, reason) = (cell(&problem.mailbox), cell(&problem.reason));
+        text.push_str(&format!("missing    {mailbox}: {reason}{missing}\n"));
     }
     if let Some(more) = report.problems.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         text.push_str(&format!(
@@ -298,7 +308,7 @@ fn text(report: &Report, options: &Options, started: Instant) -> String {
         ));
     }
     for note in report.notes.iter().take(SHOWN) {
-        text.push_str(&format!("note       {note}\n"));
+        text.push_str(&format!("note       {}\n", cell(note)));
     }
     text.push_str(&sentence(report, options, started));
     text

@@ -12,16 +12,17 @@ use super::ledger;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::Exit;
 use crate::repository::{choose, identity, open, split_repo};
-use crate::ui::{Ui, count, plural, size, table};
+use crate::ui::{Ui, cell, count, plural, size, table};
 
 /// List the snapshots of a repository
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "mailrig snapshots [OPTIONS] [REPO]")]
 #[command(after_help = "Examples:
   mailrig snapshots s3://backups/mail
   mailrig snapshots s3://backups/mail --show latest --identity recovery.identity")]
 pub(crate) struct SnapshotsArgs {
     /// REPO: path, file:///path or s3://bucket/prefix
-    #[arg(value_name = "REPO")]
+    #[arg(value_name = "REPO", num_args = 0..=1)]
     positional: Vec<String>,
     /// Show one snapshot: totals and ledger; with an identity also the names in the ledger
     #[arg(long, value_name = "ID")]
@@ -138,7 +139,7 @@ fn list(report: &SnapshotsReport) -> String {
                 count(row.totals.messages),
                 size(row.totals.bytes),
                 state(row).into(),
-                format!("{}:{}", row.host, row.store),
+                store(row),
             ]
         })
         .collect();
@@ -156,8 +157,8 @@ fn show(report: &ShowReport) -> String {
     let mut lines = vec![
         ("snapshot", row.id.clone()),
         ("time", local_time(&row.time)),
-        ("store", format!("{}:{}", row.host, row.store)),
-        ("tool", row.tool.clone()),
+        ("store", store(row)),
+        ("tool", cell(&row.tool).into_owned()),
         ("mailboxes", count(row.totals.mailboxes)),
         ("trees", count(row.totals.trees)),
         ("messages", format!("{}, {}", count(row.totals.messages), size(row.totals.bytes))),
@@ -183,6 +184,10 @@ fn show(report: &ShowReport) -> String {
     let whole = if row.is_incomplete { "incomplete" } else { "whole" };
     text.push_str(&format!("The snapshot is {whole}{lost}.\n"));
     text
+}
+
+fn store(row: &Row) -> String {
+    cell(&format!("{}:{}", row.host, row.store)).into_owned()
 }
 
 /// For a column.

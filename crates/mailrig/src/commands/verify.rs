@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
-use snapshot::choose::is_latest;
+use snapshot::choose::{self, is_latest};
 use snapshot::manifest::{self, Manifest};
 use snapshot::progress::Progress;
 use snapshot::verify::{self, Level, Options, Problem};
@@ -13,14 +13,15 @@ use snapshot::verify::{self, Level, Options, Problem};
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::{Exit, UsageError};
-use crate::repository::{REPO_VARIABLE, choose, identity, open, split_repo};
-use crate::ui::{Ui, duration, plural, size};
+use crate::repository::{REPO_VARIABLE, identity, open, split_repo};
+use crate::ui::{Ui, cell, duration, plural, size};
 
 /// Verify one snapshot, or all
 ///
 /// `listed` asks whether every object is there with its size, `stored` reads and hashes every
 /// object, `content` also opens them and hashes every message. Only `content` needs the identity.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "mailrig verify [OPTIONS] [REPO] [SNAPSHOT]")]
 #[command(after_help = "Examples:
   mailrig verify s3://backups/mail
   mailrig verify s3://backups/mail latest --level content --sample 5")]
@@ -64,7 +65,9 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
     let mut problems = Vec::new();
     let (mut manifests, mut notices) = (Vec::new(), Vec::new());
     match wanted {
-        Some(wanted) => manifests.push(choose(&repository, &wanted, ui, &mut notices)?),
+        Some(wanted) => {
+            manifests.push(crate::repository::choose(&repository, &wanted, ui, &mut notices)?)
+        }
         None => {
             for id in manifest::ids(repository.store())? {
                 match Manifest::read(repository.store(), &id) {
@@ -84,8 +87,7 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
         }
     }
     if manifests.is_empty() && problems.is_empty() {
-        let reason = "the repository has no snapshot: there is nothing that could be restored";
-        return Err(snapshot::Error::Selection(reason.into()).into());
+        return Err(choose::no_snapshot().into());
     }
     let level = match args.level {
         LevelArg::Listed => Level::Listed,
@@ -126,7 +128,8 @@ fn text(report: &VerifyReport, started: Instant) -> String {
     let inner = &report.report;
     let mut text = String::new();
     for problem in inner.problems.iter().take(SHOWN) {
-        text.push_str(&format!("damaged    {}: {}\n", problem.object, problem.reason));
+        let (object, reason) = (cell(&problem.object), cell(&problem.reason));
+        text.push_str(&format!("damaged    {object}: {reason}\n"));
     }
     if let Some(more) = inner.problems.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         text.push_str(&format!(
@@ -157,9 +160,10 @@ fn text(report: &VerifyReport, started: Instant) -> String {
 }
 
 fn parse_percent(text: &str) -> Result<f64> {
-    let percent: f64 = text.trim_end_matches('%').parse()?;
+    let wrong = || UsageError("a share lies above 0 and up to 100 percent".into());
+    let percent: f64 = text.trim_end_matches('%').parse().map_err(|_| wrong())?;
     if !(percent > 0.0 && percent <= 100.0) {
-        return Err(UsageError("a share lies above 0 and up to 100 percent".into()).into());
+        return Err(wrong().into());
     }
     Ok(percent)
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use self::mailbox::Search;
 pub use self::query::{Query, Text};
-use crate::choose::{Chosen, choose, newest_beside};
+use crate::choose::{Chosen, choose, newest_beside, no_snapshot};
 use crate::contents::unseal;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
@@ -187,6 +187,9 @@ impl Snapshots {
             }
             Scope::All => {
                 let ids = manifest::ids(store)?;
+                if ids.is_empty() {
+                    return Err(no_snapshot());
+                }
                 // A few at a time: of mailboxes that do not change, the rest is not kept.
                 for ids in ids.chunks(parallel::WAITING) {
                     let read = |id: &String| Manifest::read(store, id);
