@@ -85,6 +85,14 @@ fn errors_of_places_and_arguments_say_what_is_wrong_with_them() {
     let sentence =
         format!("read {}/repository.json: Not a directory (os error 20)", file.display());
     env.run(&["ls", text(&file), "latest"]).expect_error(1, &sentence, "");
+    let repository = env.path("repo/repository.json");
+    let description = fs::read(&repository).unwrap();
+    fs::write(&repository, "{").unwrap();
+    let output = env.run(&["snapshots", env.repo()]).expect(1);
+    assert!(
+        output.stderr.ends_with("hint: put it back from a copy; docs/format.md has its form\n")
+    );
+    fs::write(&repository, description).unwrap();
     let days = ["--since", "2026-11-02", "--before", "2026-11-01"];
     let sentence = "--since must lie before --before";
     env.run(&[&["find", env.repo()], &days[..]].concat()).expect_error(2, sentence, "");

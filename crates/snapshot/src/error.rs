@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::crypt::OpenError;
-use crate::layout::SNAPSHOTS;
+use crate::layout::{REPOSITORY, SNAPSHOTS};
 use crate::store;
 
 /// Result of an operation on a repository.
@@ -206,6 +206,9 @@ impl Error {
             Self::TooNew { .. } => "use a newer mailrig",
             Self::Damaged { object, .. } if object.starts_with(SNAPSHOTS) => {
                 "name an older snapshot by its id: `mailrig snapshots` lists them"
+            }
+            Self::Damaged { object, .. } if object == REPOSITORY => {
+                "put it back from a copy; docs/format.md has its form"
             }
             Self::Damaged { .. } => "`mailrig verify --level stored` shows what else is damaged",
             Self::Io { action: READ_IDENTITY, .. } => {

@@ -71,7 +71,10 @@ pub(crate) fn named(
             return Ok(found);
         }
         let has_path = |mailbox: &OpenMailbox| {
-            path(repository, mailbox, &known).is_ok_and(|path| path == wanted_path)
+            let path = path(repository, mailbox, &known).unwrap_or_default();
+            // What names leave out, such as `/Maildir`, may be left out.
+            path.strip_prefix(wanted_path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         found.retain(has_path);
         if !found.is_empty() {
@@ -85,7 +88,10 @@ pub(crate) fn named(
     };
     let kind = if wanted.starts_with('/') { "mailbox or tree" } else { "mailbox" };
     let what = format!("{whose} {kind} `{wanted}`{unreadable}");
-    let near = nearest(wanted, search.names);
+    let near = match nearest(wanted, search.names.iter().cloned()) {
+        near if near.is_empty() => nearest(&of_path, search.names),
+        near => near,
+    };
     Err(Error::choice(what, hint(&near, "`mailrig ls REPO SNAPSHOT` lists them")))
 }
 

@@ -219,6 +219,14 @@ pub fn read_identity(path: &Path) -> Result<Unseal> {
     let invalid = |e: String| {
         Error::io(READ_IDENTITY, path, std::io::Error::other(format!("not an age identity: {e}")))
     };
+    if [&b"age-encryption.org/"[..], b"-----BEGIN AGE"].iter().any(|head| text.starts_with(head)) {
+        return Err(invalid("it is encrypted itself; decrypt it with `age -d` first".into()));
+    }
+    if text.starts_with(b"age1") {
+        return Err(invalid(
+            "it is the public key; the identity begins with AGE-SECRET-KEY-".into(),
+        ));
+    }
     let file = age::IdentityFile::from_buffer(&text[..]).map_err(|e| invalid(e.to_string()))?;
     let identities = file.into_identities().map_err(|e| invalid(e.to_string()))?;
     if identities.is_empty() {

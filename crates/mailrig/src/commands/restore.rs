@@ -33,7 +33,9 @@ mod owner;
 /// live mailboxes below STORE, newest first, while their server goes on: messages are compared by
 /// base name, nothing is overwritten, doubled or deleted, and running it again adds nothing more.
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "mailrig restore [OPTIONS] [REPO] SNAPSHOT <--to DIR|--in-place STORE>")]
+#[command(
+    override_usage = "mailrig restore [OPTIONS] [REPO] SNAPSHOT <--to DIR|--in-place STORE>\n       mailrig restore [OPTIONS] [REPO] <--at TIME|--messages FILE> <--to DIR|--in-place STORE>"
+)]
 #[command(after_help = "Examples:
   mailrig restore s3://backups/mail latest --to /srv/restored
   mailrig restore s3://backups/mail latest --to /srv/one --mailbox alice@example.org --folder Sent

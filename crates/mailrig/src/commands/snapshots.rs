@@ -163,7 +163,7 @@ fn show(report: &ShowReport) -> String {
         ("trees", count(row.totals.trees)),
         ("messages", format!("{}, {}", count(row.totals.messages), size(row.totals.bytes))),
     ];
-    lines.extend(ledger::counts(&row.ledger));
+    lines.extend(ledger::counts(&row.ledger).into_iter().filter(|(_, count)| count != "0"));
     let mut text: String =
         lines.iter().map(|(label, value)| format!("{label:<20} {value}\n")).collect();
     match &report.incidents {

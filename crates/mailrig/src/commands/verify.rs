@@ -78,7 +78,7 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
                     {
                         problems.push(Problem {
                             object: snapshot::layout::snapshot_key(&id),
-                            reason: e.to_string(),
+                            reason: reason(e),
                         });
                     }
                     Err(e) => return Err(e.into()),
@@ -110,6 +110,14 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
     let report = VerifyReport { level, sample_percent: args.sample, notices, report };
     ui.result("verify", &report, || text(&report, started))?;
     Ok(if report.report.is_sound { Exit::Done } else { Exit::Negative })
+}
+
+/// Why a manifest cannot be read; the problem names it already.
+fn reason(error: snapshot::Error) -> String {
+    match error {
+        snapshot::Error::Damaged { reason, .. } => reason,
+        other => other.to_string(),
+    }
 }
 
 /// With `MAILRIG_REPO` set, a lone argument is a snapshot unless it is a place: ids have no slash.

@@ -91,9 +91,9 @@ fn newest_of(
             Ok(other) if is_newest => {
                 is_newest = false;
                 notices.push(format!(
-                    "the repository's newest snapshot {id} is of another store, {}:{}: `latest` now \
-                     means this one, and `find --deleted` takes that one's mail for deleted; give \
-                     each store a repository of its own",
+                    "the repository's newest snapshot {id} is of another store, {0}:{1}: `latest` now \
+                     means this one, and `latest:{0}:{1}` that one; better give each store a \
+                     repository of its own",
                     other.host, other.store
                 ));
             }
