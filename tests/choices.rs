@@ -201,6 +201,14 @@ fn latest_names_its_store_where_there_are_several() {
     let latest = format!("latest:{}", store.display());
     let restore = ["restore", env.repo(), &latest, "--at", "0h ago", "--to", &to];
     assert!(env.run(&restore).expect(0).stdout.contains("2 mailboxes"));
+    // Not into the store of which it is not.
+    let in_place = ["restore", env.repo(), "latest", "--in-place", text(&store)];
+    let refused = env.run(&in_place).expect(2).stderr;
+    assert!(
+        refused.ends_with(&format!(", not of {}: name `{latest}`\n", store.display())),
+        "{refused}"
+    );
+    assert!(!store.join("example.net").exists());
     let nobody = env.run(&["ls", env.repo(), "latest:/srv"]).expect(1).stderr;
     assert!(
         nobody.starts_with(

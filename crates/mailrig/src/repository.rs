@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use snapshot::choose;
 use snapshot::crypt::Unseal;
 use snapshot::manifest::Manifest;
@@ -62,15 +63,16 @@ pub(crate) fn open(location: &str, s3: &S3Args) -> Result<Repository> {
     Ok(Repository::open(open_store(location, s3)?)?)
 }
 
-/// The snapshot that `wanted` names. What a person should know of the choice is said, and added to
-/// `notices` for the document.
+/// The snapshot that `wanted` names; `at` limits `latest`. What a person should know of the choice is
+/// said, and added to `notices` for the document.
 pub(crate) fn choose(
     repository: &Repository,
     wanted: &str,
+    at: Option<Timestamp>,
     ui: &Ui,
     notices: &mut Vec<String>,
 ) -> Result<Manifest> {
-    let chosen = choose::choose(repository.store(), wanted, None)?;
+    let chosen = choose::choose(repository.store(), wanted, at)?;
     if let Some(notice) = chosen.notice.filter(|notice| !notices.contains(notice)) {
         ui.warning(&notice);
         notices.push(notice);

@@ -54,8 +54,8 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> Result<Exit> {
     let (location, rest) = split_repo(&args.positional, &["A", "B"])?;
     let repository = open(&location, &args.s3)?;
     let mut notices = Vec::new();
-    let from = choose(&repository, &rest[0], ui, &mut notices)?;
-    let to = choose(&repository, &rest[1], ui, &mut notices)?;
+    let from = choose(&repository, &rest[0], None, ui, &mut notices)?;
+    let to = choose(&repository, &rest[1], None, ui, &mut notices)?;
     let identity = identity(&args.identity, &repository)?;
     let options =
         Options { mailbox: args.mailbox.clone(), names: args.names, threads: threads().max(4) };

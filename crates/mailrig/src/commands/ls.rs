@@ -71,7 +71,7 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> Result<Exit> {
     let (location, rest) = split_repo(positional, &["SNAPSHOT"])?;
     let repository = open(&location, &args.s3)?;
     let mut notices = Vec::new();
-    let manifest = choose(&repository, &rest[0], ui, &mut notices)?;
+    let manifest = choose(&repository, &rest[0], None, ui, &mut notices)?;
     let identity = identity(&args.identity, &repository)?;
     let identity = identity.as_ref();
     let mut report = LsReport {

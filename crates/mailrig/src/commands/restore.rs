@@ -9,11 +9,9 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use maildir::Pattern;
 use snapshot::backup::Outside;
-use snapshot::choose::{LATEST, choose, is_latest};
-use snapshot::manifest::{self, Manifest};
+use snapshot::choose::is_latest;
 use snapshot::message_id::MessageId;
 use snapshot::progress::Progress;
-use snapshot::repository::Repository;
 use snapshot::restore::{self, Flags, Options, Place, Problem, Report, Uids};
 
 use super::threads;
@@ -23,6 +21,7 @@ use crate::repository::{identity, open, split_repo};
 use crate::time;
 use crate::ui::{Ui, cell, count, duration, plural, size, table};
 
+mod from;
 mod messages;
 mod owner;
 
@@ -134,8 +133,13 @@ pub(crate) fn run(args: RestoreArgs, ui: &Ui) -> Result<Exit> {
         read.map_or((None, None), |mut read| (Some(std::mem::take(&mut read.ids)), Some(read)));
     let repository = open(&location, &args.s3)?;
     let mut notes = Vec::new();
-    let manifests =
-        manifests(&args, &repository, snapshot.as_deref(), messages.as_deref(), &mut notes)?;
+    let manifests = from::manifests(
+        &args,
+        &repository,
+        snapshot.as_deref(),
+        messages.as_deref(),
+        (ui, &mut notes),
+    )?;
     let identity = identity(&args.identity, &repository)?;
     let options = options(args, messages)?;
     let progress = Arc::new(Progress::default());
@@ -144,7 +148,9 @@ pub(crate) fn run(args: RestoreArgs, ui: &Ui) -> Result<Exit> {
     let report = restore::run(&repository, &manifests, identity.as_ref(), &options, &progress);
     drop(display);
     let mut report = report?;
-    report.notes.extend(notes);
+    if ui.is_json() {
+        report.notes.extend(notes);
+    }
     if let Some(unread) = unread {
         add_unread(&mut report, unread);
     }
@@ -190,36 +196,6 @@ fn check(args: &RestoreArgs, snapshot: Option<&str>) -> Result<()> {
         return wrong("--as-folder makes new folders, to which --uids says nothing");
     }
     Ok(())
-}
-
-/// The snapshots to restore from; with messages, those that their ids name.
-fn manifests(
-    args: &RestoreArgs,
-    repository: &Repository,
-    snapshot: Option<&str>,
-    messages: Option<&[MessageId]>,
-    notes: &mut Vec<String>,
-) -> Result<Vec<Manifest>> {
-    let store = repository.store();
-    let Some(messages) = messages else {
-        let chosen = choose(store, snapshot.unwrap_or(LATEST), args.at)?;
-        notes.extend(chosen.notice);
-        return Ok(vec![chosen.manifest]);
-    };
-    let mut ids: Vec<&str> = messages.iter().map(|id| id.snapshot.as_str()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    if let Some(snapshot) = snapshot {
-        let only = choose(store, snapshot, None)?.manifest;
-        if let Some(other) = ids.iter().find(|id| **id != only.id) {
-            let text = format!("a message is of snapshot {other}, not of {}; name none", only.id);
-            return Err(UsageError(text).into());
-        }
-        return Ok(vec![only]);
-    }
-    let known = manifest::ids(store)?;
-    let known = ids.into_iter().filter(|id| known.iter().any(|known| known == id));
-    known.map(|id| Ok(Manifest::read(store, id)?)).collect()
 }
 
 fn options(args: RestoreArgs, messages: Option<Vec<MessageId>>) -> Result<Options> {

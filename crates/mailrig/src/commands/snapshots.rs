@@ -76,7 +76,7 @@ pub(crate) fn run(args: &SnapshotsArgs, ui: &Ui) -> Result<Exit> {
     let repository = open(&location, &args.s3)?;
     if let Some(wanted) = &args.show {
         let mut notices = Vec::new();
-        let manifest = choose(&repository, wanted, ui, &mut notices)?;
+        let manifest = choose(&repository, wanted, None, ui, &mut notices)?;
         let ledger = stored_ledger(args, &repository, &manifest)?;
         let (entries, problems) = match ledger {
             Some(ledger) => (Some(ledger.entries), ledger.problems),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
-use snapshot::choose::{self, is_latest};
+use snapshot::choose::{is_latest, no_snapshot};
 use snapshot::manifest::{self, Manifest};
 use snapshot::progress::Progress;
 use snapshot::verify::{self, Level, Options, Problem};
@@ -13,7 +13,7 @@ use snapshot::verify::{self, Level, Options, Problem};
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::{Exit, UsageError};
-use crate::repository::{REPO_VARIABLE, identity, open, split_repo};
+use crate::repository::{REPO_VARIABLE, choose, identity, open, split_repo};
 use crate::ui::{Ui, cell, duration, plural, size};
 
 /// Verify one snapshot, or all
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
     let (mut manifests, mut notices) = (Vec::new(), Vec::new());
     match wanted {
         Some(wanted) => {
-            manifests.push(crate::repository::choose(&repository, &wanted, ui, &mut notices)?)
+            manifests.push(choose(&repository, &wanted, None, ui, &mut notices)?);
         }
         None => {
             for id in manifest::ids(repository.store())? {
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
         }
     }
     if manifests.is_empty() && problems.is_empty() {
-        return Err(choose::no_snapshot().into());
+        return Err(no_snapshot().into());
     }
     let level = match args.level {
         LevelArg::Listed => Level::Listed,
