@@ -125,3 +125,27 @@ fn a_result_that_cannot_be_written_is_an_error() {
         assert!(stderr.contains(sentence), "{stderr}");
     }
 }
+
+/// As `2>&1 | head -1` or a terminal that went away leave it.
+#[test]
+fn nobody_has_to_read_what_is_said() {
+    let env = Env::plain();
+    furnish(&env);
+    env.backup(&[]).expect(0);
+    let store = env.path("store");
+    let store = text(&store);
+    for (code, arguments) in [
+        (0, &["backup", env.repo(), store, "--identity", "/nonexistent", "-v"][..]),
+        (0, &["find", env.repo()]),
+        (1, &["ls", env.repo(), "nonsense"]),
+        (1, &["ls", env.repo(), "nonsense", "--json"]),
+        (2, &["ls", env.repo(), "--nonsense"]),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = env.command();
+        command.args(arguments).env("MAILRIG_LOG", "debug");
+        let output = command.stdout(Stdio::null()).stderr(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+    }
+}
