@@ -77,6 +77,23 @@ fn a_mailbox_or_folder_that_is_not_there_brings_up_those_that_are() {
 }
 
 #[test]
+fn a_tree_goes_by_its_path() {
+    let env = Env::plain();
+    furnish(&env);
+    let tree = env.path("etc");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("main.cf"), "").unwrap();
+    env.backup(&["--with", text(&tree)]).expect(0);
+    let ls = |path: String| env.run(&["ls", env.repo(), "latest", &path]);
+    for path in [tree.display().to_string(), format!("{}/", tree.display())] {
+        assert!(ls(path).expect(0).stdout.ends_with("\n1 file.\n"));
+    }
+    let typo = ls(format!("{}x", tree.display())).expect(1).stderr;
+    assert!(typo.contains(" has no mailbox or tree `"), "{typo}");
+    assert!(typo.ends_with(&format!("hint: did you mean `{}`?\n", tree.display())), "{typo}");
+}
+
+#[test]
 fn two_mailboxes_of_one_name_are_told_apart() {
     let env = Env::plain();
     for (path, messages) in [("a/example.org/alice", 2), ("b/example.org/alice", 3)] {

@@ -66,8 +66,12 @@ pub(crate) fn named(
     // Tags are no proof: a mailbox is called what its key says.
     for known in [likely, unlikely] {
         let mut found = search.open(&known, &names)?;
-        if found.iter().any(|mailbox| mailbox.display_name() == wanted) {
-            found.retain(|mailbox| mailbox.display_name() == wanted);
+        let is_called = |mailbox: &OpenMailbox| {
+            let name = mailbox.display_name();
+            name == wanted || name == wanted_path
+        };
+        if found.iter().any(is_called) {
+            found.retain(is_called);
             return Ok(found);
         }
         let has_path = |mailbox: &OpenMailbox| {
