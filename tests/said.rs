@@ -85,6 +85,11 @@ fn errors_of_places_and_arguments_say_what_is_wrong_with_them() {
     let sentence =
         format!("read {}/repository.json: Not a directory (os error 20)", file.display());
     env.run(&["ls", text(&file), "latest"]).expect_error(1, &sentence, "");
+    let (below, identity) = (file.join("repo"), env.path("new-identity"));
+    let sentence = format!("write {}: Not a directory (os error 20)", below.display());
+    let init = ["init", text(&below), "--identity-out", text(&identity)];
+    env.run(&init).expect_error(1, &sentence, "");
+    assert!(!identity.exists(), "it opens nothing");
     let repository = env.path("repo/repository.json");
     let description = fs::read(&repository).unwrap();
     fs::write(&repository, "{").unwrap();

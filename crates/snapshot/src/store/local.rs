@@ -235,6 +235,15 @@ impl Store for Local {
         Ok(())
     }
 
+    /// A link never replaces. What is asked is whether anything can be written here.
+    fn probe_conditional_create(&self) -> Result<bool> {
+        let probed = self.temporary().and_then(|probe| {
+            File::create_new(&probe)?;
+            fs::remove_file(&probe)
+        });
+        probed.map(|()| true).map_err(|e| Error::io("write", &self.display(), e))
+    }
+
     fn requests(&self) -> Requests {
         self.counters.read()
     }
