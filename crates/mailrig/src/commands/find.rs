@@ -157,13 +157,13 @@ fn lines(messages: &[Found]) -> String {
     messages.iter().map(|found| cells(found).join("\t") + "\n").collect()
 }
 
-/// Aligned, each line cut where the terminal ends; in a narrow one the id has a line of its own.
+/// Aligned, each line cut where the terminal ends; in a narrow one a message has two lines, and an id
+/// is whole in any.
 fn table(messages: &[Found], width: usize) -> String {
     if messages.is_empty() {
         return String::new();
     }
-    let is_narrow = width < WIDE;
-    let header = ["MESSAGE", "RECEIVED", "MAILBOX", "FOLDER", "FROM", "SUBJECT"].map(str::to_owned);
+    let header = HEADER.map(str::to_owned);
     let rows: Vec<[String; 6]> =
         std::iter::once(header).chain(messages.iter().map(cells)).collect();
     let widths: Vec<usize> = (0..COLUMNS.len())
@@ -172,20 +172,22 @@ fn table(messages: &[Found], width: usize) -> String {
             cells.max().unwrap_or(0).min(COLUMNS[column])
         })
         .collect();
-    let line = |row: &[String; 6]| {
-        let cells = row.iter().zip(&widths).skip(usize::from(is_narrow)).map(|(cell, width)| {
-            let cut: String = cell.chars().take(*width).collect();
-            format!("{cut:<width$}")
+    let line = |row: &[String; 6], columns: &[usize], width: usize| {
+        let cells = columns.iter().map(|column| {
+            let cut: String = row[*column].chars().take(widths[*column]).collect();
+            format!("{cut:<width$}", width = widths[*column])
         });
         let line = cells.collect::<Vec<_>>().join("  ");
-        let cut = |width| line.chars().take(width).collect::<String>().trim_end().to_owned() + "\n";
-        if is_narrow {
-            format!("{}\n    {}", row[0], cut(width.saturating_sub(4)))
-        } else {
-            cut(width)
+        line.chars().take(width).collect::<String>().trim_end().to_owned() + "\n"
+    };
+    let lines = |row: &[String; 6]| match width {
+        WIDE.. => line(row, &[0, 1, 2, 3, 4, 5], width),
+        width => {
+            let first = line(row, &[0, 3, 2], width.max(widths[0]));
+            format!("{first}    {}", line(row, &[1, 4, 5], width.saturating_sub(4)))
         }
     };
-    rows.iter().map(line).collect()
+    rows.iter().map(lines).collect()
 }
 
 fn summary(report: &find::Report, options: &Options, started: Instant) -> String {
@@ -203,27 +205,33 @@ fn summary(report: &find::Report, options: &Options, started: Instant) -> String
     )
 }
 
-/// Columns of a terminal that has room for an id and what it is of.
-const WIDE: usize = 140;
+/// The columns of a table.
+pub(crate) const HEADER: [&str; 6] =
+    ["MESSAGE", "RECEIVED", "MAILBOX", "FOLDER", "FROM", "SUBJECT"];
+
+/// A terminal that has room for an id and what it is of.
+const WIDE: usize = 180;
 
 /// The most that a column takes in a table.
-const COLUMNS: [usize; 6] = [64, 16, 32, 24, 40, 200];
+const COLUMNS: [usize; 6] = [64, 16, 32, 24, 30, 200];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snapshot::headers::Headers;
 
     #[test]
     fn ids_are_whole_in_every_terminal() {
         let id = "20261121T205946650Z-b3de5f7cd1a8/17b6bcab/0e3b1c62f09a4d5e".to_owned();
-        let messages = [Found { id: id.clone(), mailbox: "alice".into(), ..Found::default() }];
-        for (width, lines) in [(200, 2), (140, 2), (80, 4), (40, 4)] {
+        let headers = Headers { subject: Some("invoice".into()), ..Headers::default() };
+        let messages = [Found { id: id.clone(), headers, ..Found::default() }];
+        for (width, lines) in [(200, 2), (180, 2), (100, 4), (80, 4), (40, 4)] {
             let table = table(&messages, width);
             assert_eq!(table.lines().count(), lines, "{table}");
             assert!(table.lines().any(|line| line.starts_with(&id)), "{table}");
             let cut = table.lines().filter(|line| !line.starts_with(&id));
             assert!(cut.into_iter().all(|line| line.chars().count() <= width), "{table}");
-            assert!(table.contains("alice"), "{table}");
+            assert!(width < 80 || table.contains("invoice"), "{table}");
         }
     }
 }

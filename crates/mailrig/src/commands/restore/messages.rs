@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use snapshot::message_id::{MessageId, NotAMessageId};
 
+use crate::commands::find::HEADER;
+
 /// Ids, and the lines that have none.
 #[derive(Debug, Default)]
 pub(crate) struct Ids {
@@ -83,7 +85,7 @@ fn is_around(line: &str) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {
         [] | ["MESSAGE"] => true,
-        ["MESSAGE", second, ..] => "RECEIVED".starts_with(second),
+        ["MESSAGE", second, ..] => HEADER.iter().any(|column| column.starts_with(second)),
         [number, "message" | "messages", "found", ..] => {
             let is_count = number == "No" || number.starts_with(|c: char| c.is_ascii_digit());
             is_count && line.trim_end().ends_with('.')
@@ -114,7 +116,7 @@ mod tests {
 
     #[test]
     fn tables_and_documents_give_ids_once() {
-        let table = "MESSAGE  RECEIVED  FROM\na/b/c  x@y/z\n\na/b/c again\na/b/d\n    from x@y\n\
+        let table = "MESSAGE  FOLDER  MAILB\nMESSAGE  RECEIVED  FROM\na/b/c  x@y/z\n\na/b/c again\na/b/d\n    from x@y\n\
                      2 messages found in 1 mailbox of 1 snapshot in 0.1 s.\n";
         let json = r#"{"type":"find","messages":[{"id":"a/b/d","from":"x"},{"id":"a/b/c"}]}"#;
         for text in [table, json] {
