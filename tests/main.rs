@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
 mod bad_stores;
+mod choices;
 mod courier;
 mod damage;
 mod delivered;
@@ -35,6 +36,7 @@ mod process;
 mod recover;
 mod restore_to;
 mod s3;
+mod said;
 mod salvage;
 #[allow(dead_code, reason = "the tests of the S3 store use the rest")]
 mod servers;

@@ -125,6 +125,7 @@ fn everything_can_go_to_folders_beside_the_live_ones() {
     };
     let report = run("Zurück", &[]).expect(0).json();
     assert_eq!(report["messages"], 7, "{report}");
+    assert_eq!(report["mailboxes"][0]["path"], format!("{ALICE}/.Zur&APw-ck"));
     assert_eq!(messages(&alice.path(".Zur&APw-ck")).len(), 5);
     let sent = messages(&alice.path(".Zur&APw-ck.Sent"));
     assert_eq!(sent["1600000002.M2P1.host"], ("cur", "Sa".into()));
@@ -145,6 +146,10 @@ fn everything_can_go_to_folders_beside_the_live_ones() {
     for name in ["INBOX", "a//b", "../x"] {
         run(name, &[]).expect(1);
     }
+    // The table shows the folder on the disk.
+    let start = ["restore", env.repo(), "latest", "--dry-run"];
+    let dry = env.run(&[&start[..], &folder, &["Back/v1.2"]].concat()).expect(0);
+    assert!(dry.stdout.contains(&format!("{ALICE}/.Back.v1_2\n")), "{dry}");
 }
 
 /// Letters mean what the list of the folder's server says, wherever that lies.

@@ -42,6 +42,11 @@ impl Layout {
         parts.map(<[u8]>::to_vec).collect()
     }
 
+    /// The path of the folder that people call `name`.
+    pub(crate) fn path_of_name(self, name: &str) -> Vec<u8> {
+        self.path(&self.parts_of_name(name))
+    }
+
     fn path(self, parts: &[Vec<u8>]) -> Vec<u8> {
         match self {
             Self::Nested => parts.join(&b'/'),

@@ -9,11 +9,12 @@ use maildir::encode_utf7;
 use super::Run;
 use super::outside::folder_of_control;
 use crate::catalog::{self, CatalogHead, Content, Contents, Line};
-use crate::contents;
+use crate::contents::readable;
 use crate::error::{Error, Result};
 use crate::layout::encode_name;
 use crate::manifest::{CatalogRef, Manifest};
 use crate::message_id::MessageId;
+use crate::named;
 use crate::repository::OpenMailbox;
 
 /// A mailbox to restore.
@@ -39,7 +40,17 @@ pub fn folder_path<'c>(contents: &'c Contents, name: &str) -> Option<&'c str> {
         [encoded, dotted, nested]
     });
     let mut found = candidates.filter_map(|path| contents.folders.get_key_value(&path));
-    found.next().map(|(path, _)| path.as_str())
+    found.next().map(|(path, _)| path.as_str()).or_else(|| as_shown(contents, name))
+}
+
+/// The one folder that is shown so: bytes that are not UTF-8 are replaced where names are printed.
+fn as_shown<'c>(contents: &'c Contents, name: &str) -> Option<&'c str> {
+    let is_shown = |path: &&String| {
+        let shown = readable(path);
+        shown == name || shown.strip_prefix('.') == Some(name)
+    };
+    let mut found = contents.folders.keys().filter(is_shown);
+    found.next().filter(|_| found.next().is_none()).map(String::as_str)
 }
 
 impl<'r> Run<'r> {
@@ -51,7 +62,7 @@ impl<'r> Run<'r> {
         };
         if let Some(wanted) = &self.options.mailbox {
             let Some(manifest) = manifests.first() else { return Ok(Vec::new()) };
-            let found = contents::find(self.repository, manifest, self.identity, wanted)?;
+            let found = named::find(self.repository, manifest, self.identity, wanted)?;
             selected.retain(|mailbox| mailbox.id == found.id);
         }
         let is_only = selected.len() == 1;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use snapshot::backup::{self, Alarm, Options, Proof, Report, Trust};
+use snapshot::choose;
 use snapshot::crypt::{self, Unseal};
 use snapshot::manifest::{self, Manifest};
 use snapshot::progress::Progress;
@@ -124,7 +125,7 @@ impl World {
         to: &Path,
     ) -> snapshot::Result<restore::Report> {
         let repository = Repository::open(Box::new(objects))?;
-        let manifest = manifest::select(repository.store(), snapshot, None)?;
+        let manifest = choose::choose(repository.store(), snapshot, None)?.manifest;
         let options = restore::Options {
             uids: Some(uids),
             threads: 2,
@@ -140,7 +141,7 @@ impl World {
         objects: impl Store + 'static,
     ) -> snapshot::Result<restore::Report> {
         let repository = Repository::open(Box::new(objects))?;
-        let manifest = manifest::select(repository.store(), "latest", None)?;
+        let manifest = choose::choose(repository.store(), "latest", None)?.manifest;
         let place = restore::Place::Live { store: self.store(), as_folder: None };
         let options = restore::Options { place, ..restore::Options::all(self.store()) };
         let (identity, progress) = (self.identity(), Progress::default());
