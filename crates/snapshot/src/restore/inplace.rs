@@ -160,7 +160,7 @@ impl Fitting<'_> {
         };
         let is_new = self.uids == Some(Uids::New) && how == How::Add && is_in_use;
         let is_renumbered = is_new && there.has_dovecots;
-        fitted.validity_kept += u64::from(is_new && !is_renumbered);
+        fitted.validity_kept += u64::from(is_new && there.has_uidlist && !is_renumbered);
         let keywords = files.iter().find(|item| item.target.name.as_bytes() == KEYWORDS);
         let mut kept = if how == How::New {
             self.all(messages)
