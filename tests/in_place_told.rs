@@ -97,3 +97,20 @@ fn lists_stay_as_they_are_when_nothing_is_merged() {
     assert_eq!(Tree::read(&env.path("store")).differences(&whole), [""; 0]);
     assert!(!again["notes"].to_string().contains("force-resync"), "{again}");
 }
+
+#[test]
+fn messages_that_the_next_expunge_removes_are_told() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    alice.message("cur/1600000007.M7P1.host:2,ST", b"Subject: deleted, not expunged\n\n");
+    env.backup(&[]).expect(0);
+    let told = |more: &[&str]| in_place(&env, more).expect(0).json()["notes"].to_string();
+    assert!(!told(&[]).contains("flag T"));
+    alice.remove("cur/1600000007.M7P1.host:2,ST");
+    let note = "1 message has the flag T (\\\\Deleted), as in the snapshot";
+    for more in [&["--dry-run"][..], &[]] {
+        let told = told(more);
+        assert!(told.contains(note), "{told}");
+    }
+    assert!(!told(&[]).contains("flag T"));
+}

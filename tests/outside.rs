@@ -302,3 +302,25 @@ fn a_pattern_that_is_the_same_for_all_is_refused() {
     let control = env.path("control/example.org/alice");
     env.backup(&["--control", text(&control)]).expect(0);
 }
+
+/// In a restore as in a backup, and before anything is written.
+#[test]
+fn a_restore_of_several_mailboxes_to_one_place_is_refused() {
+    let env = Env::encrypted();
+    furnish(&env);
+    backup(&env, 0, &[]);
+    let (to, shared) = (env.path("to").display().to_string(), env.path("shared"));
+    let restore = |option: &str, place: &str, more: &[&str]| {
+        let start = ["restore", env.repo(), "latest", "--to", &to, option, place];
+        env.run(&[&start[..], more].concat())
+    };
+    for option in ["--control", "--index", "--sieve", "--attributes"] {
+        for place in [text(&shared).to_owned(), format!("{}/%d", shared.display())] {
+            let output = restore(option, &place, &[]).expect(2);
+            assert!(output.stderr.contains(&format!("such as {option} ")), "{output}");
+            assert!(!env.path("to").exists() && !shared.exists(), "{output}");
+        }
+    }
+    restore("--control", text(&shared), &["--mailbox", "alice@example.org"]).expect(0);
+    assert!(shared.join(".Sent/dovecot-uidlist").exists());
+}

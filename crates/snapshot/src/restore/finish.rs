@@ -93,7 +93,7 @@ impl Run<'_> {
             let had_sum = live.remove_stale_sums(messages, &work.plan).map_err(failed)?;
             self.advise(&work.name, &finished.merged, had_sum);
         }
-        self.restored((&work.name, work.is_tree), &work.path, (messages, bytes), counts);
+        self.restored((&work.name, work.is_tree), &work.shown, (messages, bytes), counts);
         Ok(())
     }
 

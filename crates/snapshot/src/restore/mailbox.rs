@@ -1,6 +1,7 @@
 //! One mailbox: plan and write. Each of its packs is a job of its own; who does the last one finishes
 //! the mailbox.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -22,9 +23,9 @@ use super::report::Counts;
 use super::select::{Selected, folder_path};
 use super::site::Site;
 use super::unpack::Written;
-use super::{Queue, Run, is_free, is_odd_name, with_cause};
+use super::{Queue, Run, is_free_below, is_odd_name, with_cause};
 use crate::catalog::Contents;
-use crate::contents::readable;
+use crate::contents::{no_folder, readable};
 use crate::error::{Error, Result};
 use crate::layout::decode_name;
 use crate::progress::Progress;
@@ -46,6 +47,8 @@ pub(super) struct Work {
     /// Whether it is a plain tree.
     pub(super) is_tree: bool,
     pub(super) path: PathBuf,
+    /// The path for the report: with a folder beside the others, that folder's.
+    pub(super) shown: PathBuf,
     pub(super) site: Site,
     pub(super) owners: Owners,
     pub(super) plan: MailboxPlan,
@@ -103,6 +106,12 @@ impl<'r> Run<'r> {
             self.report.problem(&name, contents.messages, reason);
             return Ok(());
         };
+        let shown = match (&self.options.place, &beside) {
+            (Place::Live { as_folder: Some(name), .. }, Some((_, layout))) => {
+                path.join(OsStr::from_bytes(&layout.path_of_name(name)))
+            }
+            _ => path.clone(),
+        };
         let owners = Owners { given: self.options.owner, ..Owners::default() };
         let target = self.options.place.root().join(&path);
         let opened =
@@ -125,11 +134,15 @@ impl<'r> Run<'r> {
             }
             Err(e) => return Err(e),
         };
+        if matches!(self.options.place, Place::Live { .. }) {
+            let deleted = plan.packs.iter().map(PackPlan::deleted).sum();
+            self.deleted.fetch_add(deleted, Ordering::Relaxed);
+        }
         let Some(site) = site else {
             let lost = self.look_for_packs(&mailbox, (&name, contents.tree), &plan.packs)?;
             let restored =
                 (plan.messages.saturating_sub(lost.0), plan.bytes.saturating_sub(lost.1));
-            self.restored((&name, contents.tree), &path, restored, counts);
+            self.restored((&name, contents.tree), &shown, restored, counts);
             return Ok(());
         };
         let packs = std::mem::take(&mut plan.packs);
@@ -138,6 +151,7 @@ impl<'r> Run<'r> {
             name,
             is_tree: contents.tree,
             path,
+            shown,
             site,
             owners,
             plan,
@@ -195,10 +209,7 @@ impl<'r> Run<'r> {
         let Some(folder) = &self.options.folder else { return Ok(None) };
         match folder_path(contents, folder) {
             Some(path) => Ok(Some(path)),
-            None => {
-                let reason = format!("{name} has no folder `{folder}` in this snapshot");
-                Err(Error::Selection(reason))
-            }
+            None => Err(no_folder(name, contents, folder)),
         }
     }
 
@@ -227,7 +238,8 @@ impl<'r> Run<'r> {
         let from = Layout::of(decoded.iter().map(AsRef::as_ref)).unwrap_or(Layout::Dotted);
         let to = live.unwrap_or(from);
         drop(decoded);
-        let (moved, names) = below(std::mem::take(contents), as_folder, from, to);
+        let is_led = self.options.outside.control.is_some();
+        let (moved, names) = below(std::mem::take(contents), as_folder, from, to, is_led);
         *contents = moved;
         Ok(Some((names, to)))
     }
@@ -260,7 +272,7 @@ impl<'r> Run<'r> {
                 live.begin(plan, owners).map_err(|e| Error::io("restore to", target, e))?;
                 return Ok(Some((Some(Site::Live(live)), counts)));
             }
-        } else if !is_free(target).map_err(|e| Error::io("look at", target, e))? {
+        } else if !is_free_below(root, path).map_err(|e| Error::io("look at", target, e))? {
             let occupied = Error::TargetExists { path: target.to_owned() };
             if selected.is_only {
                 return Err(occupied);

@@ -113,6 +113,12 @@ impl PackPlan {
         targets.fold((0, 0), |(count, bytes), target| (count + 1, bytes + target.size))
     }
 
+    /// Messages that the next expunge of a client removes.
+    pub(crate) fn deleted(&self) -> u64 {
+        let messages = self.members.values().flatten().filter(|t| t.kind == Kind::Message);
+        messages.filter(|t| maildir::flags(t.name.as_bytes()).contains(&b'T')).count() as u64
+    }
+
     /// When the newest of its messages came; `None` if it has none.
     fn newest_ns(&self) -> Option<i64> {
         let targets = self.members.values().flatten();

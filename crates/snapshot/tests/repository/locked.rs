@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use maildir::Dotlock;
-use snapshot::manifest;
+use snapshot::choose;
 use snapshot::progress::Progress;
 use snapshot::repository::Repository;
 use snapshot::restore::{self, Options, Place, Report, Uids};
@@ -15,7 +15,7 @@ use super::world::World;
 
 fn restore(world: &World, objects: &Arc<Memory>, uids: Uids) -> Report {
     let repository = Repository::open(Box::new(Arc::clone(objects))).unwrap();
-    let manifest = manifest::select(repository.store(), "latest", None).unwrap();
+    let manifest = choose::choose(repository.store(), "latest", None).unwrap().manifest;
     let place = Place::Live { store: world.store(), as_folder: None };
     let options = Options {
         place,
