@@ -75,6 +75,11 @@ impl Account {
             .collect()
     }
 
+    /// The messages that are not where they were.
+    pub(super) fn gone_messages(&self) -> impl Iterator<Item = MessageState<'_>> {
+        self.gone.values().map(Gone::message)
+    }
+
     /// The inodes of files that were listed and never read.
     pub(super) fn lost_inodes(&self) -> impl Iterator<Item = u64> {
         self.lost.keys().copied()

@@ -96,7 +96,8 @@ impl Scan<'_, '_, '_> {
         }
     }
 
-    /// The files of unsettled folders, with all places in which they were seen.
+    /// The files of unsettled folders, and those that may be on their way to one, with all places in which
+    /// they were seen. A copy of such a file may rest elsewhere.
     fn restless(&self, unsettled: &BTreeSet<Vec<u8>>) -> Files {
         let mut files = Files::default();
         let folders = || self.run.next.folders.iter();
@@ -105,9 +106,13 @@ impl Scan<'_, '_, '_> {
                 files.file(message).see(path, message.subdir(), message.name, 0);
             }
         }
+        for message in self.account.gone_messages().filter(|message| message.ino != 0) {
+            files.file(&message);
+        }
+        let unread: HashSet<u64> = self.unread_inodes().collect();
         for (path, state) in folders().filter(|(path, _)| !unsettled.contains(*path)) {
             for message in state.messages().unwrap_or_default() {
-                if files.has(&message) {
+                if files.has(&message) || unread.contains(&message.ino) {
                     files.file(&message).see(path, message.subdir(), message.name, QUIET);
                 }
             }

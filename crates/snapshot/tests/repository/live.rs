@@ -99,6 +99,31 @@ fn what_happens_to_messages_that_were_just_listed_is_in_the_ledger() {
     assert_whole(&world, &objects, "flags");
 }
 
+/// It is always in the folder that is not being listed. Its copy, a hard link, is in a third, and does
+/// not stand for it.
+#[test]
+fn a_message_that_eludes_every_listing_is_found_beside_its_copy() {
+    for has_copy in [false, true] {
+        let (world, objects) = world();
+        let path = |folder: &str| world.folder(ALICE, folder).join("cur/1.m.host:2,S");
+        if has_copy {
+            fs::hard_link(path(".A"), path(".C").with_file_name("7.copy.host:2,S")).unwrap();
+        }
+        let (a, b) = (path(".A"), path(".B"));
+        on_listed(&world.store(), move |listed| {
+            let (from, to) = if listed.ends_with(".A") { (&b, &a) } else { (&a, &b) };
+            if (listed.ends_with(".A") || listed.ends_with(".B")) && from.exists() {
+                fs::rename(from, to).unwrap();
+            }
+        });
+        let report = world.backup(Arc::clone(&objects)).unwrap();
+        assert!(report.ledger.unstable_folders > 0, "the folders came to rest");
+        let (restored, _) = world.restore(Arc::clone(&objects), "latest").unwrap();
+        let copies = restored.values().filter(|(content, ..)| content == b"of folder .A\n").count();
+        assert_eq!(copies, 1 + usize::from(has_copy));
+    }
+}
+
 #[test]
 fn a_folder_that_is_made_renamed_or_removed_meanwhile_is_as_it_is_in_the_end() {
     let (world, objects) = world();
