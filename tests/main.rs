@@ -23,6 +23,7 @@ mod keys;
 mod kills;
 mod large;
 mod ledger;
+mod locks;
 mod lost_state;
 mod nights;
 mod outside;
@@ -31,6 +32,7 @@ mod process;
 mod recover;
 mod s3;
 mod said;
+mod salvage;
 #[allow(dead_code, reason = "the tests of the S3 store use the rest")]
 mod servers;
 mod store;

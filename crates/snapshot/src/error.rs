@@ -20,6 +20,16 @@ pub enum Error {
         /// Where.
         location: String,
     },
+    /// The store has mail behind a link, and no other.
+    #[error("no mailbox found in {}: {} is a link out of it, to {}, and is not followed", store.display(), link.display(), target.display())]
+    BehindLink {
+        /// The store.
+        store: PathBuf,
+        /// A link.
+        link: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
     /// Something was named that is not there, or that several things are called.
     #[error("{what}")]
     Choice {
@@ -195,6 +205,9 @@ impl Error {
         let hint = match self {
             Self::AlreadyRepository { .. } => "back up into it with `mailrig backup`",
             Self::Choice { hint, .. } => hint,
+            Self::BehindLink { .. } => {
+                "mount what it leads to in its place (`mount --bind`), or back that up as the store"
+            }
             Self::Foreign { .. } | Self::ForeignDriver { .. } => FOREIGN_HINT,
             Self::Locked { .. } => "wait for it to end; a lock of a dead process frees itself",
             Self::NoIdentity | Self::WrongIdentity { .. } => {

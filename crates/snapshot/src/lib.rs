@@ -23,6 +23,7 @@ mod nearest;
 pub mod object;
 pub mod pack;
 mod parallel;
+mod place;
 pub mod progress;
 pub mod repository;
 pub mod restore;

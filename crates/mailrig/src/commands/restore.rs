@@ -12,7 +12,7 @@ use snapshot::backup::Outside;
 use snapshot::choose::is_latest;
 use snapshot::message_id::MessageId;
 use snapshot::progress::Progress;
-use snapshot::restore::{self, Flags, Options, Place, Problem, Report, Uids};
+use snapshot::restore::{self, Flags, LOCK_WAIT, Options, Place, Problem, Report, Uids};
 
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
@@ -108,7 +108,8 @@ pub(crate) struct RestoreArgs {
 enum UidsArg {
     /// UIDVALIDITY and UIDs as they were; the next UID above what clients may have seen since
     Keep,
-    /// A new UIDVALIDITY: clients download all mail again; in place only for folders not in use yet
+    /// A new UIDVALIDITY: clients download all mail again; folders in use get new UIDs as well, and
+    /// Dovecot asks sessions that have them open to log in again
     New,
     /// The lists byte for byte; right only if no client was served since the backup
     Exact,
@@ -228,6 +229,7 @@ fn options(args: RestoreArgs, messages: Option<Vec<MessageId>>) -> Result<Option
             attributes: args.attributes,
             sieve: args.sieve,
         },
+        lock_wait: LOCK_WAIT,
         dry_run: args.dry_run,
         threads: threads(),
     })
