@@ -73,6 +73,8 @@ fn an_error_is_a_document_on_stderr() {
         "hint": "make one with `mailrig init`",
     });
     assert_eq!(output.error(), expected);
+    let usage = env.run(&["ls", "--json", "--no-such-option"]).expect(2).error();
+    assert_eq!(usage["message"], "unexpected argument '--no-such-option' found");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::servers::is_skipped;
 use crate::store::set_mode;
 
 /// A program that prints `text`, or does something else.
-fn pretend(env: &Env, script: &str) -> PathBuf {
+pub(crate) fn pretend(env: &Env, script: &str) -> PathBuf {
     let path = env.path("doveconf");
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     set_mode(&path, 0o755);

@@ -20,6 +20,11 @@ pub(crate) struct Dovecot {
 impl Dovecot {
     /// `None` where the tests are told to skip Dovecot. `folder` is for its own files.
     pub(crate) fn start(folder: &Path, store: &Path) -> Option<Self> {
+        Self::start_with(folder, store, "")
+    }
+
+    /// As [`Dovecot::start`], with more words in `mail_location`: `:CONTROL=/var/control/%d/%n`.
+    pub(crate) fn start_with(folder: &Path, store: &Path, more: &str) -> Option<Self> {
         if is_skipped("dovecot") {
             return None;
         }
@@ -32,13 +37,18 @@ impl Dovecot {
         );
         fs::create_dir(folder).unwrap();
         let port = free_port();
-        let config = folder.join("dovecot.conf");
-        fs::write(&config, configuration(folder, store, port)).unwrap();
+        let config = folder.join(CONFIGURATION);
+        fs::write(&config, configuration(folder, store, more, port)).unwrap();
         let mut command = Command::new(program);
         command.arg("-F").arg("-c").arg(&config);
         let mut process = Process::start(&command, &folder.join("output"));
         process.wait_for_port(port);
         Some(Self { folder: folder.to_owned(), port, _process: process })
+    }
+
+    /// Its configuration file, for `doveconf`.
+    pub(crate) fn configuration(&self) -> PathBuf {
+        self.folder.join(CONFIGURATION)
     }
 
     /// Delivers each file to the mailbox beside it.
@@ -86,6 +96,11 @@ impl Dovecot {
     /// A client that has INBOX open and waits for news.
     pub(crate) fn idle(&self, user: &str) -> Client {
         Client::start(python(&["idle", &self.port.to_string(), user]))
+    }
+
+    /// A client that has INBOX open and asks again for what it saw.
+    pub(crate) fn hold(&self, user: &str) -> Client {
+        Client::start(python(&["hold", &self.port.to_string(), user]))
     }
 
     fn client(&self, arguments: &[&str]) -> String {
@@ -150,7 +165,7 @@ fn python(arguments: &[&str]) -> Command {
 
 /// As root, mail belongs to a user of its own and Dovecot's processes to its usual ones; else all
 /// of it to the present user.
-fn configuration(folder: &Path, store: &Path, port: u16) -> String {
+fn configuration(folder: &Path, store: &Path, more: &str, port: u16) -> String {
     let (folder, store) = (folder.display(), store.display());
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     let (users, uid, gid) = if user.is_root() {
@@ -168,7 +183,7 @@ protocols = imap lmtp
 ssl = no
 disable_plaintext_auth = no
 listen = 127.0.0.1
-mail_location = maildir:{store}/%d/%n/Maildir
+mail_location = maildir:{store}/%d/%n/Maildir{more}
 mail_home = {folder}/home/%u
 mail_fsync = never
 mail_uid = {uid}
@@ -212,3 +227,5 @@ protocol lmtp {{
 
 /// A user of mail that no account has.
 pub(crate) const VMAIL: u32 = 5000;
+
+const CONFIGURATION: &str = "dovecot.conf";

@@ -25,18 +25,30 @@ type Letters = BTreeMap<String, Vec<(String, Vec<u8>)>>;
 struct Judgement {
     acts: u64,
     judged: usize,
+    /// Letters of which the server and the client do not think the same.
+    left_out: usize,
     /// Findings in words.
     missed: Vec<String>,
     doubled: Vec<String>,
 }
 
 impl Judgement {
-    fn judge(&mut self, account: &Value, live: &Letters, found: &Letters) {
+    /// `before` and `live` are all letters at the window's start and at its end.
+    fn judge(&mut self, account: &Value, before: &Letters, live: &Letters, found: &Letters) {
         self.acts += account["acts"].as_u64().unwrap();
-        let most: BTreeMap<String, usize> =
+        let held: BTreeMap<String, usize> =
+            serde_json::from_value(account["held"].clone()).unwrap();
+        let mut most: BTreeMap<String, usize> =
             serde_json::from_value(account["most"].clone()).unwrap();
-        let throughout: Vec<(String, String, bool)> =
+        let mut throughout: Vec<(String, String, bool)> =
             serde_json::from_value(account["throughout"].clone()).unwrap();
+        // Dovecot may lose sight of a message, see below, and then a command for its UID does nothing.
+        let is_sure = |letter: &str| {
+            held.get(letter).is_none_or(|count| folders(before, letter).len() == *count)
+        };
+        self.left_out += held.keys().filter(|letter| !is_sure(letter)).count();
+        most.retain(|letter, _| is_sure(letter));
+        throughout.retain(|(letter, ..)| is_sure(letter));
         self.judged += throughout.len();
         let mut at_least: BTreeMap<&str, usize> = BTreeMap::new();
         for (letter, folder, has_stayed) in &throughout {
@@ -50,7 +62,9 @@ impl Judgement {
         for (letter, count) in at_least {
             let places = folders(found, letter);
             if places.len() < count {
-                self.missed.push(format!("{letter} was there {count} times: {places:?}"));
+                let end = folders(live, letter);
+                self.missed
+                    .push(format!("{letter}, {count} times: {places:?}, in the end {end:?}"));
             }
             let is_whole = |(_, bytes): &(String, Vec<u8>)| *bytes == live[letter][0].1;
             assert!(found.get(letter).is_none_or(|all| all.iter().all(is_whole)), "{letter}");
@@ -88,13 +102,48 @@ impl Office {
 
     /// One window: `backup` runs while the clients work, and returns where its files are.
     fn round(&mut self, judgement: &mut Judgement, backup: impl FnOnce(&Env) -> Letters) {
+        let before = read(&self.env.path("vmail"), &list(&self.env.path("vmail")));
         self.clients.iter_mut().for_each(Client::open);
         let found = backup(&self.env);
         let accounts: Vec<Value> = self.clients.iter_mut().map(Client::close).collect();
         let live = read(&self.env.path("vmail"), &list(&self.env.path("vmail")));
         for account in &accounts {
-            judgement.judge(account, &live, &found);
+            judgement.judge(account, &before, &live, &found);
         }
+    }
+}
+
+/// Whether a line of Dovecot's log says that a message was gone from a list of UIDs and came again with
+/// another one. That is Dovecot's own loss to readdir: a session lists a folder while another one renames
+/// in it, and takes what it was not shown for expunged. Without any backup it was seen in one of nine
+/// runs of these clients, a minute each.
+fn is_reappearance(line: &str) -> bool {
+    let parts = line.split_once(": Warning: ").and_then(|(_, warning)| {
+        warning.split_once("/dovecot-uidlist: Duplicate file entry at line ")
+    });
+    parts.is_some_and(|(_, entry)| entry.contains(" (uid ") && entry.ends_with(')'))
+}
+
+#[test]
+fn only_messages_that_reappear_are_passed_over_in_the_log() {
+    let table = [
+        (
+            "Warning: /m/.Sent/dovecot-uidlist: Duplicate file entry at line 6: 1.a (uid 2 -> 3)",
+            true,
+        ),
+        (
+            "Error: /m/.Sent/dovecot-uidlist: Duplicate file entry at line 6: 1.a (uid 2 -> 3)",
+            false,
+        ),
+        ("Warning: /m/dovecot-uidlist: Broken: UIDVALIDITY changed (1 -> 2)", false),
+        ("Warning: Maildir: /m: Expunged message reappeared, giving a new UID", false),
+    ];
+    for (line, is_known) in table {
+        assert_eq!(
+            is_reappearance(&format!("Nov 22 02:34:14 imap(a)<1>: {line}")),
+            is_known,
+            "{line}"
+        );
     }
 }
 
@@ -149,17 +198,19 @@ mod needs_dovecot {
         let mut judgement = Judgement::default();
         let end = Instant::now() + Duration::from_secs(40);
         // Backups of a mailbox that never rests take seconds on a busy machine.
-        for round in 0..ROUNDS {
-            if round >= ROUNDS_MIN && Instant::now() > end {
+        for _ in 0..ROUNDS {
+            if judgement.judged > ENOUGH && Instant::now() > end {
                 break;
             }
             office.round(&mut judgement, |env| back_up(env, more));
         }
-        let Judgement { acts, judged, missed, doubled } = &judgement;
-        println!("{judged} messages judged under {acts} acts");
-        assert!(*judged > 1_000 && *acts > 500, "nothing was shown");
+        let Judgement { acts, judged, left_out, missed, doubled } = &judgement;
+        println!("{judged} messages judged under {acts} acts, {left_out} left out");
+        assert!(*judged > ENOUGH && *acts > 500 && *left_out < judged / 20, "nothing was shown");
         assert_eq!((missed.as_slice(), doubled.as_slice()), (&[][..], &[][..]));
-        assert_eq!(office.dovecot.complaints(), [""; 0]);
+        let complaints = office.dovecot.complaints().into_iter();
+        let complaints: Vec<_> = complaints.filter(|line| !is_reappearance(line)).collect();
+        assert_eq!(complaints, [""; 0]);
     }
 
     #[test]
@@ -190,5 +241,6 @@ mod needs_dovecot {
     }
 
     const ROUNDS: usize = 20;
-    const ROUNDS_MIN: usize = 6;
+    /// Messages to judge.
+    const ENOUGH: usize = 1_000;
 }

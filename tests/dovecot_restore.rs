@@ -14,23 +14,35 @@ use crate::process::Output;
 use crate::store::letter;
 use crate::tree::Tree;
 
-const USER: &str = "alice@example.org";
-const HOME: &str = "vmail/example.org/alice";
+pub(crate) const USER: &str = "alice@example.org";
+pub(crate) const HOME: &str = "vmail/example.org/alice";
+/// Where the server writes mail and what belongs to it.
+const ROOTS: [&str; 3] = ["vmail", "control", "index"];
+const SIEVE: [&str; 4] = ["--sieve", "~/sieve", "--sieve", "~/.dovecot.sieve"];
 
 /// A mailbox that a client has used, with Sieve scripts beside the mail.
-struct Office {
-    env: Env,
-    dovecot: Dovecot,
+pub(crate) struct Office {
+    pub(crate) env: Env,
+    pub(crate) dovecot: Dovecot,
     /// Letters that were delivered so far.
     letters: u64,
+    /// The end of `mail_location`.
+    places: String,
 }
 
 impl Office {
-    fn open() -> Option<Self> {
+    pub(crate) fn open() -> Option<Self> {
+        Self::open_with(|_| String::new())
+    }
+
+    /// With more in `mail_location`; below `vmail`, `control` and `index` Dovecot may write.
+    pub(crate) fn open_with(places: impl FnOnce(&Env) -> String) -> Option<Self> {
         let env = Env::encrypted();
-        make_vmail(&env.path("vmail"));
-        let dovecot = Dovecot::start(&env.path("dovecot"), &env.path("vmail"))?;
-        let mut office = Self { env, dovecot, letters: 0 };
+        ROOTS.iter().for_each(|root| make_vmail(&env.path(root)));
+        let places = places(&env);
+        let store = env.path("vmail");
+        let dovecot = Dovecot::start_with(&env.path("dovecot"), &store, &places)?;
+        let mut office = Self { env, dovecot, letters: 0, places };
         office.deliver(60);
         office.dovecot.use_mailbox(USER);
         let home = office.env.path(HOME);
@@ -40,7 +52,7 @@ impl Office {
         Some(office)
     }
 
-    fn deliver(&mut self, count: u64) {
+    pub(crate) fn deliver(&mut self, count: u64) {
         let folder = self.env.path("letters");
         fs::create_dir_all(&folder).unwrap();
         let write = |number: u64| -> (PathBuf, &str) {
@@ -54,43 +66,47 @@ impl Office {
     }
 
     fn back_up(&self) {
-        let store = self.env.path("vmail");
-        let sieve = ["--sieve", "~/sieve", "--sieve", "~/.dovecot.sieve"];
-        self.env.run(&[&["backup", self.env.repo(), text(&store)][..], &sieve].concat()).expect(0);
+        self.back_up_with(&SIEVE);
     }
 
-    fn restore(&self, more: &[&str]) -> Output {
+    pub(crate) fn back_up_with(&self, more: &[&str]) {
+        let store = self.env.path("vmail");
+        self.env.run(&[&["backup", self.env.repo(), text(&store)][..], more].concat()).expect(0);
+    }
+
+    pub(crate) fn restore(&self, more: &[&str]) -> Output {
         self.env.run(&[&["restore", self.env.repo(), "latest", "--json"][..], more].concat())
     }
 
-    fn restore_in_place(&self, more: &[&str]) -> Output {
+    pub(crate) fn restore_in_place(&self, more: &[&str]) -> Output {
         self.restore(&[&["--in-place", text(&self.env.path("vmail"))][..], more].concat())
     }
 
     /// All mail is lost with its server; `restore` brings it to where it was.
-    fn lose_all(mut self, restore: impl FnOnce(&Self)) -> Self {
+    pub(crate) fn lose_all(mut self, restore: impl FnOnce(&Self)) -> Self {
         assert_eq!(self.dovecot.complaints(), [""; 0]);
-        fs::remove_dir_all(self.env.path("vmail")).unwrap();
+        ROOTS.iter().for_each(|root| fs::remove_dir_all(self.env.path(root)).unwrap());
         restore(&self);
-        self.dovecot = Dovecot::start(&self.env.path("after"), &self.env.path("vmail")).unwrap();
+        let (folder, store) = (self.env.path("after"), self.env.path("vmail"));
+        self.dovecot = Dovecot::start_with(&folder, &store, &self.places).unwrap();
         self
     }
 }
 
-fn folders(dump: &Value) -> &Map<String, Value> {
+pub(crate) fn folders(dump: &Value) -> &Map<String, Value> {
     dump["folders"].as_object().unwrap()
 }
 
-fn messages(folder: &Value) -> &Map<String, Value> {
+pub(crate) fn messages(folder: &Value) -> &Map<String, Value> {
     folder["messages"].as_object().unwrap()
 }
 
-fn number(folder: &Value, name: &str) -> u64 {
+pub(crate) fn number(folder: &Value, name: &str) -> u64 {
     folder[name].as_u64().unwrap()
 }
 
 /// What a client with a cache of `before` would stumble over.
-fn differences(before: &Value, after: &Value) -> Vec<String> {
+pub(crate) fn differences(before: &Value, after: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     let names = |dump| folders(dump).keys().cloned().collect::<Vec<_>>();
     if (names(before), &before["subscribed"]) != (names(after), &after["subscribed"]) {
@@ -126,54 +142,65 @@ fn is_seen(flags: &Value) -> bool {
     flags.as_array().unwrap().iter().any(|flag| flag == "\\Seen")
 }
 
+/// Backed up, used on, lost and restored: clients see what the snapshot has, and what comes next gets UIDs
+/// that no client saw.
+pub(crate) fn loses_nothing(
+    mut office: Office,
+    back_up: impl FnOnce(&Office),
+    restore: impl FnOnce(&Office),
+) -> Office {
+    let served = office.dovecot.dump(USER);
+    back_up(&office);
+    // Clients see more than the snapshot has.
+    office.deliver(20);
+    office.dovecot.command(USER, &["SELECT INBOX", "STORE 1:* +FLAGS.SILENT (later)"]);
+    let seen = office.dovecot.dump(USER);
+    assert_ne!(differences(&served, &seen), [""; 0]);
+
+    let mut office = office.lose_all(restore);
+    let restored = office.dovecot.dump(USER);
+    assert_eq!(differences(&served, &restored), [""; 0]);
+    for mark in [r"\\Seen", r"\\Flagged", r"\\Draft", r"\\Deleted", "$Forwarded", "todo"] {
+        assert!(served.to_string().contains(mark), "{mark}: nothing was shown");
+    }
+
+    office.deliver(3);
+    let appends = folders(&served).keys().filter(|name| *name != "INBOX");
+    let copies: Vec<String> = appends.map(|name| format!("COPY 1:2 {name}")).collect();
+    let commands = ["SELECT INBOX"].into_iter().chain(copies.iter().map(String::as_str));
+    office.dovecot.command(USER, &commands.collect::<Vec<_>>());
+    let after = office.dovecot.dump(USER);
+    for (name, folder) in folders(&after) {
+        let unseen = number(&seen["folders"][name], "uidnext");
+        let is_new = |uid: &&String| !messages(&restored["folders"][name]).contains_key(*uid);
+        let new: Vec<u64> =
+            messages(folder).keys().filter(is_new).map(|uid| uid.parse().unwrap()).collect();
+        assert!(new.len() >= 2 && new.iter().all(|uid| *uid >= unseen), "{name}: {new:?}");
+    }
+    assert_eq!(office.dovecot.complaints(), [""; 0]);
+    office
+}
+
 /// The runner leaves these out where Dovecot is not there.
 mod needs_dovecot {
     use super::*;
 
     fn after_total_loss(restore: impl FnOnce(&Office)) {
-        let Some(mut office) = Office::open() else { return };
-        let served = office.dovecot.dump(USER);
+        let Some(office) = Office::open() else { return };
         let scripts = Tree::read(&office.env.path(HOME).join("sieve"));
-        office.back_up();
-        // Clients see more than the snapshot has.
-        office.deliver(20);
-        office.dovecot.command(USER, &["SELECT INBOX", "STORE 1:* +FLAGS.SILENT (later)"]);
-        let seen = office.dovecot.dump(USER);
-        assert_ne!(differences(&served, &seen), [""; 0]);
-
-        let mut office = office.lose_all(restore);
-        let restored = office.dovecot.dump(USER);
-        assert_eq!(differences(&served, &restored), [""; 0]);
-        let outside = office.env.path(HOME).join("Maildir/mailrig.outside");
-        assert_eq!(scripts.differences(&Tree::read(&outside.join("sieve"))), [""; 0]);
-        let active = fs::read_link(outside.join("sieve-2")).unwrap();
+        let office = loses_nothing(office, Office::back_up, restore);
+        let home = office.env.path(HOME);
+        assert_eq!(scripts.differences(&Tree::read(&home.join("sieve"))), [""; 0]);
+        let active = fs::read_link(home.join(".dovecot.sieve")).unwrap();
         assert_eq!(active.to_str(), Some("sieve/rules.sieve"));
-        for mark in [r"\\Seen", r"\\Flagged", r"\\Draft", r"\\Deleted", "$Forwarded", "todo"] {
-            assert!(served.to_string().contains(mark), "{mark}: nothing was shown");
-        }
-
-        office.deliver(3);
-        let appends = folders(&served).keys().filter(|name| *name != "INBOX");
-        let copies: Vec<String> = appends.map(|name| format!("COPY 1:2 {name}")).collect();
-        let commands = copies.iter().map(String::as_str);
-        office
-            .dovecot
-            .command(USER, &["SELECT INBOX"].into_iter().chain(commands).collect::<Vec<_>>());
-        let after = office.dovecot.dump(USER);
-        for (name, folder) in folders(&after) {
-            let unseen = number(&seen["folders"][name], "uidnext");
-            let is_new = |uid: &&String| !messages(&restored["folders"][name]).contains_key(*uid);
-            let new: Vec<u64> =
-                messages(folder).keys().filter(is_new).map(|uid| uid.parse().unwrap()).collect();
-            assert!(new.len() >= 2 && new.iter().all(|uid| *uid >= unseen), "{name}: {new:?}");
-        }
-        assert_eq!(office.dovecot.complaints(), [""; 0]);
+        assert!(!home.join("Maildir/mailrig.outside").exists());
     }
 
     #[test]
     fn a_lost_store_is_served_again_from_a_restore_to_its_place() {
         after_total_loss(|office| {
-            office.restore(&["--to", text(&office.env.path("vmail"))]).expect(0);
+            let to = office.env.path("vmail");
+            office.restore(&[&["--to", text(&to)][..], &SIEVE].concat()).expect(0);
         });
     }
 
@@ -181,7 +208,7 @@ mod needs_dovecot {
     fn a_lost_store_is_served_again_from_a_restore_into_an_empty_one() {
         after_total_loss(|office| {
             make_vmail(&office.env.path("vmail"));
-            office.restore_in_place(&[]).expect(0);
+            office.restore_in_place(&SIEVE).expect(0);
         });
     }
 
@@ -305,6 +332,49 @@ mod needs_dovecot {
             assert!(old < new, "{name}: {old}, {new}");
             assert_eq!(by_letter(folder), by_letter(other), "{name}");
         }
+        office.dovecot.command(USER, &["CREATE Later"]);
+        let later = number(&office.dovecot.dump(USER)["folders"]["Later"], "uidvalidity");
+        let given = folders(&after).values().map(|folder| number(folder, "uidvalidity"));
+        assert!(given.max() < Some(later), "{later}");
+        assert_eq!(office.dovecot.complaints(), [""; 0]);
+    }
+
+    #[test]
+    fn folders_in_use_get_a_greater_uidvalidity_and_no_uid_names_another_message() {
+        let Some(office) = Office::open() else { return };
+        office.back_up();
+        let before = office.dovecot.dump(USER);
+        let acts = ["SELECT INBOX", "STORE 2:5 +FLAGS.SILENT (\\Deleted)", "EXPUNGE"];
+        office.dovecot.command(USER, &acts);
+        let used = office.dovecot.dump(USER);
+        let mut holder = office.dovecot.hold(USER);
+        let named: Value = serde_json::from_str(&holder.ask("before")).unwrap();
+        assert_eq!(named.as_object().unwrap().len(), messages(&used["folders"]["INBOX"]).len());
+        let report = office.restore_in_place(&["--uids", "new"]).expect(0).json();
+        assert_eq!(report["messages"], 5, "{report}");
+        // Dovecot ends the session, or says nothing of what is under other numbers now.
+        let after: Value = serde_json::from_str(&holder.ask("after")).unwrap();
+        for (uid, sum) in after.as_object().unwrap() {
+            assert_eq!(&named[uid], sum, "{uid}");
+        }
+        drop(holder);
+        office.dovecot.command(USER, &["CREATE Later"]);
+        let restored = office.dovecot.dump(USER);
+        let mut validities = BTreeSet::new();
+        for (name, folder) in folders(&used) {
+            let other = &restored["folders"][name];
+            let [old, new] = [folder, other].map(|folder| number(folder, "uidvalidity"));
+            assert!(old < new && validities.insert(new), "{name}: {old}, {new}");
+            let next = number(folder, "uidnext");
+            assert!(
+                messages(other).keys().all(|uid| uid.parse::<u64>().unwrap() >= next),
+                "{name}"
+            );
+            let snapshot = &before["folders"][name];
+            assert_eq!(by_letter(snapshot), by_letter(other), "{name}");
+        }
+        let later = number(&restored["folders"]["Later"], "uidvalidity");
+        assert!(validities.iter().all(|validity| *validity < later), "{validities:?}, {later}");
         assert_eq!(office.dovecot.complaints(), [""; 0]);
     }
 

@@ -61,7 +61,8 @@ def use(port, user):
 def dump(port, user):
     imap = login(port, user)
     # Asked for on its own: `imaplib` takes flags for untagged answers.
-    folders = sorted(re.match(rb'\(.*?\) "." (.*)', row)[1].decode().strip('"') for row in check(imap.list()))
+    rows = (row for row in check(imap.list()) if rb"\Noselect" not in row)
+    folders = sorted(re.match(rb'\(.*?\) "." (.*)', row)[1].decode().strip('"') for row in rows)
     subscribed = sorted(row.decode().rsplit(" ", 1)[1] for row in check(imap.lsub()) if row)
     result = {"subscribed": subscribed, "folders": {}}
     for folder in folders:
@@ -122,10 +123,10 @@ class Churn:
         self.most[letter] = max(self.most[letter], self.now[letter])
 
     def copied(self, command, uids, target):
-        """Where COPY or MOVE put each UID."""
+        """Where COPY or MOVE put each UID. The server may have lost sight of one: it reads folders, too."""
         self.imap.untagged_responses.pop("COPYUID", None)
         check(self.imap._simple_command("UID", command, uids, target))
-        _, old, new = self.imap.untagged_responses.pop("COPYUID")[-1].split()
+        _, old, new = self.imap.untagged_responses.pop("COPYUID", [b"0 0 0"])[-1].split()
         expand = lambda text: [
             uid
             for part in text.decode().split(",")
@@ -152,14 +153,16 @@ class Churn:
                 for message in some:
                     self.one_more(message[0])
                 places = self.copied("MOVE", uids, target)
+                self.messages = [m for m in self.messages if m not in some or m[2] in places]
                 for message in some:
-                    message[1:3], message[4] = [target, places[message[2]]], False
+                    message[1:3], message[4] = [target, places.get(message[2])], False
                     self.now[message[0]] -= 1
                 here = [message for message in here if message not in some]
             elif len(self.messages) < self.count:
                 for message in some:
                     self.one_more(message[0])
                 places = self.copied("COPY", uids, target)
+                some = [message for message in some if message[2] in places]
                 self.messages += [[m[0], target, places[m[2]], False, False] for m in some]
                 self.append(folder)
             else:
@@ -176,13 +179,13 @@ class Churn:
         """Acts until told to stop, then tells what was there all the time."""
         for message in self.messages:
             message[3:] = [True, True]
-        self.most, self.acts = +self.now, 0
+        self.most, self.acts, held = +self.now, 0, dict(self.now)
         print("open", flush=True)
         while not select.select([sys.stdin], [], [], 0)[0]:
             self.act()
         assert sys.stdin.readline() == "close\n"
         throughout = [[m[0], m[1], m[4]] for m in self.messages if m[3]]
-        account = {"throughout": throughout, "most": self.most, "acts": self.acts}
+        account = {"throughout": throughout, "held": held, "most": self.most, "acts": self.acts}
         print(json.dumps(account), flush=True)
 
 
@@ -231,5 +234,22 @@ def idle(port, user):
     print(json.dumps({"before": before, "after": see()}), flush=True)
 
 
-verbs = {"deliver": deliver, "use": use, "dump": dump, "churn": churn, "command": command, "idle": idle}
+def hold(port, user):
+    """Keeps INBOX open, and tells what each UID that it has seen names when it is asked for again."""
+    imap = login(port, user)
+    check(imap.select("INBOX"))
+    uids = [int(uid) for uid in check(imap.uid("search", "ALL"))[0].split()]
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        named = {}
+        for uid in uids:
+            try:
+                rows = check(imap.uid("fetch", str(uid), "(UID BODY.PEEK[])"))
+            except (imaplib.IMAP4.error, OSError):
+                continue
+            named.update({uid: hashlib.sha256(row[1]).hexdigest() for row in rows if isinstance(row, tuple)})
+        print(json.dumps(named), flush=True)
+
+
+verbs = {"deliver": deliver, "use": use, "dump": dump, "churn": churn, "command": command, "idle": idle, "hold": hold}
 verbs[sys.argv[1]](*sys.argv[2:])

@@ -144,3 +144,20 @@ fn a_quiet_night_speaks_up_on_stderr_when_something_is_wrong() {
     assert_eq!(output.stderr.lines().count(), 1, "{output}");
     assert!(output.stderr.ends_with("; the snapshot is incomplete.\n"), "{output}");
 }
+
+#[test]
+fn a_snapshot_that_is_incomplete_and_alarming_is_called_both() {
+    let env = Env::plain();
+    furnish(&env);
+    env.backup(&[]).expect(0);
+    for folder in ["cur", ".Sent", ".Archive.2025"] {
+        fs::remove_dir_all(env.path("store").join(ALICE).join(folder)).unwrap();
+    }
+    fs::create_dir_all(env.path("elsewhere/dave/cur")).unwrap();
+    symlink(env.path("elsewhere/dave"), env.path("store/example.org/dave")).unwrap();
+    env.backup(&[]).expect(3);
+    let show = env.run(&["snapshots", env.repo(), "--show", "latest"]).expect(0).stdout;
+    assert!(show.ends_with("\nThe snapshot is incomplete; 1 mailbox lost much mail.\n"), "{show}");
+    let list = env.run(&["snapshots", env.repo()]).expect(0).stdout;
+    assert!(list.contains("  incomplete, alarm  "), "{list}");
+}

@@ -3,12 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
 mod bad_stores;
+mod choices;
+mod courier;
 mod damage;
 mod delivered;
 mod documents;
 mod doveconf;
 mod dovecot;
+mod dovecot_apart;
+mod dovecot_lists;
 mod dovecot_live;
+mod dovecot_lock;
 mod dovecot_restore;
 mod env;
 mod exit_codes;
@@ -22,13 +27,17 @@ mod keys;
 mod kills;
 mod large;
 mod ledger;
+mod locks;
 mod lost_state;
 mod nights;
 mod outside;
 mod picked;
 mod process;
 mod recover;
+mod restore_to;
 mod s3;
+mod said;
+mod salvage;
 #[allow(dead_code, reason = "the tests of the S3 store use the rest")]
 mod servers;
 mod store;

@@ -125,6 +125,7 @@ fn everything_can_go_to_folders_beside_the_live_ones() {
     };
     let report = run("Zurück", &[]).expect(0).json();
     assert_eq!(report["messages"], 7, "{report}");
+    assert_eq!(report["mailboxes"][0]["path"], format!("{ALICE}/.Zur&APw-ck"));
     assert_eq!(messages(&alice.path(".Zur&APw-ck")).len(), 5);
     let sent = messages(&alice.path(".Zur&APw-ck.Sent"));
     assert_eq!(sent["1600000002.M2P1.host"], ("cur", "Sa".into()));
@@ -145,6 +146,53 @@ fn everything_can_go_to_folders_beside_the_live_ones() {
     for name in ["INBOX", "a//b", "../x"] {
         run(name, &[]).expect(1);
     }
+    // The table shows the folder on the disk.
+    let start = ["restore", env.repo(), "latest", "--dry-run"];
+    let dry = env.run(&[&start[..], &folder, &["Back/v1.2"]].concat()).expect(0);
+    assert!(dry.stdout.contains(&format!("{ALICE}/.Back.v1_2\n")), "{dry}");
+}
+
+/// Letters mean what the list of the folder's server says, wherever that lies.
+#[test]
+fn keywords_keep_their_meaning_where_control_files_lie_elsewhere() {
+    let env = Env::encrypted();
+    let alice = env.store().mailbox(ALICE);
+    alice.message("cur/1600000001.M1P1.host:2,Sab", &letter(1));
+    alice.message(".Sent/cur/1600000002.M2P1.host:2,Sa", &letter(2));
+    let control = env.path("control/example.org/alice");
+    let keywords = |folder: &str| control.join(folder).join("dovecot-keywords");
+    for (folder, words) in [(".INBOX", "0 urgent\n1 todo\n"), (".Sent", "0 todo\n")] {
+        fs::create_dir_all(control.join(folder)).unwrap();
+        fs::write(control.join(folder).join("dovecot-uidlist"), "3 V1500000000 N9\n").unwrap();
+        fs::write(keywords(folder), words).unwrap();
+    }
+    let pattern = format!("{}/%d/%n", env.path("control").display());
+    let places = ["--control", &pattern];
+    let report = env.backup(&[&places[..], &["--json"]].concat()).expect(0).json();
+    let snapshot = report["snapshot"].as_str().unwrap();
+    let ids = [("", "1600000001.M1P1.host"), (".Sent", "1600000002.M2P1.host")]
+        .map(|(folder, base)| id(&env, snapshot, folder, base) + "\n")
+        .concat();
+    alice.remove("cur/1600000001.M1P1.host:2,Sab").remove(".Sent/cur/1600000002.M2P1.host:2,Sa");
+    // The words came in another order since.
+    fs::write(keywords(".INBOX"), "0 later\n1 todo\n").unwrap();
+    fs::write(keywords(".Sent"), "0 later\n").unwrap();
+    let store = env.path("store");
+    let to = ["--in-place", text(&store)];
+    run(&env, &ids, &[&to[..], &places].concat()).expect(0);
+    let flags = |folder: &str, base: &str| messages(&alice.path(folder))[base].1.clone();
+    assert_eq!(flags("", "1600000001.M1P1.host"), "Sbc");
+    assert_eq!(flags(".Sent", "1600000002.M2P1.host"), "Sb");
+    let words = |folder: &str| fs::read_to_string(keywords(folder)).unwrap();
+    assert_eq!(words(".INBOX"), "0 later\n1 todo\n2 urgent\n");
+    assert_eq!(words(".Sent"), "0 later\n1 todo\n");
+
+    run(&env, &ids, &[&to[..], &places, &["--as-folder", "Back"]].concat()).expect(0);
+    assert_eq!(flags(".Back", "1600000001.M1P1.host"), "Sab");
+    assert_eq!(flags(".Back.Sent", "1600000002.M2P1.host"), "Sa");
+    assert_eq!(words(".Back"), "0 urgent\n1 todo\n");
+    assert_eq!(words(".Back.Sent"), "0 todo\n");
+    assert!(!alice.path(".Back/dovecot-keywords").exists());
 }
 
 /// As administrators type it: `find --deleted | restore --messages -`.

@@ -92,7 +92,9 @@ pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
         if in_home && !is_mailbox && !is_home {
             walk.skip_current_dir();
         } else if is_mailbox {
-            found.mailboxes.push(MailboxDir { name: name(store, inside), path: inside.to_owned() });
+            found
+                .mailboxes
+                .push(MailboxDir { name: mailbox_name(store, inside), path: inside.to_owned() });
             walk.skip_current_dir();
         } else if is_home && entry.depth() > 0 {
             home = Some(path.to_owned());
@@ -120,8 +122,9 @@ fn is_marked(path: &Path) -> bool {
     MARKERS.iter().any(|marker| path.join(marker).is_file())
 }
 
-/// `user@domain` for `domain/user[/Maildir]`, the user for `user/Maildir`, else the path.
-fn name(store: &Path, inside: &Path) -> Vec<u8> {
+/// The name of the mailbox at a path in a store: `user@domain` for `domain/user[/Maildir]`, the user for
+/// `user/Maildir`, else the path.
+pub fn mailbox_name(store: &Path, inside: &Path) -> Vec<u8> {
     let mut parts: Vec<&[u8]> = inside.iter().map(OsStrExt::as_bytes).collect();
     if parts.len() > 1 && matches!(parts.last(), Some(&b"Maildir" | &b"mail" | &b"maildir")) {
         parts.pop();

@@ -9,7 +9,8 @@ use crate::commands::{backup, demo, diff, find, init, ls, restore, snapshots, ve
 /// Backups of Maildir stores that account for every message
 ///
 /// REPO is a path, file:///path or s3://bucket/prefix; MAILRIG_REPO stands in for it where it is
-/// left out. SNAPSHOT is an id, a unique start of one, or `latest`.
+/// left out. SNAPSHOT is an id, a unique start of one or of its second half, `latest`, or `latest:STORE` where
+/// the repository has several stores.
 #[derive(Debug, Parser)]
 #[command(name = "mailrig", version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -21,6 +22,7 @@ pub(crate) struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Print one JSON document instead of text (schemas: docs/schema)
     #[arg(long, global = true)]

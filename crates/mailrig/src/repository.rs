@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
+use snapshot::choose;
 use snapshot::crypt::Unseal;
+use snapshot::manifest::Manifest;
 use snapshot::repository::{Repository, read_identity};
 use snapshot::store::local::Local;
 use snapshot::store::s3::{S3, S3Options};
@@ -11,6 +14,7 @@ use snapshot::store::{Location, Store};
 
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::UsageError;
+use crate::ui::Ui;
 
 /// The environment variable that stands in for REPO.
 pub(crate) const REPO_VARIABLE: &str = "MAILRIG_REPO";
@@ -57,6 +61,23 @@ fn open_s3(bucket: &str, prefix: &str, args: &S3Args) -> Result<Box<dyn Store>> 
 /// An existing repository.
 pub(crate) fn open(location: &str, s3: &S3Args) -> Result<Repository> {
     Ok(Repository::open(open_store(location, s3)?)?)
+}
+
+/// The snapshot that `wanted` names; `at` limits `latest`. What a person should know of the choice is
+/// said, and added to `notices` for the document.
+pub(crate) fn choose(
+    repository: &Repository,
+    wanted: &str,
+    at: Option<Timestamp>,
+    ui: &Ui,
+    notices: &mut Vec<String>,
+) -> Result<Manifest> {
+    let chosen = choose::choose(repository.store(), wanted, at)?;
+    if let Some(notice) = chosen.notice.filter(|notice| !notices.contains(notice)) {
+        ui.warning(&notice);
+        notices.push(notice);
+    }
+    Ok(chosen.manifest)
 }
 
 /// The identity: the given one, else the one that `init` left on this host, else none.

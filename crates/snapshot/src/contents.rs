@@ -5,15 +5,17 @@ use std::io;
 use serde::Serialize;
 
 use crate::catalog::{self, CatalogHead, Contents, Line};
+use crate::choose;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::layout::decode_name;
 use crate::manifest::{CatalogRef, Manifest};
 use crate::message;
 use crate::message_id::MessageId;
+use crate::named;
+use crate::nearest::{hint, nearest};
 use crate::parallel;
 use crate::repository::{OpenMailbox, Repository};
-use crate::tag::Tag;
 
 /// A mailbox of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -185,14 +187,14 @@ fn tree_row(id: String, name: String, contents: &Contents, carried: bool) -> Tre
     }
 }
 
-/// What the mailbox called `name` held.
+/// What the mailbox that `name` names held.
 pub fn mailbox(
     repository: &Repository,
     manifest: &Manifest,
     identity: Option<&Unseal>,
     name: &str,
 ) -> Result<Contents> {
-    let mailbox = find(repository, manifest, unseal(repository, identity)?, name)?;
+    let mailbox = named::find(repository, manifest, unseal(repository, identity)?, name)?;
     Ok(read(repository, manifest, &mailbox)?.1)
 }
 
@@ -205,73 +207,30 @@ pub fn message(
     out: &mut dyn io::Write,
 ) -> Result<io::Result<()>> {
     let identity = unseal(repository, identity)?;
-    let manifest = Manifest::read(repository.store(), &wanted.snapshot)?;
+    let manifest = match Manifest::read(repository.store(), &wanted.snapshot) {
+        Err(Error::Store(e)) if e.is_not_found() => {
+            let what = format!("there is no snapshot {} (of message {wanted})", wanted.snapshot);
+            return Err(Error::choice(what, choose::HINT));
+        }
+        read => read?,
+    };
     let ids = manifest.mailboxes.keys().filter(|id| id.starts_with(&wanted.mailbox));
+    let mut is_known = false;
     for id in ids {
+        is_known = true;
         let mailbox = repository.open_mailbox(id, identity)?;
         let (head, contents) = read(repository, &manifest, &mailbox)?;
         if let Some(entry) = contents.message(&wanted.hash) {
             return message::copy(repository, &mailbox, &head, &entry.content, out);
         }
     }
-    Err(Error::Selection(format!("the snapshot has no message {wanted}")))
-}
-
-/// The mailbox of a snapshot with this name or id. Two of one name are told apart by their ids.
-pub(crate) fn find(
-    repository: &Repository,
-    manifest: &Manifest,
-    identity: &Unseal,
-    wanted: &str,
-) -> Result<OpenMailbox> {
-    let tags: Vec<_> =
-        manifest.mailboxes.iter().map(|(id, catalog)| (id.as_str(), catalog.tag)).collect();
-    let mut found = named(repository, identity, &tags, wanted)?;
-    if found.len() > 1 {
-        let ids: Vec<&str> = found.iter().map(|mailbox| mailbox.id.as_str()).collect();
-        let ids = ids.join(", ");
-        return Err(Error::Selection(format!(
-            "several mailboxes are called `{wanted}`; name one by its id (see `ls --json`): {ids}"
-        )));
-    }
-    found.pop().ok_or_else(|| {
-        Error::Selection(format!("snapshot {} has no mailbox `{wanted}`", manifest.id))
-    })
-}
-
-/// Those of the mailboxes `ids` that have this name or id. A tag that fits another name saves the
-/// request for a key, if the name is found elsewhere.
-pub(crate) fn named(
-    repository: &Repository,
-    identity: &Unseal,
-    ids: &[(&str, Option<Tag>)],
-    wanted: &str,
-) -> Result<Vec<OpenMailbox>> {
-    if ids.iter().any(|(id, _)| *id == wanted) {
-        return Ok(vec![repository.open_mailbox(wanted, identity)?]);
-    }
-    let (likely, unlikely): (Vec<_>, Vec<_>) =
-        ids.iter().partition(|(id, tag)| tag.is_none_or(|tag| tag.fits(id, wanted)));
-    let mut found: Vec<OpenMailbox> = Vec::new();
-    for ids in [likely, unlikely] {
-        let open = |(id, _): &(&str, Option<Tag>)| repository.open_mailbox(id, identity);
-        for mailbox in parallel::map(parallel::WAITING, &ids, open) {
-            match mailbox {
-                Ok(mailbox) if mailbox.display_name() == wanted => found.push(mailbox),
-                Ok(_) => {}
-                Err(Error::WrongIdentity { object }) => {
-                    return Err(Error::WrongIdentity { object });
-                }
-                Err(e) if e.is_local_to_object() => {}
-                Err(e) => return Err(e),
-            }
-        }
-        // Tags are no proof: a mailbox is called what its key says.
-        if !found.is_empty() {
-            break;
-        }
-    }
-    Ok(found)
+    let MessageId { snapshot, mailbox, .. } = wanted;
+    let what = if is_known {
+        format!("the mailbox {mailbox} has no message {wanted} in snapshot {snapshot}")
+    } else {
+        format!("snapshot {snapshot} has no mailbox {mailbox} (of message {wanted})")
+    };
+    Err(Error::choice(what, "give a whole id, as `mailrig find` prints it"))
 }
 
 /// The folders of a mailbox.
@@ -320,7 +279,7 @@ pub fn files(contents: &Contents) -> Vec<FileRow> {
 /// The messages of a folder, by base name.
 pub fn messages(contents: &Contents, folder: &str) -> Result<Vec<MessageRow>> {
     let path = crate::restore::folder_path(contents, folder)
-        .ok_or_else(|| Error::Selection(format!("the mailbox has no folder `{folder}`")))?;
+        .ok_or_else(|| no_folder("the mailbox", contents, folder))?;
     let row = |message: &catalog::MessageEntry| {
         let name = decode_name(&message.name).unwrap_or_default();
         MessageRow {
@@ -331,6 +290,17 @@ pub fn messages(contents: &Contents, folder: &str) -> Result<Vec<MessageRow>> {
         }
     };
     Ok(contents.folders[path].messages.values().map(row).collect())
+}
+
+/// The error for a folder that the mailbox called `whose` has not.
+pub(crate) fn no_folder(whose: &str, contents: &Contents, folder: &str) -> Error {
+    // As people write it; the dot of Maildir++ is no part of the name.
+    let names =
+        folders(contents).into_iter().map(|row| row.folder.trim_start_matches('.').to_owned());
+    let near = nearest(folder, names);
+    let otherwise = "`mailrig ls REPO SNAPSHOT --mailbox NAME` lists its folders";
+    let what = format!("{whose} has no folder `{folder}` in this snapshot");
+    Error::choice(what, hint(&near, otherwise))
 }
 
 /// What the catalog of an open mailbox says.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::crypt::OpenError;
-use crate::layout::SNAPSHOTS;
+use crate::layout::{REPOSITORY, SNAPSHOTS};
 use crate::store;
 
 /// Result of an operation on a repository.
@@ -29,6 +29,14 @@ pub enum Error {
         link: PathBuf,
         /// Where it leads.
         target: PathBuf,
+    },
+    /// Something was named that is not there, or that several things are called.
+    #[error("{what}")]
+    Choice {
+        /// What is wrong with the choice.
+        what: String,
+        /// What can be chosen instead.
+        hint: String,
     },
     /// The caller asked to stop.
     #[error("interrupted")]
@@ -96,7 +104,7 @@ pub enum Error {
     /// Recipients that are none.
     #[error("{0}")]
     Recipient(String),
-    /// No such snapshot, mailbox or folder, or more than one.
+    /// What was asked for cannot be done to what is there.
     #[error("{0}")]
     Selection(String),
     /// A pattern that gives two mailboxes one place.
@@ -142,6 +150,9 @@ pub enum Error {
     },
 }
 
+/// What was tried with a file of identities.
+pub(crate) const READ_IDENTITY: &str = "read identity";
+
 /// What can be done about mail that is in no Maildir.
 pub(crate) const FOREIGN_HINT: &str =
     "copy it to Maildirs with `doveadm backup -u USER maildir:FOLDER`, and back those up";
@@ -149,6 +160,10 @@ pub(crate) const FOREIGN_HINT: &str =
 impl Error {
     pub(crate) fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         Self::Io { action, path: path.to_owned(), source: source.into() }
+    }
+
+    pub(crate) fn choice(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Choice { what: what.into(), hint: hint.into() }
     }
 
     pub(crate) fn damaged(object: &str, reason: impl ToString) -> Self {
@@ -192,6 +207,7 @@ impl Error {
             Self::BehindLink { .. } => {
                 "mount what it leads to in its place (`mount --bind`), or back that up as the store"
             }
+            Self::Choice { hint, .. } => hint,
             Self::Foreign { .. } | Self::ForeignDriver { .. } => FOREIGN_HINT,
             Self::Locked { .. } => "wait for it to end; a lock of a dead process frees itself",
             Self::NoIdentity | Self::WrongIdentity { .. } => {
@@ -204,7 +220,13 @@ impl Error {
             Self::Damaged { object, .. } if object.starts_with(SNAPSHOTS) => {
                 "name an older snapshot by its id: `mailrig snapshots` lists them"
             }
+            Self::Damaged { object, .. } if object == REPOSITORY => {
+                "put it back from a copy; docs/format.md has its form"
+            }
             Self::Damaged { .. } => "`mailrig verify --level stored` shows what else is damaged",
+            Self::Io { action: READ_IDENTITY, .. } => {
+                "name the file with the recovery identity: --identity FILE or MAILRIG_IDENTITY"
+            }
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "free space there and run again"
             }

@@ -4,6 +4,7 @@
 
 pub mod backup;
 pub mod catalog;
+pub mod choose;
 pub mod compare;
 pub mod contents;
 pub mod crypt;
@@ -17,9 +18,12 @@ pub mod layout;
 pub mod manifest;
 pub mod message;
 pub mod message_id;
+mod named;
+mod nearest;
 pub mod object;
 pub mod pack;
 mod parallel;
+mod place;
 pub mod progress;
 pub mod repository;
 pub mod restore;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::layout::{SNAPSHOTS, id_time, is_id, snapshot_id, snapshot_key};
+use crate::layout::{SNAPSHOTS, is_id, snapshot_id, snapshot_key};
 use crate::object::ObjectRef;
 use crate::store::{Body, Store};
 use crate::tag::Tag;
@@ -209,41 +209,10 @@ pub fn ids(store: &dyn Store) -> Result<Vec<String>> {
     Ok(ids)
 }
 
-/// Finds a snapshot by id, unique part of one, or `latest`; `at` limits `latest` to that time.
-pub fn select(store: &dyn Store, wanted: &str, at: Option<Timestamp>) -> Result<Manifest> {
-    let mut ids = ids(store)?;
-    if ids.is_empty() {
-        return Err(Error::Selection("the repository has no snapshot yet".into()));
-    }
-    if wanted != LATEST {
-        // The random part is what people see and type; the whole id works as well.
-        let matches = |id: &&String| {
-            id.starts_with(wanted) || id.split('-').nth(1).is_some_and(|r| r.starts_with(wanted))
-        };
-        let found: Vec<&String> = ids.iter().filter(matches).collect();
-        return match found.as_slice() {
-            [] => Err(Error::Selection(format!("no snapshot begins with `{wanted}`"))),
-            [id] => Manifest::read(store, id),
-            [..] => Err(Error::Selection(format!("several snapshots begin with `{wanted}`"))),
-        };
-    }
-    if let Some(at) = at {
-        let end = id_time(at);
-        ids.retain(|id| id.get(..end.len()).is_some_and(|time| time <= end.as_str()));
-    }
-    match ids.last() {
-        Some(id) => Manifest::read(store, id),
-        None => Err(Error::Selection("no snapshot is as old as that time".into())),
-    }
-}
-
 #[derive(Deserialize)]
 struct Version {
     snapshot: u32,
 }
-
-/// The word for the newest snapshot.
-pub const LATEST: &str = "latest";
 
 /// The version of manifests that this code writes, and the newest that it reads.
 pub const VERSION: u32 = 1;

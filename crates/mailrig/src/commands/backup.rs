@@ -24,9 +24,10 @@ use crate::ui::{Ui, count, duration, plural, size};
 /// Flag changes and moves cost a line in a catalog. A run that is killed loses nothing that an
 /// older snapshot has, and the next one does not upload again what is there.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "mailrig backup [OPTIONS] [REPO] STORE")]
 #[command(after_help = "Examples:
   mailrig backup s3://backups/mail /var/vmail
-  mailrig backup s3://backups/mail /var/vmail --with /etc/postfix --with /etc/dovecot --from-doveconf
+  mailrig backup s3://backups/mail /var/vmail --from-doveconf --with /etc/postfix --with /etc/dovecot
   mailrig backup /srv/backup/mail /home --mailbox 'alice*' --dry-run")]
 pub(crate) struct BackupArgs {
     /// REPO, and the folder with the mailboxes

@@ -7,13 +7,12 @@ use anyhow::Result;
 use serde::Serialize;
 use snapshot::backup::RequestCounts;
 use snapshot::compare::{self, Change, FolderChanges, MessageChange, Options, State};
-use snapshot::manifest;
 use snapshot::progress::Progress;
 
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::Exit;
-use crate::repository::{identity, open, split_repo};
+use crate::repository::{choose, identity, open, split_repo};
 use crate::ui::{Ui, cell, count, duration, plural, table};
 
 /// Show what changed between two snapshots
@@ -21,6 +20,7 @@ use crate::ui::{Ui, cell, count, duration, plural, table};
 /// Messages are known again by folder and base name, then by their contents: one that was put into
 /// another folder moved. A copy in another folder is a delivery there.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "mailrig diff [OPTIONS] [REPO] A B")]
 #[command(after_help = "Examples:
   mailrig diff s3://backups/mail 20261120 latest
   mailrig diff s3://backups/mail b3de5f7c latest --mailbox alice@example.org --names")]
@@ -28,7 +28,7 @@ pub(crate) struct DiffArgs {
     /// REPO, the older and the newer snapshot
     #[arg(value_names = ["REPO", "A", "B"], num_args = 2..=3)]
     positional: Vec<String>,
-    /// Only this mailbox
+    /// Only this mailbox: its name, its path in the store, or its id
     #[arg(long, value_name = "NAME")]
     mailbox: Option<String>,
     /// Name each message: id and subject, from the indexes
@@ -44,6 +44,8 @@ pub(crate) struct DiffArgs {
 struct DiffReport {
     #[serde(flatten)]
     report: compare::Report,
+    /// What a person should know of the choice of the snapshot.
+    notices: Vec<String>,
     requests: RequestCounts,
 }
 
@@ -51,9 +53,9 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> Result<Exit> {
     let started = Instant::now();
     let (location, rest) = split_repo(&args.positional, &["A", "B"])?;
     let repository = open(&location, &args.s3)?;
-    let store = repository.store();
-    let from = manifest::select(store, &rest[0], None)?;
-    let to = manifest::select(store, &rest[1], None)?;
+    let mut notices = Vec::new();
+    let from = choose(&repository, &rest[0], None, ui, &mut notices)?;
+    let to = choose(&repository, &rest[1], None, ui, &mut notices)?;
     let identity = identity(&args.identity, &repository)?;
     let options =
         Options { mailbox: args.mailbox.clone(), names: args.names, threads: threads().max(4) };
@@ -66,7 +68,7 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> Result<Exit> {
     for problem in &report.problems {
         ui.warning(format!("{}: {}", problem.mailbox, problem.reason));
     }
-    let report = DiffReport { report, requests: repository.store().requests().into() };
+    let report = DiffReport { report, notices, requests: repository.store().requests().into() };
     ui.result("diff", &report, || text(&report.report, started))?;
     Ok(if report.report.is_incomplete { Exit::Incomplete } else { Exit::Done })
 }

@@ -7,13 +7,13 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 use snapshot::backup::RequestCounts;
+use snapshot::choose::LATEST;
 use snapshot::find::{self, Found, Options, Query, Scope, Text};
-use snapshot::manifest;
 use snapshot::progress::Progress;
 
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
-use crate::exit::Exit;
+use crate::exit::{Exit, UsageError};
 use crate::repository::{identity, open, split_repo};
 use crate::time;
 use crate::ui::{Ui, cell, duration, plural, terminal_width};
@@ -25,6 +25,7 @@ use crate::ui::{Ui, cell, duration, plural, terminal_width};
 /// take. To a terminal a table is printed; to a pipe, fields with tabs between. That nothing is
 /// found is no failure.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "mailrig find [OPTIONS] [REPO]")]
 #[command(after_help = "Examples:
   mailrig find s3://backups/mail --from billing@ --subject invoice --since 2026-11-01
   mailrig find s3://backups/mail --mailbox alice@example.org --deleted --since 7d
@@ -33,9 +34,9 @@ use crate::ui::{Ui, cell, duration, plural, terminal_width};
     mailrig restore s3://backups/mail --messages - --in-place /var/vmail")]
 pub(crate) struct FindArgs {
     /// REPO: path, file:///path or s3://bucket/prefix
-    #[arg(value_name = "REPO")]
+    #[arg(value_name = "REPO", num_args = 0..=1)]
     positional: Vec<String>,
-    /// Only this mailbox
+    /// Only this mailbox: its name, its path in the store, or its id
     #[arg(long, value_name = "NAME")]
     mailbox: Option<String>,
     /// Part of the From field
@@ -82,6 +83,11 @@ struct FindReport {
 pub(crate) fn run(args: &FindArgs, ui: &Ui) -> Result<Exit> {
     let started = Instant::now();
     let (location, _) = split_repo(&args.positional, &[])?;
+    if let (Some(since), Some(before)) = (args.since, args.before)
+        && since >= before
+    {
+        return Err(UsageError("--since must lie before --before".into()).into());
+    }
     let repository = open(&location, &args.s3)?;
     let identity = identity(&args.identity, &repository)?;
     let options = options(args);
@@ -91,6 +97,7 @@ pub(crate) fn run(args: &FindArgs, ui: &Ui) -> Result<Exit> {
     let report = find::run(&repository, identity.as_ref(), &options, &progress);
     drop(display);
     let report = report?;
+    report.notices.iter().for_each(|notice| ui.warning(notice));
     for problem in &report.problems {
         ui.warning(format!("{}: {}", problem.what, problem.reason));
     }
@@ -126,7 +133,7 @@ fn options(args: &FindArgs) -> Options {
     let scope = match &args.snapshot {
         Some(snapshot) => Scope::One(snapshot.clone()),
         None if args.all || args.deleted => Scope::All,
-        None => Scope::One(manifest::LATEST.into()),
+        None => Scope::One(LATEST.into()),
     };
     // Some wait for the store while others decode.
     let threads = threads().max(4);
@@ -150,12 +157,13 @@ fn lines(messages: &[Found]) -> String {
     messages.iter().map(|found| cells(found).join("\t") + "\n").collect()
 }
 
-/// Aligned, each line cut where the terminal ends.
+/// Aligned, each line cut where the terminal ends; in a narrow one a message has two lines, and an id
+/// is whole in any.
 fn table(messages: &[Found], width: usize) -> String {
     if messages.is_empty() {
         return String::new();
     }
-    let header = ["MESSAGE", "RECEIVED", "MAILBOX", "FOLDER", "FROM", "SUBJECT"].map(str::to_owned);
+    let header = HEADER.map(str::to_owned);
     let rows: Vec<[String; 6]> =
         std::iter::once(header).chain(messages.iter().map(cells)).collect();
     let widths: Vec<usize> = (0..COLUMNS.len())
@@ -164,15 +172,22 @@ fn table(messages: &[Found], width: usize) -> String {
             cells.max().unwrap_or(0).min(COLUMNS[column])
         })
         .collect();
-    let line = |row: &[String; 6]| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| {
-            let cut: String = cell.chars().take(*width).collect();
-            format!("{cut:<width$}")
+    let line = |row: &[String; 6], columns: &[usize], width: usize| {
+        let cells = columns.iter().map(|column| {
+            let cut: String = row[*column].chars().take(widths[*column]).collect();
+            format!("{cut:<width$}", width = widths[*column])
         });
         let line = cells.collect::<Vec<_>>().join("  ");
-        line.trim_end().chars().take(width).collect::<String>() + "\n"
+        line.chars().take(width).collect::<String>().trim_end().to_owned() + "\n"
     };
-    rows.iter().map(line).collect()
+    let lines = |row: &[String; 6]| match width {
+        WIDE.. => line(row, &[0, 1, 2, 3, 4, 5], width),
+        width => {
+            let first = line(row, &[0, 3, 2], width.max(widths[0]));
+            format!("{first}    {}", line(row, &[1, 4, 5], width.saturating_sub(4)))
+        }
+    };
+    rows.iter().map(lines).collect()
 }
 
 fn summary(report: &find::Report, options: &Options, started: Instant) -> String {
@@ -190,5 +205,33 @@ fn summary(report: &find::Report, options: &Options, started: Instant) -> String
     )
 }
 
+/// The columns of a table.
+pub(crate) const HEADER: [&str; 6] =
+    ["MESSAGE", "RECEIVED", "MAILBOX", "FOLDER", "FROM", "SUBJECT"];
+
+/// A terminal that has room for an id and what it is of.
+const WIDE: usize = 180;
+
 /// The most that a column takes in a table.
-const COLUMNS: [usize; 6] = [64, 16, 32, 24, 40, 200];
+const COLUMNS: [usize; 6] = [64, 16, 32, 24, 30, 200];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snapshot::headers::Headers;
+
+    #[test]
+    fn ids_are_whole_in_every_terminal() {
+        let id = "20261121T205946650Z-b3de5f7cd1a8/17b6bcab/0e3b1c62f09a4d5e".to_owned();
+        let headers = Headers { subject: Some("invoice".into()), ..Headers::default() };
+        let messages = [Found { id: id.clone(), headers, ..Found::default() }];
+        for (width, lines) in [(200, 2), (180, 2), (100, 4), (80, 4), (40, 4)] {
+            let table = table(&messages, width);
+            assert_eq!(table.lines().count(), lines, "{table}");
+            assert!(table.lines().any(|line| line.starts_with(&id)), "{table}");
+            let cut = table.lines().filter(|line| !line.starts_with(&id));
+            assert!(cut.into_iter().all(|line| line.chars().count() <= width), "{table}");
+            assert!(width < 80 || table.contains("invoice"), "{table}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use snapshot::incidents::is_problem;
 use snapshot::manifest::LedgerCounts;
 
-use crate::ui::{count, plural};
+use crate::ui::{cell, count, plural};
 
 /// What happened, in words.
 fn what(incident: &str) -> &str {
@@ -26,7 +26,7 @@ fn what(incident: &str) -> &str {
 
 /// One line of a ledger.
 pub(super) fn line(incident: &str, path: &str, reason: Option<&str>) -> String {
-    let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+    let reason = reason.map_or_else(String::new, |reason| format!(" ({})", cell(reason)));
     let path = if path.is_empty() { "." } else { path };
     let label = if is_problem(incident) { "problem" } else { "ledger" };
     format!("{label:<10} {}: {}{reason}\n", path.escape_debug(), what(incident))

@@ -2,26 +2,28 @@
 
 use std::io;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
 use snapshot::contents::{self, FileRow, FolderRow, MailboxRow, MessageRow, TreeRow, Unreadable};
-use snapshot::manifest;
 use snapshot::message_id::MessageId;
 
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::{Exit, UsageError};
-use crate::repository::{identity, open, split_repo};
-use crate::ui::{Ui, count, plural, size, table};
+use crate::repository::{choose, identity, open, split_repo};
+use crate::ui::{Ui, WRITING, cell, count, plural, size, table};
 
 /// List the mailboxes, folders or messages of a snapshot, print a message, or list a plain tree
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "mailrig ls [OPTIONS] [REPO] SNAPSHOT [TREE]\n       mailrig ls [OPTIONS] [REPO] --message ID"
+)]
 #[command(after_help = "Examples:
   mailrig ls s3://backups/mail latest
   mailrig ls s3://backups/mail latest --mailbox alice@example.org
   mailrig ls s3://backups/mail latest --mailbox alice@example.org --folder Sent
   mailrig ls s3://backups/mail latest /etc/postfix
-  mailrig ls s3://backups/mail --message 20261121T205946650Z-b3de5f7c/17b6bcab/0e3b1c62f09a4d5e >one.eml")]
+  mailrig ls s3://backups/mail --message 20261121T205946650Z-b3de5f7cd1a8/17b6bcab/0e3b1c62f09a4d5e")]
 pub(crate) struct LsArgs {
     /// REPO, (without --message) the snapshot, and perhaps a tree that went along (backup --with), by its path
     #[arg(value_names = ["REPO", "SNAPSHOT", "TREE"], num_args = 0..=3)]
@@ -29,7 +31,7 @@ pub(crate) struct LsArgs {
     /// Print the source of this message, byte for byte: an id as `find` prints it
     #[arg(long, value_name = "ID", conflicts_with_all = ["mailbox", "folder", "json"])]
     message: Option<MessageId>,
-    /// Only this mailbox: its folders
+    /// Only this mailbox, by its name, its path in the store, or its id: its folders
     #[arg(long, value_name = "NAME")]
     mailbox: Option<String>,
     /// Only this folder of it: its messages
@@ -44,6 +46,8 @@ pub(crate) struct LsArgs {
 #[derive(Serialize)]
 struct LsReport {
     snapshot: String,
+    /// What a person should know of the choice of the snapshot.
+    notices: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mailboxes: Option<Vec<MailboxRow>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,11 +70,13 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> Result<Exit> {
     let (positional, tree) = split_tree(&args.positional);
     let (location, rest) = split_repo(positional, &["SNAPSHOT"])?;
     let repository = open(&location, &args.s3)?;
-    let manifest = manifest::select(repository.store(), &rest[0], None)?;
+    let mut notices = Vec::new();
+    let manifest = choose(&repository, &rest[0], None, ui, &mut notices)?;
     let identity = identity(&args.identity, &repository)?;
     let identity = identity.as_ref();
     let mut report = LsReport {
         snapshot: manifest.id.clone(),
+        notices,
         mailboxes: None,
         trees: None,
         unreadable: Vec::new(),
@@ -86,7 +92,8 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> Result<Exit> {
             let list = contents::list(&repository, &manifest, identity, threads())?;
             let mut text = String::new();
             for mailbox in &list.unreadable {
-                text.push_str(&format!("unreadable {}: {}\n", mailbox.id, mailbox.reason));
+                let reason = cell(&mailbox.reason);
+                text.push_str(&format!("unreadable {}: {reason}\n", mailbox.id));
             }
             text.push_str(&trees(&list.trees));
             text.push_str(&mailboxes(&list.mailboxes));
@@ -144,6 +151,10 @@ fn trees(rows: &[TreeRow]) -> String {
 
 /// The bytes of a message are the result; there is no document and no sentence around them.
 fn print_message(args: &LsArgs, message: &MessageId) -> Result<Exit> {
+    if let [_, _, ..] = args.positional.as_slice() {
+        let reason = "--message names its snapshot itself: give REPO alone";
+        return Err(UsageError(reason.into()).into());
+    }
     let (location, _) = split_repo(&args.positional, &[])?;
     let repository = open(&location, &args.s3)?;
     let identity = identity(&args.identity, &repository)?;
@@ -151,7 +162,7 @@ fn print_message(args: &LsArgs, message: &MessageId) -> Result<Exit> {
     match contents::message(&repository, identity.as_ref(), message, &mut out)? {
         // `mailrig ls --message ID | head` is no failure.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
-        printed => Ok(printed.map(|()| Exit::Done)?),
+        printed => printed.map(|()| Exit::Done).context(WRITING),
     }
 }
 

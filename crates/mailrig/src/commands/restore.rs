@@ -9,21 +9,21 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use maildir::Pattern;
 use snapshot::backup::Outside;
-use snapshot::manifest::{self, Manifest};
+use snapshot::choose::is_latest;
 use snapshot::message_id::MessageId;
 use snapshot::progress::Progress;
-use snapshot::repository::Repository;
-use snapshot::restore::{self, Flags, Options, Place, Problem, Report, Uids};
+use snapshot::restore::{self, Flags, LOCK_WAIT, Options, Place, Problem, Report, Uids};
 
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::{Exit, UsageError};
 use crate::repository::{identity, open, split_repo};
-use crate::ui::{Ui, count, duration, plural, size, table};
+use crate::time;
+use crate::ui::{Ui, cell, count, duration, plural, size, table};
 
+mod from;
 mod messages;
 mod owner;
-mod time;
 
 /// Restore mail from a snapshot
 ///
@@ -32,13 +32,18 @@ mod time;
 /// live mailboxes below STORE, newest first, while their server goes on: messages are compared by
 /// base name, nothing is overwritten, doubled or deleted, and running it again adds nothing more.
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "mailrig restore [OPTIONS] [REPO] SNAPSHOT <--to DIR|--in-place STORE>\n       mailrig restore [OPTIONS] [REPO] <--at TIME|--messages FILE> <--to DIR|--in-place STORE>"
+)]
 #[command(after_help = "Examples:
   mailrig restore s3://backups/mail latest --to /srv/restored
-  mailrig restore s3://backups/mail latest --to /srv/restored --mailbox alice@example.org --folder Sent
+  mailrig restore s3://backups/mail latest --to /srv/one --mailbox alice@example.org --folder Sent
   mailrig restore s3://backups/mail --at '2026-11-20 12:00' --to /srv/restored --dry-run
   mailrig restore s3://backups/mail latest --in-place /var/vmail --mailbox alice@example.org
-  mailrig restore s3://backups/mail --at 2d --in-place /var/vmail --mailbox alice@example.org --as-folder Restored
-  mailrig find s3://backups/mail --mailbox alice@example.org --deleted | mailrig restore s3://backups/mail --messages - --in-place /var/vmail")]
+  mailrig restore s3://backups/mail --at 2d --in-place /var/vmail --mailbox alice@example.org \\
+    --as-folder Restored
+  mailrig find s3://backups/mail --mailbox alice@example.org --deleted |
+    mailrig restore s3://backups/mail --messages - --in-place /var/vmail")]
 #[command(group(clap::ArgGroup::new("place").required(true).args(["to", "in_place"])))]
 pub(crate) struct RestoreArgs {
     /// REPO, and the snapshot (which --at and --messages name themselves)
@@ -50,10 +55,11 @@ pub(crate) struct RestoreArgs {
     /// Store whose live mailboxes get what they lack
     #[arg(long, value_name = "STORE")]
     in_place: Option<PathBuf>,
-    /// Put everything into this new folder of the live mailbox, and into folders below it
+    /// Put everything into this folder of the live mailbox, which is made if need be, and into folders
+    /// below it; `/` parts levels
     #[arg(long, value_name = "NAME", requires = "in_place")]
     as_folder: Option<String>,
-    /// Only this mailbox
+    /// Only this mailbox: its name, its path in the store, or its id
     #[arg(long, value_name = "NAME")]
     mailbox: Option<String>,
     /// Only this folder of it
@@ -63,14 +69,15 @@ pub(crate) struct RestoreArgs {
     /// them, with or without --json
     #[arg(long, value_name = "FILE", conflicts_with_all = ["mailbox", "folder", "at"])]
     messages: Option<PathBuf>,
-    /// The newest snapshot that is not younger (2026-11-20, '2026-11-20 12:00',
-    /// 2026-11-20T12:00:00Z, or 2d, 36h ago; local time unless it says otherwise)
-    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    /// The newest snapshot that is not younger: 2026-11-20 (its end), '2026-11-20 12:00',
+    /// 2026-11-20T12:00:00Z, or so long ago: 36h, 7d, 2w
+    #[arg(long, value_name = "TIME", value_parser = time::parse_end)]
     at: Option<Timestamp>,
     /// What becomes of UIDs [default: keep where no mail is yet, else the server gives new ones]
     #[arg(long, value_name = "HOW")]
     uids: Option<UidsArg>,
-    /// What becomes of flags
+    /// What becomes of flags. A message that has the flag T (deleted) in the snapshot gets it in any case:
+    /// the next expunge of a client removes it
     #[arg(long, value_name = "HOW", default_value = "keep")]
     flags: FlagsArg,
     /// Owner of everything, by names or numbers, instead of the recorded ones
@@ -101,7 +108,8 @@ pub(crate) struct RestoreArgs {
 enum UidsArg {
     /// UIDVALIDITY and UIDs as they were; the next UID above what clients may have seen since
     Keep,
-    /// A new UIDVALIDITY: clients download all mail again; in place only for folders not in use yet
+    /// A new UIDVALIDITY: clients download all mail again; folders in use get new UIDs as well, and
+    /// Dovecot asks sessions that have them open to log in again
     New,
     /// The lists byte for byte; right only if no client was served since the backup
     Exact,
@@ -125,7 +133,14 @@ pub(crate) fn run(args: RestoreArgs, ui: &Ui) -> Result<Exit> {
     let (messages, unread) =
         read.map_or((None, None), |mut read| (Some(std::mem::take(&mut read.ids)), Some(read)));
     let repository = open(&location, &args.s3)?;
-    let manifests = manifests(&args, &repository, snapshot.as_deref(), messages.as_deref())?;
+    let mut notes = Vec::new();
+    let manifests = from::manifests(
+        &args,
+        &repository,
+        snapshot.as_deref(),
+        messages.as_deref(),
+        (ui, &mut notes),
+    )?;
     let identity = identity(&args.identity, &repository)?;
     let options = options(args, messages)?;
     let progress = Arc::new(Progress::default());
@@ -134,6 +149,9 @@ pub(crate) fn run(args: RestoreArgs, ui: &Ui) -> Result<Exit> {
     let report = restore::run(&repository, &manifests, identity.as_ref(), &options, &progress);
     drop(display);
     let mut report = report?;
+    if ui.is_json() {
+        report.notes.extend(notes);
+    }
     if let Some(unread) = unread {
         add_unread(&mut report, unread);
     }
@@ -156,7 +174,7 @@ fn add_unread(report: &mut Report, unread: messages::Ids) {
 fn positional(args: &RestoreArgs) -> Result<(String, Option<String>)> {
     let given = &args.positional;
     let may_lack = args.at.is_some() || args.messages.is_some();
-    let is_repo = |word: &String| word.contains('/') || word.contains(':');
+    let is_repo = |word: &String| word.contains(['/', ':']) && !is_latest(word);
     if may_lack && (given.is_empty() || given.len() == 1 && is_repo(&given[0])) {
         return Ok((split_repo(given, &[])?.0, None));
     }
@@ -166,8 +184,8 @@ fn positional(args: &RestoreArgs) -> Result<(String, Option<String>)> {
 
 fn check(args: &RestoreArgs, snapshot: Option<&str>) -> Result<()> {
     let wrong = |text: &str| Err(UsageError(text.to_owned()).into());
-    if args.at.is_some() && snapshot.is_some_and(|snapshot| snapshot != manifest::LATEST) {
-        return wrong("--at goes with the snapshot `latest` only");
+    if args.at.is_some() && snapshot.is_some_and(|snapshot| !is_latest(snapshot)) {
+        return wrong("--at goes with the snapshot `latest` or `latest:STORE` only");
     }
     if args.uids == Some(UidsArg::Exact) && args.in_place.is_some() {
         return wrong("--uids exact goes with --to only");
@@ -179,33 +197,6 @@ fn check(args: &RestoreArgs, snapshot: Option<&str>) -> Result<()> {
         return wrong("--as-folder makes new folders, to which --uids says nothing");
     }
     Ok(())
-}
-
-/// The snapshots to restore from; with messages, those that their ids name.
-fn manifests(
-    args: &RestoreArgs,
-    repository: &Repository,
-    snapshot: Option<&str>,
-    messages: Option<&[MessageId]>,
-) -> Result<Vec<Manifest>> {
-    let store = repository.store();
-    let Some(messages) = messages else {
-        return Ok(vec![manifest::select(store, snapshot.unwrap_or(manifest::LATEST), args.at)?]);
-    };
-    let mut ids: Vec<&str> = messages.iter().map(|id| id.snapshot.as_str()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    if let Some(snapshot) = snapshot {
-        let only = manifest::select(store, snapshot, None)?;
-        if let Some(other) = ids.iter().find(|id| **id != only.id) {
-            let text = format!("a message is of snapshot {other}, not of {}; name none", only.id);
-            return Err(UsageError(text).into());
-        }
-        return Ok(vec![only]);
-    }
-    let known = manifest::ids(store)?;
-    let known = ids.into_iter().filter(|id| known.iter().any(|known| known == id));
-    known.map(|id| Ok(Manifest::read(store, id)?)).collect()
 }
 
 fn options(args: RestoreArgs, messages: Option<Vec<MessageId>>) -> Result<Options> {
@@ -238,6 +229,7 @@ fn options(args: RestoreArgs, messages: Option<Vec<MessageId>>) -> Result<Option
             attributes: args.attributes,
             sieve: args.sieve,
         },
+        lock_wait: LOCK_WAIT,
         dry_run: args.dry_run,
         threads: threads(),
     })
@@ -245,12 +237,16 @@ fn options(args: RestoreArgs, messages: Option<Vec<MessageId>>) -> Result<Option
 
 fn text(report: &Report, options: &Options, started: Instant) -> String {
     let is_live = matches!(options.place, Place::Live { .. });
+    let path = |path: &str| {
+        let path = options.place.root().join(path);
+        cell(&path.display().to_string()).into_owned()
+    };
     let rows: Vec<Vec<String>> = report
         .mailboxes
         .iter()
         .map(|row| {
             let name = row.name.escape_debug().to_string();
-            let path = options.place.root().join(&row.path).display().to_string();
+            let path = path(&row.path);
             let mut cells = vec![name, count(row.messages), size(row.bytes)];
             if is_live {
                 cells.push(count(row.counts.there));
@@ -270,8 +266,8 @@ fn text(report: &Report, options: &Options, started: Instant) -> String {
         .trees
         .iter()
         .map(|tree| {
-            let path = options.place.root().join(&tree.path).display().to_string();
-            vec![tree.name.escape_debug().to_string(), count(tree.files), size(tree.bytes), path]
+            let name = tree.name.escape_debug().to_string();
+            vec![name, count(tree.files), size(tree.bytes), path(&tree.path)]
         })
         .collect();
     if !trees.is_empty() {
@@ -282,7 +278,8 @@ fn text(report: &Report, options: &Options, started: Instant) -> String {
             0 => String::new(),
             messages => format!(" ({} missing)", plural(messages, "message")),
         };
-        text.push_str(&format!("missing    {}: {}{missing}\n", problem.mailbox, problem.reason));
+        let (mailbox, reason) = (cell(&problem.mailbox), cell(&problem.reason));
+        text.push_str(&format!("missing    {mailbox}: {reason}{missing}\n"));
     }
     if let Some(more) = report.problems.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         text.push_str(&format!(
@@ -291,7 +288,7 @@ fn text(report: &Report, options: &Options, started: Instant) -> String {
         ));
     }
     for note in report.notes.iter().take(SHOWN) {
-        text.push_str(&format!("note       {note}\n"));
+        text.push_str(&format!("note       {}\n", cell(note)));
     }
     text.push_str(&sentence(report, options, started));
     text

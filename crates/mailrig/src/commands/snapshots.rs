@@ -11,17 +11,18 @@ use snapshot::repository::Repository;
 use super::ledger;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::Exit;
-use crate::repository::{identity, open, split_repo};
-use crate::ui::{Ui, count, plural, size, table};
+use crate::repository::{choose, identity, open, split_repo};
+use crate::ui::{Ui, cell, count, plural, size, table};
 
 /// List the snapshots of a repository
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "mailrig snapshots [OPTIONS] [REPO]")]
 #[command(after_help = "Examples:
   mailrig snapshots s3://backups/mail
   mailrig snapshots s3://backups/mail --show latest --identity recovery.identity")]
 pub(crate) struct SnapshotsArgs {
     /// REPO: path, file:///path or s3://bucket/prefix
-    #[arg(value_name = "REPO")]
+    #[arg(value_name = "REPO", num_args = 0..=1)]
     positional: Vec<String>,
     /// Show one snapshot: totals and ledger; with an identity also the names in the ledger
     #[arg(long, value_name = "ID")]
@@ -56,6 +57,8 @@ struct Row {
 struct ShowReport {
     #[serde(flatten)]
     row: Row,
+    /// What a person should know of the choice of the snapshot.
+    notices: Vec<String>,
     /// The ledger's lines; `None` without an identity.
     incidents: Option<Vec<NamedIncident>>,
     /// What of them could not be read.
@@ -72,13 +75,14 @@ pub(crate) fn run(args: &SnapshotsArgs, ui: &Ui) -> Result<Exit> {
     let (location, _) = split_repo(&args.positional, &[])?;
     let repository = open(&location, &args.s3)?;
     if let Some(wanted) = &args.show {
-        let manifest = manifest::select(repository.store(), wanted, None)?;
+        let mut notices = Vec::new();
+        let manifest = choose(&repository, wanted, None, ui, &mut notices)?;
         let ledger = stored_ledger(args, &repository, &manifest)?;
         let (entries, problems) = match ledger {
             Some(ledger) => (Some(ledger.entries), ledger.problems),
             None => (None, Vec::new()),
         };
-        let report = ShowReport { row: row(manifest), incidents: entries, problems };
+        let report = ShowReport { row: row(manifest), notices, incidents: entries, problems };
         report.problems.iter().for_each(|problem| ui.warning(problem));
         ui.result("snapshot", &report, || show(&report))?;
         return Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Incomplete });
@@ -135,7 +139,7 @@ fn list(report: &SnapshotsReport) -> String {
                 count(row.totals.messages),
                 size(row.totals.bytes),
                 state(row).into(),
-                format!("{}:{}", row.host, row.store),
+                store(row),
             ]
         })
         .collect();
@@ -153,13 +157,13 @@ fn show(report: &ShowReport) -> String {
     let mut lines = vec![
         ("snapshot", row.id.clone()),
         ("time", local_time(&row.time)),
-        ("store", format!("{}:{}", row.host, row.store)),
-        ("tool", row.tool.clone()),
+        ("store", store(row)),
+        ("tool", cell(&row.tool).into_owned()),
         ("mailboxes", count(row.totals.mailboxes)),
         ("trees", count(row.totals.trees)),
         ("messages", format!("{}, {}", count(row.totals.messages), size(row.totals.bytes))),
     ];
-    lines.extend(ledger::counts(&row.ledger));
+    lines.extend(ledger::counts(&row.ledger).into_iter().filter(|(_, count)| count != "0"));
     let mut text: String =
         lines.iter().map(|(label, value)| format!("{label:<20} {value}\n")).collect();
     match &report.incidents {
@@ -173,18 +177,24 @@ fn show(report: &ShowReport) -> String {
         }
         None => {}
     }
-    text.push_str(match state(row) {
-        "alarm" => "The snapshot is whole; a mailbox lost much of its mail.\n",
-        "incomplete" => "The snapshot is incomplete.\n",
-        _ => "The snapshot is whole.\n",
-    });
+    let lost = match row.ledger.expunge_alarms {
+        0 => String::new(),
+        alarms => format!("; {} lost much mail", plural(alarms, "mailbox")),
+    };
+    let whole = if row.is_incomplete { "incomplete" } else { "whole" };
+    text.push_str(&format!("The snapshot is {whole}{lost}.\n"));
     text
 }
 
-/// In one word.
+fn store(row: &Row) -> String {
+    cell(&format!("{}:{}", row.host, row.store)).into_owned()
+}
+
+/// For a column.
 fn state(row: &Row) -> &'static str {
     match (row.is_incomplete, row.ledger.expunge_alarms) {
-        (true, _) => "incomplete",
+        (true, 0) => "incomplete",
+        (true, _) => "incomplete, alarm",
         (false, 0) => "whole",
         (false, _) => "alarm",
     }

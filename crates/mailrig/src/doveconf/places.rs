@@ -58,6 +58,16 @@ pub(crate) fn places(settings: &Settings) -> Result<Places, NoMaildir> {
 }
 
 impl Places {
+    /// Mail of each folder lies one level deeper; by the control files a mailbox is told from its folders.
+    fn deeper(&mut self, setting: &str, name: &str) {
+        if self.control.is_some() && !name.is_empty() {
+            self.notices.push(format!(
+                "{setting} {name} together with control files elsewhere is not understood: each folder \
+                 is backed up as a mailbox of its own, and without its UIDs"
+            ));
+        }
+    }
+
     /// The pattern that a setting gives; a notice if it is none.
     fn pattern(&mut self, setting: &str, text: &str) -> Option<Pattern> {
         match text.parse::<Pattern>() {
@@ -117,6 +127,9 @@ fn location(
         if let Some(text) = settings.get("mail_index_path").filter(|text| *text != "MEMORY") {
             places.index = places.pattern("mail_index_path", text);
         }
+        if let Some(name) = settings.get("mailbox_directory_name") {
+            places.deeper("mailbox_directory_name", name);
+        }
         return Ok(());
     }
     let Some(location) = inbox.or_else(|| settings.get("mail_location")) else {
@@ -143,6 +156,11 @@ fn location(
                 places.index = places.pattern("INDEX", text);
             }
             _ => {}
+        }
+    }
+    for part in &parts[1..] {
+        if let Some((setting @ ("DIRNAME" | "FULLDIRNAME"), name)) = part.split_once('=') {
+            places.deeper(setting, name);
         }
     }
     Ok(())

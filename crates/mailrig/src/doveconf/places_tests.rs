@@ -149,6 +149,11 @@ fn small_things_are_understood_or_told() {
     assert_eq!(understood(plain).sieve.len(), 2);
     for (text, notice) in [
         ("mail_location = maildir:~/M:CONTROL=/c/%{userdb:x}\n", "CONTROL /c/%{userdb:x} is not"),
+        ("mail_location = maildir:~/M:DIRNAME=mail:CONTROL=/c/%u\n", "DIRNAME mail together with"),
+        (
+            "mail_driver = maildir\nmail_control_path = /c/%u\nmailbox_directory_name = mail\n",
+            "mailbox_directory_name mail together with",
+        ),
         ("ssl = no\n", "it does not say where mail lies"),
         (
             "mail_location = maildir:~/M\nplugin {\n  sieve = ldap:/x;name=y\n}\n",
@@ -167,6 +172,8 @@ fn small_things_are_understood_or_told() {
     let said: Vec<_> = places.shared.iter().map(|(_, path)| path.to_str().unwrap()).collect();
     assert_eq!(said, paths);
     assert_eq!(places.keys, [Keys::File("/etc/keys".into())]);
+    let beside_it = "mail_location = maildir:~/M:LAYOUT=fs:DIRNAME=mail\n";
+    assert_eq!(understood(beside_it).notices, [""; 0], "its files show what is a folder");
     let dict = "mail_location = maildir:~/M\nmail_attribute_dict = redis:host=x\nplugin {\n  \
                 mail_crypt_curve = secp521r1\n}\n";
     assert_eq!(understood(dict).keys, [Keys::Dict("redis:host=x".into())]);

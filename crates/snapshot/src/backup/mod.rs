@@ -57,7 +57,7 @@ use self::uploads::Uploads;
 use crate::crypt::Unseal;
 use crate::error::{Error, FOREIGN_HINT, Result};
 use crate::incidents;
-use crate::layout::{snapshot_key, timed_id};
+use crate::layout::{new_snapshot_id, snapshot_key};
 use crate::manifest::{self, CatalogRef, LedgerCounts, Manifest, Totals};
 use crate::progress::Progress;
 use crate::repository::Repository;
@@ -224,7 +224,7 @@ pub fn run(
     tag(&known, &mut done.catalogs);
     let gone = selection.gone.len() as u64;
     let time = options.time;
-    let id = timed_id(time);
+    let id = new_snapshot_id(time, &options.host, &root.to_string_lossy());
     let counts = MailboxCounts {
         found: found.mailboxes.len() as u64,
         new,

@@ -189,23 +189,19 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             self.run.note(Incident::UnstableFolder, Path::new(""), b"", reason);
         }
         self.is_settled = unsettled.is_empty() && !self.is_restless;
-        self.settle(&unsettled);
+        self.settle(&tree, &unsettled);
         Ok(tree)
     }
 
     /// Whether there are files that were listed and never read under any name.
     fn has_unread(&self) -> bool {
-        self.unread_inodes().any(|ino| !self.run.reader.remembers(ino))
-    }
-
-    /// The files that were listed, and not found to be read in the place where they were.
-    pub(super) fn unread_inodes(&self) -> impl Iterator<Item = u64> {
         let missing = self.looks.values().flat_map(|look| look.missing.values());
-        missing.map(|(ino, _)| *ino).chain(self.account.lost_inodes())
+        let mut inodes = missing.map(|(ino, _)| *ino).chain(self.account.lost_inodes());
+        inodes.any(|ino| !self.run.reader.remembers(ino))
     }
 
     /// The folders that are not as they were listed, with their directories as they are now.
-    fn changed<'t>(&self, tree: &'t Tree) -> Vec<(&'t Folder, Option<FolderPrint>)> {
+    pub(super) fn changed<'t>(&self, tree: &'t Tree) -> Vec<(&'t Folder, Option<FolderPrint>)> {
         let proof = self.run.context.options.proof;
         let root = self.root();
         let maildirs = tree.folders.iter().filter(|folder| folder.is_maildir);

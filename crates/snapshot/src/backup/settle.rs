@@ -8,12 +8,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use maildir::{Listing, Subdir, base_name};
+use maildir::{Listing, Subdir, Tree, base_name};
 
 use super::account::Gone;
 use super::folder::{drop_doubles, os, sort};
 use super::ledger::Incident;
-use super::scan::Scan;
+use super::scan::{Scan, key};
 use crate::state::{FolderState, MessageState};
 
 /// A file that moved or was seen in several places.
@@ -31,8 +31,8 @@ struct Place {
     folder: Vec<u8>,
     subdir: Subdir,
     name: Vec<u8>,
-    /// In which round it was last seen there: 0 for before, [`QUIET`] for a folder that is as it was
-    /// when it was listed.
+    /// In which round it was last seen there: 0 for before, [`QUIET`] for a folder that has not changed
+    /// since it was listed.
     seen: u32,
 }
 
@@ -41,33 +41,37 @@ struct Place {
 struct Files(HashMap<u64, Vec<File>>);
 
 impl Scan<'_, '_, '_> {
-    /// Marks folders that did not become quiet, and keeps what moves about in them where it was last.
-    pub(super) fn settle(&mut self, unsettled: &BTreeSet<Vec<u8>>) {
+    /// Marks folders that did not become quiet, and keeps what moves about in the mailbox where it was last.
+    pub(super) fn settle(&mut self, tree: &Tree, unsettled: &BTreeSet<Vec<u8>>) {
         for path in unsettled {
             let name = self.run.path_of(os(path).as_ref(), b"");
             if let Some(look) = self.looks.get_mut(path) {
                 look.ledger.note(Incident::UnstableFolder, name, None);
             }
-            if let Some(state) = self.run.next.folders.get_mut(path) {
-                state.print = None;
-            }
         }
-        let mut files = self.restless(unsettled);
-        if files.0.is_empty() {
+        if unsettled.is_empty() {
             return;
         }
+        let mut files = Files::default();
+        // One that is still known elsewhere may be a copy of what is on its way to an unsettled folder.
+        for gone in self.account.gone_messages().filter(|gone| gone.ino != 0) {
+            files.file(&gone);
+        }
+        let mut watched = BTreeSet::new();
         for round in 1..=ROUNDS {
-            for folder in unsettled {
+            self.watch(tree, &mut watched, &mut files);
+            for folder in &watched {
                 let path = self.root().join(os(folder));
                 if let Ok(listing) = self.run.reader.list_once(&path, None) {
                     files.see(folder, &path, &listing, round);
                 }
+                tracing::debug!(folder = %path.display(), "listed");
             }
         }
         let mut chosen: BTreeMap<&[u8], Vec<MessageState<'_>>> = BTreeMap::new();
         files.0.values_mut().flatten().for_each(File::choose);
         for file in files.0.values().flatten() {
-            for place in file.places.iter().filter(|place| unsettled.contains(&place.folder)) {
+            for place in file.places.iter().filter(|place| watched.contains(&place.folder)) {
                 chosen.entry(&place.folder).or_default().push(MessageState {
                     name: &place.name,
                     is_new: place.subdir == Subdir::New,
@@ -75,9 +79,10 @@ impl Scan<'_, '_, '_> {
                 });
             }
         }
-        for path in unsettled {
+        for path in &watched {
             let Some(state) = self.run.next.folders.get_mut(path) else { continue };
-            let here = chosen.remove(&**path).unwrap_or_default();
+            state.print = None;
+            let here = chosen.remove(path.as_slice()).unwrap_or_default();
             let kept: HashSet<(u64, &[u8])> = here.iter().map(|m| (m.ino, m.base())).collect();
             let encoded = std::mem::take(&mut state.encoded);
             let mut messages: Vec<MessageState<'_>> =
@@ -96,28 +101,29 @@ impl Scan<'_, '_, '_> {
         }
     }
 
-    /// The files of unsettled folders, and those that may be on their way to one, with all places in which
-    /// they were seen. A copy of such a file may rest elsewhere.
-    fn restless(&self, unsettled: &BTreeSet<Vec<u8>>) -> Files {
-        let mut files = Files::default();
+    /// Watches the folders that changed since they were listed, with all files in them: something may have
+    /// come to one that was quiet before.
+    fn watch(&self, tree: &Tree, watched: &mut BTreeSet<Vec<u8>>, files: &mut Files) {
+        let changed = self.changed(tree).into_iter().map(|(folder, _)| key(folder));
+        let changed: BTreeSet<Vec<u8>> =
+            changed.filter(|path| !watched.contains(*path)).map(<[u8]>::to_vec).collect();
+        if changed.is_empty() {
+            return;
+        }
         let folders = || self.run.next.folders.iter();
-        for (path, state) in folders().filter(|(path, _)| unsettled.contains(*path)) {
+        for (path, state) in folders().filter(|(path, _)| changed.contains(*path)) {
             for message in state.messages().unwrap_or_default().iter().filter(|m| m.ino != 0) {
                 files.file(message).see(path, message.subdir(), message.name, 0);
             }
         }
-        for message in self.account.gone_messages().filter(|message| message.ino != 0) {
-            files.file(&message);
-        }
-        let unread: HashSet<u64> = self.unread_inodes().collect();
-        for (path, state) in folders().filter(|(path, _)| !unsettled.contains(*path)) {
+        watched.extend(changed);
+        for (path, state) in folders().filter(|(path, _)| !watched.contains(*path)) {
             for message in state.messages().unwrap_or_default() {
-                if files.has(&message) || unread.contains(&message.ino) {
+                if files.has(&message) {
                     files.file(&message).see(path, message.subdir(), message.name, QUIET);
                 }
             }
         }
-        files
     }
 
     /// Keeps messages where they were last.

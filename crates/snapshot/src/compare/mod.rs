@@ -9,10 +9,12 @@ use serde::Serialize;
 
 pub use self::changes::Change;
 use self::mailbox::{Compared, Comparison};
-use crate::contents::{named, unseal};
+use self::pairs::Pair;
+use crate::contents::unseal;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
+use crate::named;
 use crate::parallel;
 use crate::progress::Progress;
 use crate::repository::Repository;
@@ -20,7 +22,7 @@ use crate::repository::Repository;
 /// What to compare.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Only the mailbox with this name or id.
+    /// Only the mailbox with this name, path or id.
     pub mailbox: Option<String>,
     /// Whether to name each message.
     pub names: bool,
@@ -162,12 +164,8 @@ pub fn run(
     let mut report = Report { from: from.id.clone(), to: to.id.clone(), ..Report::default() };
     let mut pairs = pairs::of(from, to);
     if let Some(wanted) = &options.mailbox {
-        let tags: Vec<_> = pairs.iter().map(|pair| (pair.id(), pair.tag())).collect();
-        let open = named(repository, identity, &tags, wanted)?;
-        if open.is_empty() {
-            let reason = format!("neither snapshot has a mailbox `{wanted}`");
-            return Err(Error::Selection(reason));
-        }
+        let known: Vec<named::Known<'_>> = pairs.iter().filter_map(Pair::known).collect();
+        let open = named::named(repository, identity, &known, wanted, "neither snapshot has a")?;
         pairs.retain(|pair| open.iter().any(|open| open.id == pair.id()));
     }
     report.unchanged = pairs.iter().filter(|pair| pair.is_unchanged()).count() as u64;

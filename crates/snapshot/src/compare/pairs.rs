@@ -8,8 +8,8 @@ use super::mailbox::Comparison;
 use crate::catalog;
 use crate::error::{Error, Result};
 use crate::manifest::{CatalogRef, Manifest};
+use crate::named::Known;
 use crate::parallel;
-use crate::tag::Tag;
 
 /// A mailbox in the first snapshot, the second, or both: its id and catalog.
 #[derive(Debug, Clone)]
@@ -41,8 +41,9 @@ impl Pair {
         self.newest().map_or("", |(id, _)| id)
     }
 
-    pub(super) fn tag(&self) -> Option<Tag> {
-        self.newest().and_then(|(_, catalog)| catalog.tag)
+    /// By which it is looked up.
+    pub(super) fn known(&self) -> Option<Known<'_>> {
+        self.newest().map(|(id, catalog)| (id.as_str(), catalog))
     }
 
     pub(super) fn is_unchanged(&self) -> bool {

@@ -53,7 +53,8 @@ impl Search<'_> {
             },
         };
         let mut one = One::new(self, mailbox);
-        let present = self.snapshots.present;
+        let last = job.spans.last();
+        let present = last.and_then(|last| self.snapshots.present.get(last.last)).copied();
         for span in job.spans.iter().filter(|span| Some(span.last) != present) {
             if let Some(head) = one.go_to(span)? {
                 one.gather(&head, span)?;

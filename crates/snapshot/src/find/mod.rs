@@ -10,10 +10,12 @@ use serde::Serialize;
 
 use self::mailbox::Search;
 pub use self::query::{Query, Text};
-use crate::contents::{self, unseal};
+use crate::choose::{Chosen, choose, newest_beside, no_snapshot};
+use crate::contents::unseal;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::manifest::{self, CatalogRef, Manifest};
+use crate::named;
 use crate::parallel;
 use crate::progress::Progress;
 use crate::repository::{OpenMailbox, Repository};
@@ -21,11 +23,11 @@ use crate::repository::{OpenMailbox, Repository};
 /// Where to look, and for what.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Only the mailbox with this name or id.
+    /// Only the mailbox with this name, path or id.
     pub mailbox: Option<String>,
     /// The snapshots to look into.
     pub scope: Scope,
-    /// Only what is not in the newest snapshot any more, in whatever folder.
+    /// Only what is not in the newest snapshot of its store any more, in whatever folder.
     pub deleted: bool,
     /// What to look for.
     pub query: Query,
@@ -45,7 +47,7 @@ pub enum Scope {
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Messages, the oldest first.
+    /// Messages, the oldest first; those of one time by mailbox, folder and id.
     pub messages: Vec<Found>,
     /// Snapshots that were looked into.
     pub snapshots: u64,
@@ -53,7 +55,9 @@ pub struct Report {
     pub mailboxes: u64,
     /// What could not be read.
     pub problems: Vec<Problem>,
-    /// Whether there is any.
+    /// What a person should know.
+    pub notices: Vec<String>,
+    /// Whether there is any problem.
     pub is_incomplete: bool,
 }
 
@@ -102,7 +106,7 @@ pub fn run(
 ) -> Result<Report> {
     let identity = unseal(repository, identity)?;
     let mut report = Report::default();
-    let snapshots = Snapshots::read(repository, options, &mut report.problems)?;
+    let snapshots = Snapshots::read(repository, options, &mut report)?;
     let jobs = snapshots.jobs(repository, identity, options)?;
     Progress::add(&progress.units, jobs.len() as u64);
     let search = Search {
@@ -134,16 +138,22 @@ pub fn run(
 }
 
 /// The snapshots to look into, and what they have of each mailbox.
+#[derive(Default)]
 struct Snapshots {
     /// Ids, the oldest first.
     ids: Vec<String>,
     /// By mailbox, the oldest first.
     spans: BTreeMap<String, Vec<Span>>,
-    /// The place of the snapshot that is only looked at for what it still has.
-    present: Option<usize>,
+    /// The place of the newest snapshot of each store, by host and path.
+    newest: BTreeMap<(String, String), usize>,
+    /// The store of each.
+    stores: Vec<(String, String)>,
+    /// By place, that of the newest snapshot of the same store, if that is only looked at for what it
+    /// still has.
+    present: Vec<usize>,
 }
 
-/// Consecutive snapshots that have one catalog of a mailbox.
+/// Consecutive snapshots of a store that have one catalog of a mailbox.
 struct Span {
     /// Places in [`Snapshots::ids`].
     first: usize,
@@ -162,19 +172,24 @@ impl Snapshots {
     fn read(
         repository: &Repository,
         options: &Options,
-        problems: &mut Vec<Problem>,
+        Report { problems, notices, .. }: &mut Report,
     ) -> Result<Self> {
         let store = repository.store();
-        let mut snapshots = Self { ids: Vec::new(), spans: BTreeMap::new(), present: None };
+        let mut snapshots = Self::default();
         match &options.scope {
             Scope::One(wanted) => {
-                snapshots.add(manifest::select(store, wanted, None)?);
-                if options.deleted {
-                    snapshots.add(manifest::select(store, manifest::LATEST, None)?);
-                }
+                let Chosen { manifest, notice } = choose(store, wanted, None)?;
+                notices.extend(notice);
+                let newest =
+                    options.deleted.then(|| newest_beside(store, &manifest)).transpose()?;
+                snapshots.add(manifest);
+                newest.into_iter().for_each(|newest| snapshots.add(newest));
             }
             Scope::All => {
                 let ids = manifest::ids(store)?;
+                if ids.is_empty() {
+                    return Err(no_snapshot());
+                }
                 // A few at a time: of mailboxes that do not change, the rest is not kept.
                 for ids in ids.chunks(parallel::WAITING) {
                     let read = |id: &String| Manifest::read(store, id);
@@ -191,18 +206,22 @@ impl Snapshots {
             }
         }
         if options.deleted {
-            snapshots.present = snapshots.ids.len().checked_sub(1);
+            let newest = |store| snapshots.newest[store];
+            snapshots.present = snapshots.stores.iter().map(newest).collect();
         }
         Ok(snapshots)
     }
 
     fn add(&mut self, manifest: Manifest) {
         let at = self.ids.len();
+        let of = (manifest.host, manifest.store);
+        let before = self.newest.insert(of.clone(), at);
+        self.stores.push(of);
         // Trees hold no mail.
         for (mailbox, catalog) in manifest.mailboxes.into_iter().filter(|(_, c)| !c.tree) {
             let spans = self.spans.entry(mailbox).or_default();
             match spans.last_mut() {
-                Some(span) if span.last + 1 == at && span.catalog.is_same(&catalog) => {
+                Some(span) if Some(span.last) == before && span.catalog.is_same(&catalog) => {
                     span.last = at;
                     span.catalog.tag = catalog.tag;
                 }
@@ -212,27 +231,24 @@ impl Snapshots {
         self.ids.push(manifest.id);
     }
 
-    fn jobs(
-        &self,
+    fn jobs<'s>(
+        &'s self,
         repository: &Repository,
         identity: &Unseal,
         options: &Options,
-    ) -> Result<Vec<Job<'_>>> {
-        let mut jobs: Vec<Job<'_>> =
+    ) -> Result<Vec<Job<'s>>> {
+        let mut jobs: Vec<Job<'s>> =
             self.spans.iter().map(|(id, spans)| Job { id, spans, open: None }).collect();
         let Some(wanted) = &options.mailbox else { return Ok(jobs) };
-        let tag = |spans: &[Span]| spans.last().and_then(|span| span.catalog.tag);
-        let tags: Vec<_> = jobs.iter().map(|job| (job.id, tag(job.spans))).collect();
-        let mut open = contents::named(repository, identity, &tags, wanted)?;
+        let last = |job: &Job<'s>| Some((job.id, &job.spans.last()?.catalog));
+        let known: Vec<named::Known<'_>> = jobs.iter().filter_map(last).collect();
+        let whose =
+            if self.ids.len() == 1 { "the snapshot has no" } else { "the snapshots have no" };
+        let mut open = named::named(repository, identity, &known, wanted, whose)?;
         jobs.retain_mut(|job| {
             job.open = open.iter().position(|open| open.id == job.id).map(|at| open.remove(at));
             job.open.is_some()
         });
-        if jobs.is_empty() {
-            let where_ =
-                if self.ids.len() == 1 { "the snapshot has" } else { "the snapshots have" };
-            return Err(Error::Selection(format!("{where_} no mailbox `{wanted}`")));
-        }
         Ok(jobs)
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use maildir::encode_utf7;
 
+use super::outside::{control_of_folder, folder_of_control};
 use crate::catalog::{Contents, FolderContents, Line};
 use crate::layout::{decode_name, encode_name};
 
@@ -41,6 +42,11 @@ impl Layout {
         parts.map(<[u8]>::to_vec).collect()
     }
 
+    /// The path of the folder that people call `name`.
+    pub(crate) fn path_of_name(self, name: &str) -> Vec<u8> {
+        self.path(&self.parts_of_name(name))
+    }
+
     fn path(self, parts: &[Vec<u8>]) -> Vec<u8> {
         match self {
             Self::Nested => parts.join(&b'/'),
@@ -72,12 +78,14 @@ pub(crate) fn refusal(name: &str) -> Option<&'static str> {
     name.chars().any(char::is_control).then_some("it has a control character")
 }
 
-/// The contents as they lie below the folder `name`, and the names to subscribe to.
+/// The contents as they lie below the folder `name`, and the names to subscribe to. Control files that
+/// lay outside go along if they are led to their place.
 pub(crate) fn below(
     contents: Contents,
     name: &str,
     from: Layout,
     to: Layout,
+    is_led: bool,
 ) -> (Contents, Vec<Vec<u8>>) {
     let base = to.parts_of_name(name);
     let mut moved = Contents { path: contents.path, ..Contents::default() };
@@ -108,14 +116,25 @@ pub(crate) fn below(
         known.messages.extend(folder.messages);
     }
     for (path, line) in contents.files {
-        let (folder, file) = path.rsplit_once('/').unwrap_or(("", &path));
-        let Some(target) = paths.get(folder) else { continue };
-        if KEPT.contains(&file) {
-            let path = format!("{target}/{file}");
-            if let Line::File { owner, content, .. } = line {
-                moved.files.insert(path.clone(), Line::File { path, owner, content });
-            }
+        let (dir, file) = path.rsplit_once('/').unwrap_or(("", &path));
+        let outside = folder_of_control(dir).filter(|_| is_led);
+        let Some(target) = paths.get(outside.unwrap_or(dir)) else { continue };
+        let Line::File { owner, content, .. } = line else { continue };
+        if !KEPT.contains(&file) {
+            continue;
         }
+        let dir = match outside.and(moved.folders.get(target)) {
+            Some(folder) => {
+                let (dir, owner) = (control_of_folder(target), folder.owner.clone());
+                let messages = BTreeMap::new();
+                let control = FolderContents { maildir: false, owner, mtime: None, messages };
+                moved.folders.insert(dir.clone(), control);
+                dir
+            }
+            None => target.clone(),
+        };
+        let path = format!("{dir}/{file}");
+        moved.files.insert(path.clone(), Line::File { path, owner, content });
     }
     (moved, subscribed)
 }
@@ -185,7 +204,7 @@ mod tests {
             (&[""], "Zurück/2026", Dotted, Dotted, &[".Zur&APw-ck.2026"]),
         ];
         for (folders, name, from, to, expected) in table {
-            let (moved, _) = below(contents(folders), name, from, to);
+            let (moved, _) = below(contents(folders), name, from, to, false);
             let paths: Vec<&str> = moved.folders.keys().map(String::as_str).collect();
             assert_eq!(paths, expected);
         }

@@ -1,6 +1,7 @@
 //! One mailbox: plan and write. Each of its packs is a job of its own; who does the last one finishes
 //! the mailbox.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -21,10 +22,10 @@ use super::plan::{self, Kind, MailboxPlan, PackPlan, Target, safe_path};
 use super::report::Counts;
 use super::select::{Selected, folder_path};
 use super::site::Site;
-use super::unpack::{Written, members};
-use super::{Queue, Run, is_free, is_odd_name, with_cause};
+use super::unpack::Written;
+use super::{Queue, Run, is_free_below, is_odd_name, with_cause};
 use crate::catalog::Contents;
-use crate::contents::readable;
+use crate::contents::{no_folder, readable};
 use crate::error::{Error, Result};
 use crate::layout::decode_name;
 use crate::progress::Progress;
@@ -46,6 +47,8 @@ pub(super) struct Work {
     /// Whether it is a plain tree.
     pub(super) is_tree: bool,
     pub(super) path: PathBuf,
+    /// The path for the report: with a folder beside the others, that folder's.
+    pub(super) shown: PathBuf,
     pub(super) site: Site,
     pub(super) owners: Owners,
     pub(super) plan: MailboxPlan,
@@ -103,6 +106,12 @@ impl<'r> Run<'r> {
             self.report.problem(&name, contents.messages, reason);
             return Ok(());
         };
+        let shown = match (&self.options.place, &beside) {
+            (Place::Live { as_folder: Some(name), .. }, Some((_, layout))) => {
+                path.join(OsStr::from_bytes(&layout.path_of_name(name)))
+            }
+            _ => path.clone(),
+        };
         let owners = Owners { given: self.options.owner, ..Owners::default() };
         let target = self.options.place.root().join(&path);
         let opened =
@@ -125,9 +134,15 @@ impl<'r> Run<'r> {
             }
             Err(e) => return Err(e),
         };
+        if matches!(self.options.place, Place::Live { .. }) {
+            let deleted = plan.packs.iter().map(PackPlan::deleted).sum();
+            self.deleted.fetch_add(deleted, Ordering::Relaxed);
+        }
         let Some(site) = site else {
-            let restored = (plan.messages, plan.bytes);
-            self.restored((&name, contents.tree), &path, restored, counts);
+            let lost = self.look_for_packs(&mailbox, (&name, contents.tree), &plan.packs)?;
+            let restored =
+                (plan.messages.saturating_sub(lost.0), plan.bytes.saturating_sub(lost.1));
+            self.restored((&name, contents.tree), &shown, restored, counts);
             return Ok(());
         };
         let packs = std::mem::take(&mut plan.packs);
@@ -136,6 +151,7 @@ impl<'r> Run<'r> {
             name,
             is_tree: contents.tree,
             path,
+            shown,
             site,
             owners,
             plan,
@@ -193,10 +209,7 @@ impl<'r> Run<'r> {
         let Some(folder) = &self.options.folder else { return Ok(None) };
         match folder_path(contents, folder) {
             Some(path) => Ok(Some(path)),
-            None => {
-                let reason = format!("{name} has no folder `{folder}` in this snapshot");
-                Err(Error::Selection(reason))
-            }
+            None => Err(no_folder(name, contents, folder)),
         }
     }
 
@@ -225,7 +238,8 @@ impl<'r> Run<'r> {
         let from = Layout::of(decoded.iter().map(AsRef::as_ref)).unwrap_or(Layout::Dotted);
         let to = live.unwrap_or(from);
         drop(decoded);
-        let (moved, names) = below(std::mem::take(contents), as_folder, from, to);
+        let is_led = self.options.outside.control.is_some();
+        let (moved, names) = below(std::mem::take(contents), as_folder, from, to, is_led);
         *contents = moved;
         Ok(Some((names, to)))
     }
@@ -250,6 +264,7 @@ impl<'r> Run<'r> {
             if let Some(mut live) = live {
                 live.subscribe = beside;
                 live.places = places.clone();
+                live.lock_wait = self.options.lock_wait;
                 let counts = self.fit(mailbox, plan, &mut live)?;
                 if self.options.dry_run {
                     return Ok(Some((None, counts)));
@@ -257,7 +272,7 @@ impl<'r> Run<'r> {
                 live.begin(plan, owners).map_err(|e| Error::io("restore to", target, e))?;
                 return Ok(Some((Some(Site::Live(live)), counts)));
             }
-        } else if !is_free(target).map_err(|e| Error::io("look at", target, e))? {
+        } else if !is_free_below(root, path).map_err(|e| Error::io("look at", target, e))? {
             let occupied = Error::TargetExists { path: target.to_owned() };
             if selected.is_only {
                 return Err(occupied);
@@ -293,12 +308,13 @@ impl<'r> Run<'r> {
         let with_keywords =
             |folder: &Path, item: Option<&Item>, take: &mut dyn FnMut(&mut Translation)| {
                 let from = match item {
-                    Some(item) => self.content(mailbox, &sources[item.pack], item.member)?,
+                    Some(item) => self.keywords(mailbox, &sources[item.pack], item)?,
                     None => Vec::new(),
                 };
                 let from = Keywords::parse(&from);
-                live.with_keywords(folder, from, self.options.dry_run, take)
-                    .map_err(|e| Error::io("change the keywords of", &live.path.join(folder), e))
+                let progress = Some(self.progress).filter(|_| !self.options.dry_run);
+                live.with_keywords(folder, from, progress, take)
+                    .map_err(|e| stopped("change the keywords of", &live.path.join(folder), e))
             };
         let fitting = Fitting {
             root: &live.root,
@@ -311,6 +327,14 @@ impl<'r> Run<'r> {
         let mut fitted = inplace::fit(plan, &fitting)?;
         if self.options.dry_run {
             fitted.counts.reflagged = fitted.reflags.len() as u64;
+            let renumbered = fitted.folders.values().filter(|folder| folder.is_renumbered).count();
+            if renumbered > 0 {
+                let folders = if renumbered == 1 { "folder" } else { "folders" };
+                let name = mailbox.display_name();
+                self.report.note(format!(
+                    "{name}: {renumbered} {folders} in use would get a new UIDVALIDITY: clients download all of it again"
+                ));
+            }
         }
         self.validity_kept.fetch_add(fitted.validity_kept, Ordering::Relaxed);
         live.reflags = fitted.reflags;
@@ -319,47 +343,28 @@ impl<'r> Run<'r> {
         Ok(fitted.counts)
     }
 
-    /// One member of a pack, of bounded size.
-    fn content(&self, mailbox: &OpenMailbox, pack: &PackPlan, member: u32) -> Result<Vec<u8>> {
-        let mut content = Vec::new();
-        let mut give = |_: u32, size: u64, entry: &mut dyn io::Read| {
-            if size > CONTENT_BYTES {
-                return Err(Error::damaged(&pack.key, "has a file of keywords of absurd size"));
-            }
-            entry.read_to_end(&mut content).map_err(|e| Error::damaged(&pack.key, e))?;
-            Ok(())
-        };
-        let unseal = &mailbox.unseal;
-        members(self.repository, unseal, pack, self.progress, &[member], &mut give)?;
-        Ok(content)
-    }
-
     pub(super) fn pack(&self, work: &Work, pack: &PackPlan) -> Result<()> {
         let mut written = Written::default();
         match self.unpack(work, pack, &mut written) {
-            Ok(()) => self.settle_pack(work, written)?,
-            Err(e) if e.is_local_to_object() => {
-                // Nothing of a damaged pack is trusted, also what looked right before the damage.
-                for (target, name) in &written.files {
-                    work.site.discard(target, name);
-                }
-                let (count, bytes) = if work.is_tree { pack.files() } else { pack.messages() };
-                let mut missing = work.missing.lock().expect("no holder panics");
-                missing.0 += count;
-                missing.1 += bytes;
-                let messages = if work.is_tree { 0 } else { count };
-                self.report.problem(&work.name, messages, e.to_string());
-            }
-            Err(e) => return Err(e),
+            Err(e) if e.is_local_to_object() => self.salvage(work, pack, &e, &mut written)?,
+            done => done?,
         }
+        self.settle_pack(work, written)?;
         if work.packs_left.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.finish(work)?;
         }
         Ok(())
     }
 
-    /// What becomes of the files of a pack that is proven.
+    /// What becomes of the files of a pack, which are proven.
     fn settle_pack(&self, work: &Work, written: Written<'_>) -> Result<()> {
+        for (target, reason) in written.refused {
+            self.lose(work, target, reason);
+        }
+        for (target, _) in written.files.iter().filter(|(t, _)| t.kind == Kind::Message) {
+            Progress::add(&self.progress.messages, 1);
+            Progress::add(&self.progress.bytes, target.size);
+        }
         match &work.site {
             Site::New(_) => {
                 let (outside, files): (Vec<_>, Vec<_>) =
@@ -416,9 +421,14 @@ impl<'r> Run<'r> {
     }
 }
 
+/// What ended a wait is no failure of the file system.
+pub(super) fn stopped(action: &'static str, path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::Interrupted => Error::Cancelled,
+        _ => Error::io(action, path, error),
+    }
+}
+
 fn is_busy(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::ResourceBusy
 }
-
-/// The largest file of 26 keywords that is taken for one.
-const CONTENT_BYTES: u64 = 1 << 20;

@@ -6,7 +6,9 @@ mod beside;
 mod ending;
 mod files;
 mod finish;
+mod finished;
 mod inplace;
+mod keywords;
 mod live;
 mod mailbox;
 mod names;
@@ -15,12 +17,14 @@ mod outside;
 mod partial;
 mod plan;
 mod report;
+mod salvage;
 mod select;
 mod site;
 mod store;
 mod survey;
 mod uids;
 mod unpack;
+mod validity;
 mod xattrs;
 
 use std::collections::BTreeMap;
@@ -32,7 +36,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::mailbox::{Job, Work};
-pub use self::options::{Flags, Options, Place, Uids};
+pub use self::options::{Flags, LOCK_WAIT, Options, Place, Uids};
 use self::report::Shared;
 pub use self::report::{Counts, Problem, Report, RestoredMailbox, RestoredTree};
 pub use self::select::folder_path;
@@ -68,10 +72,12 @@ pub fn run(
         occupied: AtomicUsize::new(0),
         xattrs_refused: AtomicU64::new(0),
         validity_kept: AtomicU64::new(0),
+        deleted: AtomicU64::new(0),
         left_outside: Mutex::default(),
         now_seconds: now_seconds(),
     };
     let selected = run.select(manifests)?;
+    run.check_places(&selected)?;
     Progress::add(&progress.units, selected.len() as u64);
     let selected_count = selected.len();
     let queue = Queue::default();
@@ -106,8 +112,16 @@ pub fn run(
     if kept > 0 {
         let (folders, their) = if kept == 1 { ("folder", "its") } else { ("folders", "their") };
         run.report.note(format!(
-            "{kept} {folders} in use kept {their} UIDVALIDITY: their server numbers what is added, \
-             and `--uids new` is for folders that it does not know yet"
+            "{kept} {folders} in use kept {their} UIDVALIDITY: `--uids new` gives one to lists of Dovecot only"
+        ));
+    }
+    let deleted = run.deleted.load(Ordering::Relaxed);
+    if deleted > 0 {
+        let (messages, them) =
+            if deleted == 1 { ("message has", "it") } else { ("messages have", "them") };
+        run.report.note(format!(
+            "{deleted} {messages} the flag T (\\Deleted), as in the snapshot: the next expunge of a \
+             client removes {them} again; undelete {them} there first"
         ));
     }
     let refused = run.xattrs_refused.load(Ordering::Relaxed);
@@ -147,6 +161,8 @@ struct Run<'r> {
     xattrs_refused: AtomicU64,
     /// Folders in use that keep their UIDVALIDITY although a new one was asked for.
     validity_kept: AtomicU64,
+    /// Messages added to live mailboxes that are marked as deleted.
+    deleted: AtomicU64,
     /// What stayed beside the mail, by its kind: of how many mailboxes, and where one had it.
     left_outside: Mutex<BTreeMap<&'static str, (u64, String)>>,
     now_seconds: u32,
@@ -206,6 +222,16 @@ fn with_cause(error: &Error) -> String {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }
+}
+
+/// Whether a mailbox can be restored to this folder. A link is none, wherever it leads.
+fn is_free_below(root: &Path, path: &Path) -> io::Result<bool> {
+    let target = root.join(path);
+    if !path.as_os_str().is_empty() && target.is_symlink() {
+        let reason = "it is a link, and links are not followed";
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, reason));
+    }
+    is_free(&target)
 }
 
 /// Whether a folder can be restored to: it is not there, or empty.

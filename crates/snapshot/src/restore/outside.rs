@@ -12,11 +12,15 @@ use std::path::{Component, Path, PathBuf};
 use maildir::{Layout, MailboxDir, OUTSIDE, control_dir, move_new};
 use rustix::fs::AtFlags;
 
+use super::Run;
 use super::files::{Owners, open_beneath};
 use super::live::Staged;
 use super::plan::Dir;
+use super::select::Selected;
 use crate::backup::Outside;
 use crate::catalog::Contents;
+use crate::error::{Error, Result};
+use crate::parallel::{WAITING, map};
 
 /// The places of one mailbox, by their names below [`OUTSIDE`].
 #[derive(Debug, Clone, Default)]
@@ -46,7 +50,7 @@ impl Places {
         name: &[u8],
         path: &Path,
         contents: &Contents,
-    ) -> Result<Self, String> {
+    ) -> std::result::Result<Self, String> {
         let mailbox = MailboxDir { name: name.to_vec(), path: path.to_owned() };
         let places = outside.places(root, &mailbox);
         for place in places.values() {
@@ -120,12 +124,62 @@ impl Places {
         self.places.get(INDEX).map(PathBuf::as_path)
     }
 
+    /// The folder of what is of the whole mailbox, if it is there.
+    pub(crate) fn open_control_root(&self, root: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+        match self.control_root().map_or_else(|| root.try_clone(), open) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            done => Ok(Some(done?)),
+        }
+    }
+
     /// The folder of a folder's lists.
     pub(crate) fn open_control(&self, root: &OwnedFd, folder: &Path) -> io::Result<OwnedFd> {
         match self.control(folder) {
             Some(control) => open(&control),
             None => open_beneath(root, folder),
         }
+    }
+}
+
+/// The folder of the mailbox whose control files lie in the folder `dir` of the catalog.
+pub(crate) fn folder_of_control(dir: &str) -> Option<&str> {
+    let dir = dir.strip_prefix(OUTSIDE)?.strip_prefix('/')?.strip_prefix(CONTROL)?;
+    Some(match dir.strip_prefix('/')? {
+        "INBOX" | ".INBOX" => "",
+        folder => folder,
+    })
+}
+
+/// Where the control files of a folder of the mailbox, not INBOX, lie in the catalog.
+pub(crate) fn control_of_folder(folder: &str) -> String {
+    format!("{OUTSIDE}/{CONTROL}/{folder}")
+}
+
+impl Run<'_> {
+    /// Refuses patterns that lead mailboxes of different names to one place, before anything is
+    /// written: the lists of one would become those of the other.
+    pub(super) fn check_places(&self, selected: &[Selected<'_>]) -> Result<()> {
+        // Each in a folder of its own, as their homes are: what lies there differs anyway.
+        let dir = |id: &str, name: Vec<u8>| MailboxDir { name, path: id.into() };
+        let (outside, root) = (&self.options.outside, Path::new("/"));
+        if selected.len() < 2 || outside.places(root, &dir("any", b"any".to_vec())).is_empty() {
+            return Ok(());
+        }
+        let is_tree = |one: &&Selected<'_>| one.sources.iter().all(|(catalog, _)| catalog.tree);
+        let mailboxes: Vec<&str> =
+            selected.iter().filter(|one| !is_tree(one)).map(|one| one.id).collect();
+        let open = |id: &&str| self.repository.open_mailbox(id, self.identity);
+        let mut named = Vec::new();
+        for (id, opened) in mailboxes.iter().zip(map(WAITING, &mailboxes, open)) {
+            match opened {
+                Ok(mailbox) => named.push(dir(id, mailbox.name)),
+                Err(e @ Error::WrongIdentity { .. }) => return Err(e),
+                // It is named when its turn comes.
+                Err(e) if e.is_local_to_object() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        outside.check(root, &named)
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Report {
 pub struct RestoredMailbox {
     /// Name.
     pub name: String,
-    /// Path below the target.
+    /// Path below the target; of the folder that took all, if one did.
     pub path: String,
     /// Messages restored.
     pub messages: u64,

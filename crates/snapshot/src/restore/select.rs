@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, HashSet};
 use maildir::encode_utf7;
 
 use super::Run;
+use super::outside::folder_of_control;
 use crate::catalog::{self, CatalogHead, Content, Contents, Line};
-use crate::contents;
+use crate::contents::readable;
 use crate::error::{Error, Result};
 use crate::layout::encode_name;
 use crate::manifest::{CatalogRef, Manifest};
 use crate::message_id::MessageId;
+use crate::named;
 use crate::repository::OpenMailbox;
 
 /// A mailbox to restore.
@@ -38,7 +40,17 @@ pub fn folder_path<'c>(contents: &'c Contents, name: &str) -> Option<&'c str> {
         [encoded, dotted, nested]
     });
     let mut found = candidates.filter_map(|path| contents.folders.get_key_value(&path));
-    found.next().map(|(path, _)| path.as_str())
+    found.next().map(|(path, _)| path.as_str()).or_else(|| as_shown(contents, name))
+}
+
+/// The one folder that is shown so: bytes that are not UTF-8 are replaced where names are printed.
+fn as_shown<'c>(contents: &'c Contents, name: &str) -> Option<&'c str> {
+    let is_shown = |path: &&String| {
+        let shown = readable(path);
+        shown == name || shown.strip_prefix('.') == Some(name)
+    };
+    let mut found = contents.folders.keys().filter(is_shown);
+    found.next().filter(|_| found.next().is_none()).map(String::as_str)
 }
 
 impl<'r> Run<'r> {
@@ -50,7 +62,7 @@ impl<'r> Run<'r> {
         };
         if let Some(wanted) = &self.options.mailbox {
             let Some(manifest) = manifests.first() else { return Ok(Vec::new()) };
-            let found = contents::find(self.repository, manifest, self.identity, wanted)?;
+            let found = named::find(self.repository, manifest, self.identity, wanted)?;
             selected.retain(|mailbox| mailbox.id == found.id);
         }
         let is_only = selected.len() == 1;
@@ -100,7 +112,8 @@ impl<'r> Run<'r> {
                 &mailbox.unseal,
             )?;
             if let Some(wanted) = wanted {
-                for hash in pick(&mut contents, wanted) {
+                let is_led = self.options.outside.control.is_some();
+                for hash in pick(&mut contents, wanted, is_led) {
                     let name = mailbox.display_name();
                     self.report.problem(&name, 1, format!("the snapshot has no message {hash}"));
                 }
@@ -129,8 +142,9 @@ fn whole(manifest: &Manifest) -> impl Iterator<Item = Selected<'_>> {
 }
 
 /// Leaves only the messages with these hashes, their folders and what a server needs to make sense
-/// of their names and UIDs; gives the hashes that no message has.
-fn pick<'h>(contents: &mut Contents, wanted: &HashSet<&'h str>) -> Vec<&'h str> {
+/// of their names and UIDs, which `is_led` to its place where it lay outside; gives the hashes that no
+/// message has.
+fn pick<'h>(contents: &mut Contents, wanted: &HashSet<&'h str>, is_led: bool) -> Vec<&'h str> {
     let mut missing: HashSet<&str> = wanted.clone();
     for (path, folder) in &mut contents.folders {
         folder.messages.retain(|key, _| {
@@ -139,11 +153,16 @@ fn pick<'h>(contents: &mut Contents, wanted: &HashSet<&'h str>) -> Vec<&'h str> 
             wanted.contains(hash.as_str())
         });
     }
-    contents.folders.retain(|_, folder| !folder.messages.is_empty());
-    let folders = &contents.folders;
+    let picked = contents.folders.iter().filter(|(_, folder)| !folder.messages.is_empty());
+    let picked: HashSet<String> = picked.map(|(path, _)| path.clone()).collect();
+    let is_needed = |dir: &str| {
+        let outside = folder_of_control(dir).filter(|_| is_led);
+        outside.is_some_and(|folder| picked.contains(folder)) || picked.contains(dir)
+    };
+    contents.folders.retain(|path, _| is_needed(path));
     contents.files.retain(|path, _| {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        folders.contains_key(folder) && CONTROL.iter().any(|control| name.starts_with(control))
+        let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+        is_needed(dir) && CONTROL.iter().any(|control| name.starts_with(control))
     });
     let mut missing: Vec<&str> = missing.into_iter().collect();
     missing.sort_unstable();
@@ -156,6 +175,7 @@ fn renumber(head: &mut CatalogHead, contents: &mut Contents, other: &CatalogHead
     let offset = used.map_or(0, |highest| highest.saturating_add(1));
     for need in &mut head.needs {
         need.pack = need.pack.map(|number| number.saturating_add(offset));
+        need.sections.iter_mut().for_each(|section| section.0 = section.0.saturating_add(offset));
     }
     let renumber = |content: &mut Content| content.pack = content.pack.saturating_add(offset);
     for folder in contents.folders.values_mut() {

@@ -33,7 +33,7 @@ impl Visit for Listed {
 
 impl Subscriber for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("snapshot::backup::folder")
+        metadata.target().starts_with("snapshot::backup::")
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

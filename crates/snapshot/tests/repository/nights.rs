@@ -289,7 +289,7 @@ fn a_dry_run_stores_and_remembers_nothing() {
 
 /// What the newest catalog of the only mailbox needs.
 fn needs(objects: &Arc<Memory>) -> Vec<snapshot::catalog::Need> {
-    let manifest = snapshot::manifest::select(&**objects, "latest", None).unwrap();
+    let manifest = snapshot::choose::choose(&**objects, "latest", None).unwrap().manifest;
     let (id, catalog) = manifest.mailboxes.iter().next().unwrap();
     let key = format!("mailboxes/{id}/catalogs/{}", catalog.catalog);
     let bytes = objects.get(&key, 1 << 20).unwrap();

@@ -1,10 +1,12 @@
 //! Finding messages and printing one: what is found across nights, and what it costs in requests and
 //! in bytes.
 
-use std::fs;
+use std::fs::{self, File};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use snapshot::compare::{self, Change};
 use snapshot::contents;
@@ -21,6 +23,15 @@ const ALICE: &str = "example.org/alice";
 
 fn mail(from: &str, subject: &str) -> Vec<u8> {
     format!("From: {from}\nSubject: {subject}\nMessage-ID: <{subject}@x>\n\nbody\n").into_bytes()
+}
+
+/// Delivers a message that was received some hours ago: clocks of files tick so slowly that those
+/// written now may have one time, and come in the order of their mailboxes and folders then.
+fn deliver_earlier(world: &World, mailbox: &str, name: &str, body: &[u8], hours: u64) -> PathBuf {
+    let path = world.deliver(mailbox, name, body);
+    let received = SystemTime::now() - Duration::from_secs(3600 * hours);
+    File::options().write(true).open(&path).unwrap().set_modified(received).unwrap();
+    path
 }
 
 fn options() -> Options {
@@ -46,10 +57,11 @@ fn subjects(report: &find::Report) -> Vec<&str> {
 fn what_is_found_across_nights() {
     let (world, objects) = (World::new(), Arc::new(Memory::default()));
     world.init(Arc::clone(&objects));
-    world.deliver(ALICE, "cur/1.a:2,S", &mail("Bob", "stays"));
-    let goes = world.deliver(ALICE, "cur/2.a:2,S", &mail("Bob", "goes"));
-    let moves = world.deliver(ALICE, "cur/3.a:2,S", &mail("Bob", "moves"));
-    world.deliver("example.org/bob", "cur/4.a:2,S", &mail("Bob", "whole mailbox"));
+    deliver_earlier(&world, ALICE, "cur/1.a:2,S", &mail("Bob", "stays"), 9);
+    let goes = deliver_earlier(&world, ALICE, "cur/2.a:2,S", &mail("Bob", "goes"), 8);
+    let moves = deliver_earlier(&world, ALICE, "cur/3.a:2,S", &mail("Bob", "moves"), 7);
+    let mail_of_bob = mail("Bob", "whole mailbox");
+    deliver_earlier(&world, "example.org/bob", "cur/4.a:2,S", &mail_of_bob, 6);
     world.deliver("example.org/carol", "cur/5.a:2,S", &mail("Carol", "other"));
     world.backup(Arc::clone(&objects)).unwrap();
     let first = manifest::ids(&*objects).unwrap().remove(0);
@@ -104,6 +116,28 @@ fn what_is_found_across_nights() {
         let from = found.headers.from.unwrap();
         assert_eq!(source, mail(&from, &subject));
     }
+}
+
+/// File systems and tools give many messages one time; the order must not depend on chance.
+#[test]
+fn messages_of_one_time_come_by_mailbox_and_folder() {
+    let (world, objects) = (World::new(), Arc::new(Memory::default()));
+    world.init(Arc::clone(&objects));
+    let received = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+    for mailbox in ["example.org/bob", ALICE] {
+        world.folder(mailbox, ".Sent");
+        for name in ["new/1.a", "cur/2.a:2,S", ".Sent/cur/3.a:2,S"] {
+            let path = world.deliver(mailbox, name, &mail(mailbox, name));
+            File::options().write(true).open(path).unwrap().set_modified(received).unwrap();
+        }
+    }
+    world.backup(Arc::clone(&objects)).unwrap();
+    let report = search(&world, Arc::clone(&objects), &options());
+    let places: Vec<_> = report.messages.iter().map(|m| (&*m.mailbox, &*m.folder)).collect();
+    let expected = ["alice@example.org", "bob@example.org"]
+        .map(|mailbox| [(mailbox, ".Sent"), (mailbox, "INBOX"), (mailbox, "INBOX")]);
+    assert_eq!(places, expected.concat());
+    assert_eq!(report.messages, search(&world, Arc::clone(&objects), &options()).messages);
 }
 
 #[test]

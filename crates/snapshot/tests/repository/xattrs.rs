@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rustix::fs::XattrFlags;
 use snapshot::backup::{Options, Trust};
 use snapshot::catalog::Line;
+use snapshot::choose;
 use snapshot::contents;
-use snapshot::manifest;
 use snapshot::repository::Repository;
 use snapshot::store::memory::Memory;
 use snapshot::xattrs::Encoded;
@@ -27,7 +27,7 @@ fn set(path: &Path, name: &str, value: &[u8]) -> bool {
 /// Those of the folder, its messages in order, and the file `subscriptions`, in the newest snapshot.
 fn stored(world: &World, objects: &Arc<Memory>) -> Vec<Encoded> {
     let repository = Repository::open(Box::new(Arc::clone(objects))).unwrap();
-    let manifest = manifest::select(repository.store(), "latest", None).unwrap();
+    let manifest = choose::choose(repository.store(), "latest", None).unwrap().manifest;
     let identity = world.identity();
     let name = "alice@example.org";
     let contents = contents::mailbox(&repository, &manifest, Some(&identity), name).unwrap();

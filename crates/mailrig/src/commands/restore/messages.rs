@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use snapshot::message_id::{MessageId, NotAMessageId};
 
+use crate::commands::find::HEADER;
+
 /// Ids, and the lines that have none.
 #[derive(Debug, Default)]
 pub(crate) struct Ids {
@@ -39,6 +41,9 @@ pub(crate) fn read(path: &Path) -> Result<Ids> {
 }
 
 fn parse(text: &str) -> Result<Ids> {
+    if text.trim().is_empty() {
+        bail!("it is empty; `find` found nothing?");
+    }
     let mut read = Ids::default();
     if text.trim_start().starts_with('{') {
         let document: Document = serde_json::from_str(text)?;
@@ -70,12 +75,17 @@ fn parse(text: &str) -> Result<Ids> {
     Ok(read)
 }
 
-/// Whether a line is nothing, the head of `find`'s table, or the sentence after it.
+/// Whether a line is nothing, the head of `find`'s table, what belongs to another line, or the sentence
+/// at the end.
 fn is_around(line: &str) -> bool {
+    // In a narrow terminal, what follows an id.
+    if line.starts_with("    ") {
+        return true;
+    }
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {
         [] | ["MESSAGE"] => true,
-        ["MESSAGE", second, ..] => "RECEIVED".starts_with(second),
+        ["MESSAGE", second, ..] => HEADER.iter().any(|column| column.starts_with(second)),
         [number, "message" | "messages", "found", ..] => {
             let is_count = number == "No" || number.starts_with(|c: char| c.is_ascii_digit());
             is_count && line.trim_end().ends_with('.')
@@ -106,7 +116,7 @@ mod tests {
 
     #[test]
     fn tables_and_documents_give_ids_once() {
-        let table = "MESSAGE  RECEIVED  FROM\na/b/c  x@y/z\n\na/b/c again\na/b/d\n\
+        let table = "MESSAGE  FOLDER  MAILB\nMESSAGE  RECEIVED  FROM\na/b/c  x@y/z\n\na/b/c again\na/b/d\n    from x@y\n\
                      2 messages found in 1 mailbox of 1 snapshot in 0.1 s.\n";
         let json = r#"{"type":"find","messages":[{"id":"a/b/d","from":"x"},{"id":"a/b/c"}]}"#;
         for text in [table, json] {
