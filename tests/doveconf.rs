@@ -100,6 +100,31 @@ fn explicit_options_win_and_what_stays_open_is_told() {
 }
 
 #[test]
+fn one_sieve_script_for_all_users_ends_no_run() {
+    let env = Env::encrypted();
+    furnish(&env);
+    env.store().mailbox("example.org/bob/Maildir").fill("", 2, 2);
+    let scripts = env.path("scripts");
+    fs::create_dir(&scripts).unwrap();
+    fs::write(scripts.join("all.sieve"), "keep;").unwrap();
+    let scripts = scripts.canonicalize().unwrap();
+    let settings = format!(
+        "mail_location = maildir:~/Maildir\nplugin {{\n  sieve = {}/all.sieve\n}}",
+        scripts.display()
+    );
+    let program = pretend(&env, &print(&settings));
+    let report = ask(&env, &program, &[]).expect(0).json();
+    let kept = format!("kept with no mailbox: keep it with --with {}", scripts.display());
+    assert!(notices(&report).iter().any(|notice| notice.ends_with(&kept)), "{report}");
+    // Who does so is not told every night.
+    let report = ask(&env, &program, &["--with", text(&scripts)]).expect(0).json();
+    assert!(!report["notices"].to_string().contains("--with"), "{report}");
+    // What is given by hand is meant for each mailbox.
+    let all = scripts.join("all.sieve");
+    ask(&env, &program, &["--sieve", text(&all)]).expect(2);
+}
+
+#[test]
 fn a_doveconf_that_is_of_no_help_ends_the_run_with_a_sentence() {
     let env = Env::encrypted();
     furnish(&env);

@@ -98,6 +98,11 @@ impl Dovecot {
         Client::start(python(&["idle", &self.port.to_string(), user]))
     }
 
+    /// A client that has INBOX open and asks again for what it saw.
+    pub(crate) fn hold(&self, user: &str) -> Client {
+        Client::start(python(&["hold", &self.port.to_string(), user]))
+    }
+
     fn client(&self, arguments: &[&str]) -> String {
         let mut command = python(arguments);
         let output = command.stdin(Stdio::null()).output().unwrap();

@@ -332,6 +332,49 @@ mod needs_dovecot {
             assert!(old < new, "{name}: {old}, {new}");
             assert_eq!(by_letter(folder), by_letter(other), "{name}");
         }
+        office.dovecot.command(USER, &["CREATE Later"]);
+        let later = number(&office.dovecot.dump(USER)["folders"]["Later"], "uidvalidity");
+        let given = folders(&after).values().map(|folder| number(folder, "uidvalidity"));
+        assert!(given.max() < Some(later), "{later}");
+        assert_eq!(office.dovecot.complaints(), [""; 0]);
+    }
+
+    #[test]
+    fn folders_in_use_get_a_greater_uidvalidity_and_no_uid_names_another_message() {
+        let Some(office) = Office::open() else { return };
+        office.back_up();
+        let before = office.dovecot.dump(USER);
+        let acts = ["SELECT INBOX", "STORE 2:5 +FLAGS.SILENT (\\Deleted)", "EXPUNGE"];
+        office.dovecot.command(USER, &acts);
+        let used = office.dovecot.dump(USER);
+        let mut holder = office.dovecot.hold(USER);
+        let named: Value = serde_json::from_str(&holder.ask("before")).unwrap();
+        assert_eq!(named.as_object().unwrap().len(), messages(&used["folders"]["INBOX"]).len());
+        let report = office.restore_in_place(&["--uids", "new"]).expect(0).json();
+        assert_eq!(report["messages"], 5, "{report}");
+        // Dovecot ends the session, or says nothing of what is under other numbers now.
+        let after: Value = serde_json::from_str(&holder.ask("after")).unwrap();
+        for (uid, sum) in after.as_object().unwrap() {
+            assert_eq!(&named[uid], sum, "{uid}");
+        }
+        drop(holder);
+        office.dovecot.command(USER, &["CREATE Later"]);
+        let restored = office.dovecot.dump(USER);
+        let mut validities = BTreeSet::new();
+        for (name, folder) in folders(&used) {
+            let other = &restored["folders"][name];
+            let [old, new] = [folder, other].map(|folder| number(folder, "uidvalidity"));
+            assert!(old < new && validities.insert(new), "{name}: {old}, {new}");
+            let next = number(folder, "uidnext");
+            assert!(
+                messages(other).keys().all(|uid| uid.parse::<u64>().unwrap() >= next),
+                "{name}"
+            );
+            let snapshot = &before["folders"][name];
+            assert_eq!(by_letter(snapshot), by_letter(other), "{name}");
+        }
+        let later = number(&restored["folders"]["Later"], "uidvalidity");
+        assert!(validities.iter().all(|validity| *validity < later), "{validities:?}, {later}");
         assert_eq!(office.dovecot.complaints(), [""; 0]);
     }
 

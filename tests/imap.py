@@ -234,5 +234,22 @@ def idle(port, user):
     print(json.dumps({"before": before, "after": see()}), flush=True)
 
 
-verbs = {"deliver": deliver, "use": use, "dump": dump, "churn": churn, "command": command, "idle": idle}
+def hold(port, user):
+    """Keeps INBOX open, and tells what each UID that it has seen names when it is asked for again."""
+    imap = login(port, user)
+    check(imap.select("INBOX"))
+    uids = [int(uid) for uid in check(imap.uid("search", "ALL"))[0].split()]
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        named = {}
+        for uid in uids:
+            try:
+                rows = check(imap.uid("fetch", str(uid), "(UID BODY.PEEK[])"))
+            except (imaplib.IMAP4.error, OSError):
+                continue
+            named.update({uid: hashlib.sha256(row[1]).hexdigest() for row in rows if isinstance(row, tuple)})
+        print(json.dumps(named), flush=True)
+
+
+verbs = {"deliver": deliver, "use": use, "dump": dump, "churn": churn, "command": command, "idle": idle, "hold": hold}
 verbs[sys.argv[1]](*sys.argv[2:])

@@ -314,6 +314,25 @@ fn a_link_below_the_store_is_not_followed() {
 }
 
 #[test]
+fn a_link_in_place_of_cur_is_named_and_not_followed() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    env.backup(&[]).expect(0);
+    let elsewhere = env.path("elsewhere");
+    fs::rename(alice.path("cur"), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, alice.path("cur")).unwrap();
+    fs::remove_file(elsewhere.join("1600000001.M1P1.host,S=99,W=101:2,S")).unwrap();
+    alice.remove(".Sent/cur/1600000006.M6P1.host:2,S");
+    let before = Tree::read(&elsewhere);
+    let report = in_place(&env, &[]).expect(3).json();
+    assert_eq!(report["messages"], 1, "the other folder is restored: {report}");
+    let reason = report["problems"][0]["reason"].as_str().unwrap();
+    let inbox = env.path("store").join(ALICE).display().to_string();
+    assert_eq!(reason, format!("{inbox}: `cur` is a link, and links are not followed"));
+    assert_eq!(Tree::read(&elsewhere).differences(&before), [""; 0]);
+}
+
+#[test]
 fn damage_to_a_pack_costs_its_messages_and_a_sound_copy_completes() {
     let env = Env::encrypted();
     let alice = furnish(&env);

@@ -5,6 +5,7 @@ use std::fs;
 
 use crate::env::{Env, text};
 use crate::in_place::{furnish, in_place};
+use crate::store::letter;
 use crate::tree::Tree;
 
 #[test]
@@ -40,18 +41,40 @@ fn a_mailbox_is_no_store_and_a_store_without_the_mailboxes_is_told() {
 }
 
 #[test]
-fn folders_in_use_keep_their_validity_and_are_counted() {
+fn folders_in_use_get_a_new_validity_and_uids_that_none_had() {
     let env = Env::plain();
     let alice = furnish(&env);
+    alice.folder(".Courier").message(".Courier/cur/1600000007.M7P1.host:2,S", &letter(7));
+    alice.message(".Courier/courierimapuiddb", b"1 1500000002 2\n1 1600000007.M7P1.host\n");
     env.backup(&[]).expect(0);
-    alice.remove("cur/1600000002.M2P1.host:2,FSab");
-    let before = fs::read(alice.path("dovecot-uidlist")).unwrap();
-    for more in [&["--dry-run"][..], &[]] {
-        let report = in_place(&env, &[&["--uids", "new"], more].concat()).expect(0).json();
-        let notes = report["notes"].to_string();
-        assert!(notes.contains("2 folders in use kept their UIDVALIDITY: "), "{report}");
-    }
-    assert_eq!(fs::read(alice.path("dovecot-uidlist")).unwrap(), before);
+    let courier = fs::read(alice.path(".Courier/courierimapuiddb")).unwrap();
+    alice
+        .remove("cur/1600000002.M2P1.host:2,FSab")
+        .message("dovecot-uidvalidity", b"f0000001")
+        .message("dovecot-uidvalidity.f0000001", b"")
+        .message(".Sent/dovecot.index.log", b"x");
+    let before = Tree::read(&env.path("store"));
+    let dry = in_place(&env, &["--uids", "new", "--dry-run"]).expect(0).json();
+    assert_eq!(Tree::read(&env.path("store")).differences(&before), [""; 0]);
+    let report = in_place(&env, &["--uids", "new"]).expect(0).json();
+    assert!(dry["notes"].to_string().contains("2 folders in use would get a new UIDVALIDITY"));
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("INBOX has the new UIDVALIDITY 4026531842: "), "{report}");
+    assert!(notes.contains("1 folder in use kept its UIDVALIDITY: "), "{report}");
+    assert_eq!(fs::read(alice.path(".Courier/courierimapuiddb")).unwrap(), courier);
+    let list =
+        |folder: &str| fs::read_to_string(alice.path(folder).join("dovecot-uidlist")).unwrap();
+    // The one that is back has no UID yet; its server gives it one that is higher still.
+    let inbox = "3 V4026531842 N12 G3085f01b7f11094c501100008c4a11c1\n\
+         9 W101 :1600000001.M1P1.host,S=99,W=101\n10 :1600000003.M3P1.host\n\
+         11 :1600000004.M4P1.host\n";
+    assert_eq!(list(""), inbox);
+    assert!(list(".Sent").starts_with("3 V4026531843 N5 G"), "each its own: {}", list(".Sent"));
+    assert!(!alice.path(".Sent/dovecot.index.log").exists());
+    assert!(!alice.path("dovecot-uidlist.lock").exists());
+    assert_eq!(fs::read_to_string(alice.path("dovecot-uidvalidity")).unwrap(), "f0000003");
+    assert!(alice.path("dovecot-uidvalidity.f0000003").exists());
+    assert!(!alice.path("dovecot-uidvalidity.f0000001").exists());
     let silent = in_place(&env, &[]).expect(0).json();
     assert!(!silent["notes"].to_string().contains("UIDVALIDITY"), "{silent}");
 }

@@ -40,7 +40,7 @@ fn the_ledger_of_a_run_is_kept_by_name_and_sealed() {
         assert_eq!(sorted(&kept), sorted(&told));
         assert_eq!(kept["ledger"], told["ledger"]);
         let shown = env.run(&show[..4]).expect(0).stdout;
-        assert!(shown.contains("1.läuft.host:2,: not a message, left out"), "{shown}");
+        assert!(shown.contains("1.läuft.host:2,: may be mail, and is not followed"), "{shown}");
         // The snapshot before has none of them, and a second run tells its own again.
         let first = env.keys("snapshots/").remove(0);
         let first = first.trim_start_matches("snapshots/").trim_end_matches(".json.zst");
@@ -60,7 +60,7 @@ fn without_an_identity_there_are_counts_and_no_names() {
     let shown = env.run(&["snapshots", env.repo(), "--show", "latest"]).expect(0).stdout;
     assert!(shown.contains("give --identity") && !shown.contains("1.x"), "{shown}");
     let shown = env.run(&["snapshots", env.repo(), "--show", "latest", "--json"]).expect(0).json();
-    assert_eq!((&shown["incidents"], &shown["ledger"]["not_messages"]), (&json!(null), &json!(1)));
+    assert_eq!((&shown["incidents"], &shown["ledger"]["not_followed"]), (&json!(null), &json!(1)));
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn the_last_sentence_names_all_that_is_wrong() {
     bob.fill("", 2, 2);
     let output = env.backup(&[]).expect(0);
     assert!(!output.stdout.contains("problem") && !output.stdout.contains(';'), "{output}");
-    fs::create_dir(bob.path("cur/1.folder:2,S")).unwrap();
+    symlink("/etc/passwd", bob.path("cur/1.link:2,S")).unwrap();
     fs::remove_dir_all(env.path("store/example.org/alice")).unwrap();
     for (more, verb) in [(&["--dry-run"][..], "would be"), (&[], "is")] {
         let output = env.backup(more).expect(3);
@@ -129,7 +129,7 @@ fn a_quiet_night_speaks_up_on_stderr_when_something_is_wrong() {
     let night = ["--quiet", "backup", text(&store)];
     assert_eq!(env.run(&night).expect(0).stderr, "");
     for n in 0..12 {
-        fs::create_dir(mailbox.path(&format!("cur/{n}.folder:2,S"))).unwrap();
+        symlink("/etc/passwd", mailbox.path(&format!("cur/{n}.link:2,S"))).unwrap();
     }
     let output = env.run(&night).expect(3);
     let lines: Vec<_> = output.stderr.lines().collect();

@@ -26,6 +26,7 @@ mod keys;
 mod kills;
 mod large;
 mod ledger;
+mod locks;
 mod lost_state;
 mod nights;
 mod outside;
@@ -34,6 +35,7 @@ mod process;
 mod recover;
 mod restore_to;
 mod s3;
+mod salvage;
 #[allow(dead_code, reason = "the tests of the S3 store use the rest")]
 mod servers;
 mod store;

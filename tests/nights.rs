@@ -214,15 +214,28 @@ fn an_unchanged_store_is_not_listed_and_stores_no_pack() {
 }
 
 #[test]
-fn a_second_store_in_a_repository_is_noticed() {
+fn a_second_store_in_a_repository_is_noticed_every_night() {
     let env = Env::encrypted();
     env.store().mailbox("alice").fill("", 2, 1);
     let said = |output: crate::process::Output| output.expect(0).json()["notices"].to_string();
     assert_eq!(said(env.backup(&["--json"])), "[]");
+    assert_eq!(said(env.backup(&["--json"])), "[]");
     let other = env.path("other");
-    std::fs::create_dir_all(other.join("bob")).unwrap();
-    std::fs::rename(env.path("store/alice"), other.join("bob/Maildir")).unwrap();
-    let second = said(env.run(&["backup", env.repo(), crate::env::text(&other), "--json"]));
-    let first = env.path("store").display().to_string();
-    assert!(second.contains("is of another store") && second.contains(&first), "{second}");
+    crate::store::Store::at(&other).mailbox("bob").fill("", 2, 2);
+    let back_up_other = || said(env.run(&["backup", env.repo(), text(&other), "--json"]));
+    let names = |notices: &str, store: &Path| {
+        notices.contains(&format!("{}: `latest` is whichever was made last", store.display()))
+    };
+    for _ in 0..2 {
+        let notices = back_up_other();
+        assert!(names(&notices, &env.path("store")), "{notices}");
+        let notices = said(env.backup(&["--json"]));
+        assert!(names(&notices, &other), "{notices}");
+    }
+    // Another state of the same store is another matter.
+    let state = env.path("other-state");
+    env.backup(&["--state", text(&state)]).expect(0);
+    let notices = said(env.backup(&["--json"]));
+    assert!(notices.contains("was made with another state"), "{notices}");
+    assert_eq!(said(env.backup(&["--json"])), "[]");
 }

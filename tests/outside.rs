@@ -126,6 +126,27 @@ fn files_outside_go_where_the_server_looks() {
     assert_eq!(fs::read_link(home.join(".dovecot.sieve")).unwrap(), Path::new("sieve/rules.sieve"));
 }
 
+#[test]
+fn one_folder_brings_its_own_control_folder_only() {
+    let env = Env::encrypted();
+    furnish(&env);
+    lists(&env);
+    backup(&env, 0, &[]);
+    fs::create_dir(env.path("new")).unwrap();
+    let to = env.path("to");
+    let one = ["--to", text(&to), "--mailbox", "alice@example.org", "--folder", "Sent"];
+    let report = restore(&env, &one, "new");
+    assert_eq!(report["messages"], 2, "{report}");
+    let control = env.path("new/control/example.org/alice");
+    assert!(control.join(".Sent/dovecot-uidlist").exists());
+    let found =
+        Tree::read(&env.path("new")).0.into_keys().filter(|path| path.components().count() > 3);
+    let found: Vec<_> = found.map(|path| path.display().to_string()).collect();
+    let sent = "control/example.org/alice/.Sent";
+    assert_eq!(found, [sent.to_owned(), format!("{sent}/dovecot-uidlist")]);
+    assert!(!env.path("new/index").exists());
+}
+
 /// In place, the lists in the control folder say what is in use and what clients know.
 #[test]
 fn live_lists_outside_are_merged_and_never_go_back() {
@@ -143,11 +164,26 @@ fn live_lists_outside_are_merged_and_never_go_back() {
     let report = restore(&env, &place, ".");
     assert_eq!(report["mailboxes"][0]["renamed"], 1, "{report}");
     assert_eq!(fs::read_to_string(&list).unwrap(), before);
+    let stale = env.path("index/alice@example.org/.INBOX/dovecot.index.log");
+    assert!(stale.exists());
+    // All of it anew: the record of what Dovecot gave lies with the lists.
+    let report = restore(&env, &[&place[..], &["--uids", "new"]].concat(), ".");
+    assert!(report["notes"].to_string().contains("INBOX has the new UIDVALIDITY"), "{report}");
+    let renumbered = fs::read_to_string(&list).unwrap();
+    let validity: u32 = renumbered[3..].split(' ').next().unwrap().parse().unwrap();
+    assert!(renumbered.ends_with(" N11\n9 :1600000001.M1P1.host\n10 :1600000002.M1P2.host\n"));
+    let control = env.path("control/example.org/alice");
+    let record = fs::read_to_string(control.join("dovecot-uidvalidity")).unwrap();
+    // `.Sent` came after INBOX.
+    assert_eq!(record, format!("{:08x}", validity + 1));
+    assert!(control.join(format!("dovecot-uidvalidity.{record}")).exists());
+    assert!(!store.join("example.org/alice/Maildir/dovecot-uidvalidity").exists());
+    assert!(!stale.exists());
+    fs::write(&list, &before).unwrap();
+    fs::write(&stale, "x").unwrap();
     // The mail is lost, the control folder is not: clients may have seen more than the snapshot.
     fs::remove_dir_all(store.join("example.org/alice")).unwrap();
     fs::write(&list, before.replace("N9", "N70")).unwrap();
-    let stale = env.path("index/alice@example.org/.INBOX/dovecot.index.log");
-    assert!(stale.exists());
     let report = restore(&env, &place, ".");
     assert_eq!(report["mailboxes"][0]["messages"], 5, "{report}");
     let after = fs::read_to_string(&list).unwrap();

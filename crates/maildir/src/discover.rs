@@ -31,6 +31,8 @@ pub struct Discovery {
     pub links: Vec<PathBuf>,
     /// Links to directories inside the store, where they are found by their own names.
     pub aliases: Vec<PathBuf>,
+    /// Links that lead nowhere, or nobody can tell where.
+    pub broken: Vec<PathBuf>,
     /// Mailboxes that are no Maildirs.
     pub foreign: Vec<Foreign>,
 }
@@ -58,11 +60,14 @@ pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
         let path = entry.path();
         let inside = path.strip_prefix(store).expect("walkdir yields paths below its root");
         if entry.path_is_symlink() && entry.depth() > 0 {
-            if path.is_dir() {
+            match path.canonicalize() {
                 // A link to elsewhere in the store is another name for what is found there.
-                let is_inside = path.canonicalize().is_ok_and(|to| to.starts_with(&real_store));
-                let list = if is_inside { &mut found.aliases } else { &mut found.links };
-                list.push(inside.to_owned());
+                Ok(to) if to.starts_with(&real_store) && to.is_dir() => {
+                    found.aliases.push(inside.to_owned());
+                }
+                Ok(to) if to.is_dir() => found.links.push(inside.to_owned()),
+                Ok(_) => {}
+                Err(_) => found.broken.push(inside.to_owned()),
             }
             continue;
         }
@@ -94,6 +99,20 @@ pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
         }
     }
     Ok(found)
+}
+
+/// Whether a link leads to mail that is therefore not where it is looked for: it is called `new` or
+/// `cur`, or its target has one of them, or has mailboxes. Of a large target a part is searched.
+pub fn leads_to_mail(link: &Path) -> bool {
+    let is_subdir = link.file_name().is_some_and(|name| name == "cur" || name == "new");
+    let has = |name: &str| link.join(name).is_dir();
+    link.is_dir() && (is_subdir || has("cur") || has("new") || holds_mailbox(link))
+}
+
+fn holds_mailbox(dir: &Path) -> bool {
+    let below = WalkDir::new(dir).max_depth(SEARCH_DEPTH).into_iter().take(SEARCH_MAX).flatten();
+    let mut dirs = below.filter(|entry| entry.file_type().is_dir());
+    dirs.any(|entry| is_maildir(entry.path()) || is_marked(entry.path()))
 }
 
 /// Whether Dovecot marked a directory as the root of a mailbox: nested layout with an INBOX below.
@@ -128,6 +147,10 @@ const MARKERS: [&str; 3] = ["dovecot-uidvalidity", "dovecot.list.index", "doveco
 
 /// Mailboxes lie a few levels down (`vmail/d/o/domain/u/user/Maildir`); deeper is something else.
 const MAX_DEPTH: usize = 10;
+
+/// How far, and through how many entries, the target of a link is searched for mailboxes.
+const SEARCH_DEPTH: usize = 5;
+const SEARCH_MAX: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -168,10 +191,36 @@ mod tests {
             fs::create_dir_all(store.path().join(dir)).unwrap();
         }
         std::os::unix::fs::symlink("erin", store.path().join("alias")).unwrap();
+        std::os::unix::fs::symlink("nobody", store.path().join("broken")).unwrap();
+        std::os::unix::fs::symlink("broken", store.path().join("broken-too")).unwrap();
         let found = find_mailboxes(store.path()).unwrap();
         assert_eq!(found.mailboxes.len(), 1);
         assert_eq!(found.aliases, [PathBuf::from("alias")]);
         assert_eq!(found.links, [PathBuf::from("away")]);
+        assert_eq!(found.broken, [PathBuf::from("broken"), PathBuf::from("broken-too")]);
+    }
+
+    #[test]
+    fn a_link_leads_to_mail_if_there_is_some_below() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let path = |inside: &str| elsewhere.path().join(inside);
+        fs::create_dir_all(path("d/example.org/al/Maildir/cur")).unwrap();
+        fs::create_dir_all(path("d/example.org/al/Maildir/new")).unwrap();
+        fs::create_dir_all(path("web/site/pages")).unwrap();
+        for (to, expected) in [
+            ("d", true),
+            ("d/example.org/al/Maildir", true),
+            ("web", false),
+            ("web/site", false),
+            ("none", false),
+        ] {
+            let link = path("link");
+            std::os::unix::fs::symlink(path(to), &link).unwrap();
+            assert_eq!(leads_to_mail(&link), expected, "{to}");
+            fs::remove_file(&link).unwrap();
+        }
+        std::os::unix::fs::symlink(path("web"), path("cur")).unwrap();
+        assert!(leads_to_mail(&path("cur")));
     }
 
     /// Mail to the vmail user itself, or a catch-all, must not hide everybody else's.

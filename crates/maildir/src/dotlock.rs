@@ -26,6 +26,16 @@ impl Dotlock {
     /// Locks `file`, which need not exist: only its folder must. Waits for another holder until
     /// `timeout` has passed; see [`Error::is_timeout`].
     pub fn acquire(file: &Path, timeout: Duration) -> Result<Self> {
+        Self::acquire_while(file, timeout, &mut |_| true)
+    }
+
+    /// As [`Dotlock::acquire`]. Before each pause `go_on` is told who holds the lock, as far as that is
+    /// known; when it says no, that ends the wait: see [`Error::is_interrupted`].
+    pub fn acquire_while(
+        file: &Path,
+        timeout: Duration,
+        go_on: &mut dyn FnMut(Option<&str>) -> bool,
+    ) -> Result<Self> {
         let path = lock_path(file);
         let deadline = Instant::now() + timeout;
         let mut holder: Option<Seen> = None;
@@ -42,8 +52,16 @@ impl Dotlock {
             match &holder {
                 Some(stale) if stale.is_stale() => stale.remove(&path)?,
                 _ if is_late => {
-                    let by = holder.map_or_else(|| "others in turn".into(), |holder| holder.text());
+                    let by = match &holder {
+                        Some(holder) => holder.text(),
+                        None => Some("others in turn".into()),
+                    };
+                    let by = by.unwrap_or_else(|| "somebody who does not say".into());
                     let source = io::Error::new(io::ErrorKind::TimedOut, format!("held by {by}"));
+                    return Err(Error { action: "lock", path, source });
+                }
+                _ if !go_on(holder.as_ref().and_then(Seen::text).as_deref()) => {
+                    let source = io::Error::from(io::ErrorKind::Interrupted);
                     return Err(Error { action: "lock", path, source });
                 }
                 _ => {
@@ -169,9 +187,11 @@ impl Seen {
         Ok(())
     }
 
-    fn text(&self) -> String {
+    /// What it says of its holder, if it says anything.
+    fn text(&self) -> Option<String> {
         let content = String::from_utf8_lossy(&self.content);
-        content.chars().filter(|c| !c.is_control()).take(100).collect()
+        let text: String = content.chars().filter(|c| !c.is_control()).take(100).collect();
+        Some(text).filter(|text| !text.trim().is_empty())
     }
 }
 
@@ -299,6 +319,25 @@ mod tests {
         assert!(!silent.is_same(&touched));
         silent.remove(&path).unwrap();
         assert!(path.exists(), "not the one that was stale");
+    }
+
+    #[test]
+    fn a_wait_names_the_holder_where_it_is_known_and_ends_when_told_to() {
+        let (_folder, file, path) = folder();
+        for (content, known) in [("1:elsewhere", Some("1:elsewhere")), ("", None), ("\n", None)] {
+            fs::write(&path, content).unwrap();
+            let mut heard = Vec::new();
+            let mut go_on = |holder: Option<&str>| {
+                heard.push(holder.map(str::to_owned));
+                heard.len() < 3
+            };
+            let error = Dotlock::acquire_while(&file, STALE, &mut go_on).unwrap_err();
+            assert!(error.is_interrupted(), "{error}");
+            assert_eq!(heard, vec![known.map(str::to_owned); 3]);
+            let error = Dotlock::acquire(&file, NOW).unwrap_err().to_string();
+            let by = known.unwrap_or("somebody who does not say");
+            assert!(error.ends_with(&format!("held by {by}")), "{error}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod xattr;
 
 pub use control::{Layout, control_dir};
 pub use deliver::{fresh_base, move_new};
-pub use discover::{Discovery, MailboxDir, find_mailboxes};
+pub use discover::{Discovery, MailboxDir, find_mailboxes, leads_to_mail};
 pub use dotlock::Dotlock;
 pub use error::{Error, Result};
 pub use foreign::{Foreign, Format};
@@ -34,8 +34,7 @@ pub use open::{OpenMessage, Opened, Opener, open_file};
 pub use pattern::{Pattern, PatternError};
 pub use print::{DirPrint, FolderPrint, TICK};
 pub use tree::{
-    Attributes, Folder, KeptFile, KeptKind, OUTSIDE, Scope, Tree, leads_to_mail, read_files,
-    read_tree,
+    Attributes, Folder, KeptFile, KeptKind, OUTSIDE, Scope, Tree, read_files, read_tree,
 };
 pub use uidlist::{UidRecord, Uidlist};
 pub use utf7::{decode_utf7, encode_utf7};

@@ -73,6 +73,8 @@ impl Lister {
         let (new, is_new_settled) = one(0, Subdir::New)?;
         let (cur, is_cur_settled) = one(1, Subdir::Cur)?;
         let mut listing = cur.files;
+        listing.hidden.extend_from_slice(&new.files.hidden);
+        listing.hidden.sort_unstable();
         listing
             .append(&new.files, new.files.entries())
             .map_err(|e| Error::new("list", folder, e))?;
@@ -156,14 +158,18 @@ impl OnDisk<'_> {
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            // Maildir readers pass over dot files; NFS keeps its open-but-deleted ones there.
-            if name.first() == Some(&b'.') {
+            // NFS has messages that are deleted and still open as dot files of its own.
+            if matches!(name, b"." | b"..") || name.starts_with(b".nfs") {
+                continue;
+            }
+            if name.starts_with(b".") {
+                listing.hidden.push((self.subdir, name.to_vec()));
                 continue;
             }
             let kind = match entry.file_type() {
                 FileType::RegularFile | FileType::Unknown => FileKind::File,
                 FileType::Symlink => FileKind::Other("a symbolic link"),
-                FileType::Directory => FileKind::Other("a directory"),
+                FileType::Directory => FileKind::Other("a folder"),
                 FileType::Fifo => FileKind::Other("a FIFO"),
                 FileType::Socket => FileKind::Other("a socket"),
                 _ => FileKind::Other("a device"),
@@ -338,6 +344,21 @@ mod tests {
         assert_eq!(dir.read, 4);
         let mut dir = Fake::new(OLD, &readings);
         assert_eq!(dir.list(Proof::Times).0, ["1.a"]);
+    }
+
+    #[test]
+    fn dot_files_are_no_messages_and_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        for (subdir, names) in [("new", ["1.a", ".b"]), ("cur", [".nfs0001", ".a:2,S"])] {
+            std::fs::create_dir(folder.path().join(subdir)).unwrap();
+            for name in names {
+                std::fs::write(folder.path().join(subdir).join(name), "x").unwrap();
+            }
+        }
+        let listing = Lister::default().list(folder.path()).unwrap();
+        assert_eq!(listing.entries().len(), 1);
+        let hidden = [(Subdir::New, b".b".to_vec()), (Subdir::Cur, b".a:2,S".to_vec())];
+        assert_eq!(listing.hidden, hidden);
     }
 
     #[test]

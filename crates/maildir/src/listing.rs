@@ -54,6 +54,8 @@ pub struct Entry {
 pub struct Listing {
     names: Vec<u8>,
     entries: Vec<Entry>,
+    /// Names that begin with a dot, which no reader of Maildirs takes for messages.
+    pub hidden: Vec<(Subdir, Vec<u8>)>,
     /// The directories as they were before each was listed.
     pub print: FolderPrint,
     /// Whether a directory kept changing: files may be missing, or be there that are gone.
@@ -123,8 +125,9 @@ impl Listing {
     pub(crate) fn sort(&mut self) {
         let names = &self.names;
         let base = |e: &Entry| &names[e.start as usize..][..usize::from(e.base_len)];
+        let name = |e: &Entry| &names[e.start as usize..][..usize::from(e.name_len)];
         self.entries.sort_unstable_by(|a, b| {
-            base(a).cmp(base(b)).then(a.subdir.cmp(&b.subdir)).then(a.start.cmp(&b.start))
+            base(a).cmp(base(b)).then(a.subdir.cmp(&b.subdir)).then_with(|| name(a).cmp(name(b)))
         });
     }
 }

@@ -80,6 +80,15 @@ impl FromStr for Pattern {
 }
 
 impl Pattern {
+    /// If users of one domain share a path, that path, as far as it is the same in other domains.
+    pub fn shared(&self) -> Option<PathBuf> {
+        let expand = |user: &str, home| self.expand(user.as_bytes(), Path::new(home));
+        let one = expand("one@domain", "/one");
+        let elsewhere = expand("two@elsewhere", "/two");
+        let same = one.components().zip(elsewhere.components()).take_while(|(a, b)| a == b);
+        (one == expand("two@domain", "/two")).then(|| same.map(|(part, _)| part).collect())
+    }
+
     /// The path of the user with this name and home.
     pub fn expand(&self, user: &[u8], home: &Path) -> PathBuf {
         let mut path = Vec::new();
@@ -214,6 +223,20 @@ mod tests {
             assert_eq!(expand(pattern, "Al@Ex.org"), path, "{pattern}");
         }
         assert_eq!(expand("/c/%d/%n", "erin"), "/c/erin");
+    }
+
+    #[test]
+    fn what_users_share_is_known() {
+        for (pattern, shared) in [
+            ("/c/%u", None),
+            ("~/x", None),
+            ("/c/%n", None),
+            ("/c/%d/x", Some("/c")),
+            ("/c/x", Some("/c/x")),
+        ] {
+            let expected = shared.map(PathBuf::from);
+            assert_eq!(pattern.parse::<Pattern>().unwrap().shared(), expected, "{pattern}");
+        }
     }
 
     #[test]

@@ -99,9 +99,9 @@ pub struct Tree {
     pub folders: Vec<Folder>,
     /// Files and links that are kept. They are looked at when it is their turn: see [`KeptFile`].
     pub files: Vec<PathBuf>,
-    /// Entries that are neither file, directory nor link, with what they are.
-    pub skipped: Vec<(PathBuf, &'static str)>,
-    /// Directories that could not be read. What vanished meanwhile is not among them.
+    /// Entries that are neither file, directory nor link.
+    pub skipped: Vec<PathBuf>,
+    /// Directories that could not be read, or lie too deep. What vanished meanwhile is not among them.
     pub unreadable: Vec<Error>,
 }
 
@@ -159,12 +159,13 @@ fn visit(
             }
         } else if !kind.is_dir() {
             if !scope.leaves_out(name.as_bytes()) {
-                tree.skipped.push((path, "neither a file, a folder nor a link"));
+                tree.skipped.push(path);
             }
         } else if scope.passes_over(name, depth) {
             continue;
         } else if depth == MAX_DEPTH {
-            tree.skipped.push((path, "a folder too deep inside others"));
+            let too_deep = std::io::Error::other("it lies too deep inside other folders");
+            tree.unreadable.push(Error::new("list", &root.join(path), too_deep));
         } else {
             let visited = lstat(&root.join(&path))
                 .and_then(|stat| visit(tree, root, scope, &path, &stat, depth + 1));
@@ -251,13 +252,6 @@ fn has_message(dir: &Path) -> bool {
         kind.is_file() && (crate::is_unique_name(base) || base.len() < name.len())
     };
     entries(dir).is_ok_and(|entries| entries.iter().any(is_message))
-}
-
-/// Whether a link leads to mail that is therefore not where it is looked for: it is called `new` or
-/// `cur`, or its target has one of them.
-pub fn leads_to_mail(link: &Path) -> bool {
-    let is_subdir = link.file_name().is_some_and(|name| name == "cur" || name == "new");
-    link.is_dir() && (is_subdir || link.join("cur").is_dir() || link.join("new").is_dir())
 }
 
 fn is_dir(stat: &Stat) -> bool {

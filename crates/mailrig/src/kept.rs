@@ -63,6 +63,7 @@ impl KeptArgs {
             });
             let open = said.notices.iter().map(|notice| format!("of Dovecot's settings, {notice}"));
             asked.notices.extend(open);
+            asked.notices.extend(shared_left_out(&said.shared, trees));
             asked.notices.extend(keys_left_out(&said.keys, trees, &dovecot.configuration));
         }
         asked.outside = Outside {
@@ -107,6 +108,20 @@ impl KeptArgs {
         }
         Ok(trees)
     }
+}
+
+/// What is one for several users, and no tree brings: a sentence each.
+fn shared_left_out(shared: &[(String, PathBuf)], trees: &[PathBuf]) -> Vec<String> {
+    let is_kept = |path: &Path| trees.iter().any(|tree| path.starts_with(tree));
+    let sentence = |(setting, path): &(String, PathBuf)| {
+        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+        format!(
+            "of Dovecot's settings, {setting} is one for several users, and kept with no mailbox: keep \
+             it with --with {}",
+            folder.display()
+        )
+    };
+    shared.iter().filter(|(_, path)| !is_kept(path)).map(sentence).collect()
 }
 
 /// Keys of mail_crypt that no tree brings: a sentence each.

@@ -181,6 +181,10 @@ fn draw(bar: &ProgressBar, progress: &Progress) {
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let (messages, bytes) = (read(&progress.messages), read(&progress.bytes));
     let (units, done) = (read(&progress.units), read(&progress.units_done));
+    if let Some((what, since)) = progress.wait() {
+        bar.set_message(format!("waiting {} for {what}", duration(since)));
+        return;
+    }
     let elapsed = bar.elapsed();
     let rate = size((bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64);
     // Before the first mailbox is done nothing is known of the others.

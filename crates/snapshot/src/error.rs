@@ -20,6 +20,16 @@ pub enum Error {
         /// Where.
         location: String,
     },
+    /// The store has mail behind a link, and no other.
+    #[error("no mailbox found in {}: {} is a link out of it, to {}, and is not followed", store.display(), link.display(), target.display())]
+    BehindLink {
+        /// The store.
+        store: PathBuf,
+        /// A link.
+        link: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
     /// The caller asked to stop.
     #[error("interrupted")]
     Cancelled,
@@ -179,6 +189,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::AlreadyRepository { .. } => "back up into it with `mailrig backup`",
+            Self::BehindLink { .. } => {
+                "mount what it leads to in its place (`mount --bind`), or back that up as the store"
+            }
             Self::Foreign { .. } | Self::ForeignDriver { .. } => FOREIGN_HINT,
             Self::Locked { .. } => "wait for it to end; a lock of a dead process frees itself",
             Self::NoIdentity | Self::WrongIdentity { .. } => {

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
-use crate::backup::{LedgerEntry, NAMED_MAX};
+use crate::backup::{Incident, Ledger, LedgerEntry, NAMED_MAX};
 use crate::catalog::{self, Line};
 use crate::crypt::{Seal, Unseal};
 use crate::error::{Error, Result};
@@ -29,10 +29,16 @@ pub struct NamedIncident {
 /// A stored ledger.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct StoredLedger {
-    /// At most [`NAMED_MAX`] of its lines.
+    /// At most [`NAMED_MAX`] of its lines, problems first.
     pub entries: Vec<NamedIncident>,
     /// What could not be read of it.
     pub problems: Vec<String>,
+}
+
+/// Whether somebody must look at an incident of this name. What a newer version wrote, and this one does
+/// not know, is taken as such.
+pub fn is_problem(name: &str) -> bool {
+    Incident::of_name(name).is_none_or(Incident::is_problem)
 }
 
 impl NamedIncident {
@@ -53,12 +59,12 @@ impl NamedIncident {
 }
 
 /// The manifest's field; `None` for no entries.
-pub(crate) fn seal(entries: &[LedgerEntry], seal: &Seal) -> std::io::Result<Option<String>> {
-    if entries.is_empty() {
+pub(crate) fn seal(ledger: &Ledger, seal: &Seal) -> std::io::Result<Option<String>> {
+    if ledger.is_empty() {
         return Ok(None);
     }
     let mut lines = Vec::new();
-    for entry in entries {
+    for entry in ledger.entries() {
         serde_json::to_writer(&mut lines, &NamedIncident::of(entry))?;
         lines.push(b'\n');
     }
@@ -71,14 +77,14 @@ pub fn read(
     manifest: &Manifest,
     identity: &Unseal,
 ) -> Result<StoredLedger> {
-    let mut ledger = StoredLedger::default();
+    let mut ledger = Gathered::default();
     if let Some(field) = &manifest.incidents {
         let object = crate::layout::snapshot_key(&manifest.id);
         let read = BASE64.decode(field).map_err(|e| Error::damaged(&object, e));
         ledger.take(read.and_then(|sealed| from_manifest(&object, &sealed, identity)))?;
     }
     for (id, catalog) in &manifest.mailboxes {
-        if ledger.entries.len() >= NAMED_MAX {
+        if ledger.problems.len() >= NAMED_MAX {
             break;
         }
         if catalog.incidents == 0 {
@@ -102,7 +108,7 @@ pub fn read(
             Ok(entries)
         }))?;
     }
-    Ok(ledger)
+    Ok(ledger.stored())
 }
 
 fn from_manifest(object: &str, sealed: &[u8], identity: &Unseal) -> Result<Vec<NamedIncident>> {
@@ -114,19 +120,59 @@ fn from_manifest(object: &str, sealed: &[u8], identity: &Unseal) -> Result<Vec<N
     Ok(entries)
 }
 
-impl StoredLedger {
+/// What was read so far.
+#[derive(Default)]
+struct Gathered {
+    problems: Vec<NamedIncident>,
+    others: Vec<NamedIncident>,
+    unread: Vec<String>,
+}
+
+impl Gathered {
     fn take(&mut self, read: Result<Vec<NamedIncident>>) -> Result<()> {
         match read {
             Ok(entries) => {
-                let left = NAMED_MAX.saturating_sub(self.entries.len());
-                self.entries.extend(entries.into_iter().take(left).map(NamedIncident::readable));
+                for entry in entries {
+                    let is_problem = is_problem(&entry.incident);
+                    let list = if is_problem { &mut self.problems } else { &mut self.others };
+                    if list.len() < NAMED_MAX {
+                        list.push(entry.readable());
+                    }
+                }
             }
             Err(Error::WrongIdentity { object }) => return Err(Error::WrongIdentity { object }),
-            Err(e) if e.is_local_to_object() => self.problems.push(e.to_string()),
+            Err(e) if e.is_local_to_object() => self.unread.push(e.to_string()),
             Err(e) => return Err(e),
         }
         Ok(())
     }
+
+    fn stored(self) -> StoredLedger {
+        let mut entries = self.problems;
+        entries.extend(self.others);
+        entries.truncate(NAMED_MAX);
+        StoredLedger { entries, problems: self.unread }
+    }
 }
 
 const LEVEL: i32 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_of_the_last_mailbox_are_gathered_before_what_is_harmless() {
+        let line = |incident: Incident, path: &str| {
+            let (incident, path) = (incident.name().to_owned(), path.to_owned());
+            NamedIncident { incident, path, reason: None }
+        };
+        let mut ledger = Gathered::default();
+        let came = vec![line(Incident::DeliveredDuringRun, "came"); NAMED_MAX + 1];
+        ledger.take(Ok(came)).unwrap();
+        ledger.take(Ok(vec![line(Incident::Unresolved, "lost")])).unwrap();
+        let entries = ledger.stored().entries;
+        assert_eq!((entries[0].path.as_str(), entries.len()), ("lost", NAMED_MAX));
+        assert!(is_problem("of a later version"));
+    }
+}

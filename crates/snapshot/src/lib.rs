@@ -20,6 +20,7 @@ pub mod message_id;
 pub mod object;
 pub mod pack;
 mod parallel;
+mod place;
 pub mod progress;
 pub mod repository;
 pub mod restore;

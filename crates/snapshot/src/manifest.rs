@@ -107,13 +107,14 @@ pub struct LedgerCounts {
     pub unresolved: u64,
     /// Could not be read.
     pub unreadable: u64,
-    /// Neither message nor folder: links, FIFOs, sockets in `new` or `cur`.
+    /// Left out, because no mail server shows them: folders, FIFOs, sockets, dot files, links to
+    /// nothing in `new` or `cur`.
     pub not_messages: u64,
     /// Folders that never stood still long enough for a whole listing.
     pub unstable_folders: u64,
     /// Base names that two messages of a folder share.
     pub duplicate_names: u64,
-    /// Links to mail outside the store.
+    /// Links to what may be mail.
     pub not_followed: u64,
     /// Mailboxes that are gone from the store together with most others: a disk not mounted?
     pub mailboxes_missing: u64,
@@ -126,7 +127,7 @@ pub struct LedgerCounts {
 impl LedgerCounts {
     /// Whether something that may be mail is not in the snapshot.
     pub fn is_incomplete(&self) -> bool {
-        self.unreadable + self.not_messages + self.unstable_folders + self.unresolved > 0
+        self.unreadable + self.unstable_folders + self.unresolved > 0
             || self.not_followed + self.mailboxes_missing + self.foreign_formats > 0
     }
 

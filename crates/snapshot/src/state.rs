@@ -131,7 +131,7 @@ pub struct MessageState<'b> {
     pub name: &'b [u8],
     /// Whether it was in `new`.
     pub is_new: bool,
-    /// Whether an earlier message of the folder has the same base name and other content.
+    /// Whether an earlier message of the folder has the same base name.
     pub is_duplicate: bool,
     /// Inode; 0 when unknown.
     pub ino: u64,

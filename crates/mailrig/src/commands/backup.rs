@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use snapshot::backup::{self, Alarm, LedgerEntry, Options, Proof, Report, Trust};
+use snapshot::backup::{self, Alarm, LedgerEntry, MessageCounts, Options, Proof, Report, Trust};
 use snapshot::progress::Progress;
 use snapshot::state::State;
 
-use super::ledger::{is_problem, line, more};
+use super::ledger::{line, more};
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::Exit;
@@ -160,16 +160,19 @@ fn text(report: &Report, started: Instant) -> String {
         "messages",
         match is_dry {
             // Nothing was read: what the snapshot would hold is not known.
-            true => format!("{} new, {} gone", count(messages.new), count(messages.gone)),
+            true => changed(messages),
             false => format!(
-                "{} ({} new, {} gone), {}",
+                "{} ({}), {}",
                 count(report.totals.messages),
-                count(messages.new),
-                count(messages.gone),
+                changed(messages),
                 size(report.totals.bytes)
             ),
         },
     );
+    if report.ledger.not_messages > 0 {
+        let left_out = count(report.ledger.not_messages);
+        line("left out", format!("{left_out} among the messages that no mail server shows"));
+    }
     if report.totals.trees > 0 {
         line("trees", count(report.totals.trees));
     }
@@ -189,6 +192,11 @@ fn text(report: &Report, started: Instant) -> String {
     ledger(&mut text, report);
     text.push_str(&sentence(report, started, ", see above"));
     text
+}
+
+fn changed(messages: &MessageCounts) -> String {
+    let [new, gone, moved] = [messages.new, messages.gone, messages.moved].map(count);
+    format!("{new} new, {gone} gone, {moved} moved")
 }
 
 /// The last line. `see` tells where more is said about what is wrong.
@@ -222,7 +230,7 @@ fn sentence(report: &Report, started: Instant, see: &str) -> String {
 fn ledger(text: &mut String, report: &Report) {
     const SHOWN: usize = 20;
     let mut entries: Vec<&LedgerEntry> = report.incidents.iter().collect();
-    entries.sort_by_key(|entry| (!is_problem(entry.incident.name()), entry.incident.is_news()));
+    entries.sort_by_key(|entry| (!entry.incident.is_problem(), entry.incident.is_news()));
     for entry in entries.into_iter().take(SHOWN) {
         text.push_str(&line(entry.incident.name(), &entry.path, entry.reason.as_deref()));
     }
@@ -232,11 +240,12 @@ fn ledger(text: &mut String, report: &Report) {
 /// The first lines of what makes the exit code 3, short enough for a mail.
 fn problems(report: &Report) -> String {
     const SHOWN: usize = 10;
-    let names = report.incidents.iter().map(|entry| (entry, entry.incident.name()));
-    let problems: Vec<_> = names.filter(|(_, name)| is_problem(name)).collect();
+    let problems: Vec<_> =
+        report.incidents.iter().filter(|entry| entry.incident.is_problem()).collect();
     let shown = problems.iter().take(SHOWN);
-    let mut text: String =
-        shown.map(|(entry, name)| line(name, &entry.path, entry.reason.as_deref())).collect();
+    let mut text: String = shown
+        .map(|entry| line(entry.incident.name(), &entry.path, entry.reason.as_deref()))
+        .collect();
     if problems.len() > SHOWN {
         text.push_str(&format!("problem    and {} more\n", count((problems.len() - SHOWN) as u64)));
     }

@@ -1,5 +1,6 @@
 //! The lines of a ledger for people: the same words after a backup and for a stored snapshot.
 
+use snapshot::incidents::is_problem;
 use snapshot::manifest::LedgerCounts;
 
 use crate::ui::{count, plural};
@@ -15,20 +16,12 @@ fn what(incident: &str) -> &str {
         "many_expunged" => "lost more messages than a normal night takes",
         "moved_during_run" => "moved during the run",
         "not_a_message" => "not a message, left out",
-        "not_followed" => "a link to mail outside the store, not followed",
-        "unreadable" => "unreadable, left out",
+        "not_followed" => "may be mail, and is not followed",
+        "unreadable" => "unreadable",
         "unresolved" => "listed, and then not to be found",
         "unstable_folder" => "changed faster than it could be listed",
         other => other,
     }
-}
-
-/// Whether somebody must look: it makes a snapshot incomplete, or is an alarm. What a newer version
-/// wrote and this one does not know is taken as such.
-pub(super) fn is_problem(incident: &str) -> bool {
-    let harmless =
-        ["delivered_during_run", "duplicate_name", "expunged_during_run", "moved_during_run"];
-    !harmless.contains(&incident)
 }
 
 /// One line of a ledger.

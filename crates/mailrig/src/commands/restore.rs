@@ -13,7 +13,7 @@ use snapshot::manifest::{self, Manifest};
 use snapshot::message_id::MessageId;
 use snapshot::progress::Progress;
 use snapshot::repository::Repository;
-use snapshot::restore::{self, Flags, Options, Place, Problem, Report, Uids};
+use snapshot::restore::{self, Flags, LOCK_WAIT, Options, Place, Problem, Report, Uids};
 
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
@@ -101,7 +101,8 @@ pub(crate) struct RestoreArgs {
 enum UidsArg {
     /// UIDVALIDITY and UIDs as they were; the next UID above what clients may have seen since
     Keep,
-    /// A new UIDVALIDITY: clients download all mail again; in place only for folders not in use yet
+    /// A new UIDVALIDITY: clients download all mail again; folders in use get new UIDs as well, and
+    /// Dovecot asks sessions that have them open to log in again
     New,
     /// The lists byte for byte; right only if no client was served since the backup
     Exact,
@@ -238,6 +239,7 @@ fn options(args: RestoreArgs, messages: Option<Vec<MessageId>>) -> Result<Option
             attributes: args.attributes,
             sieve: args.sieve,
         },
+        lock_wait: LOCK_WAIT,
         dry_run: args.dry_run,
         threads: threads(),
     })

@@ -19,6 +19,9 @@ pub(crate) struct Places {
     pub(crate) used: Vec<String>,
     /// What a person should know: what could not be understood, or is not the same for all users.
     pub(crate) notices: Vec<String>,
+    /// Settings of which the same is true for several users, with the path that they share: nothing there
+    /// is a mailbox's own.
+    pub(crate) shared: Vec<(String, PathBuf)>,
     /// Where keys are without which mail is unreadable.
     pub(crate) keys: Vec<Keys>,
 }
@@ -67,9 +70,13 @@ impl Places {
 
     /// The pattern that a setting gives; a notice if it is none.
     fn pattern(&mut self, setting: &str, text: &str) -> Option<Pattern> {
-        match text.parse() {
+        match text.parse::<Pattern>() {
             Ok(pattern) => {
                 let used = format!("{setting} {text}");
+                if let Some(path) = pattern.shared().filter(|_| setting != HOME) {
+                    self.shared.push((used, path));
+                    return None;
+                }
                 if !self.used.contains(&used) {
                     self.used.push(used);
                 }
@@ -198,7 +205,7 @@ fn home(settings: &Settings, places: &mut Places) {
         }
     }
     if let Some(text) = settings.get("mail_home").map(str::to_owned).or(static_home) {
-        places.home = places.pattern("home", &text);
+        places.home = places.pattern(HOME, &text);
     }
 }
 
@@ -252,7 +259,8 @@ fn crypt(settings: &Settings, places: &mut Places) {
             "crypt_private_key_file" => places.keys.push(Keys::File(setting.value.clone().into())),
             // Set only where users or folders have keys of their own.
             "mail_crypt_curve" | "crypt_user_key_curve" => match &dict {
-                Some(_) if file.is_some() => {}
+                Some(_) if places.attributes.is_some() => {}
+                Some(_) if let Some(file) = file => places.keys.push(Keys::File(file.into())),
                 Some(dict) => places.keys.push(Keys::Dict(dict.clone())),
                 None => {}
             },
@@ -273,6 +281,9 @@ fn attribute_dict(settings: &Settings) -> Option<String> {
     let path = all.iter().find(|s| s.key == "path").map_or("", |s| s.value.as_str());
     Some(format!("{driver}:{path}"))
 }
+
+/// The one setting that mailboxes may share: what lies below it may differ.
+const HOME: &str = "home";
 
 #[cfg(test)]
 #[path = "places_tests.rs"]

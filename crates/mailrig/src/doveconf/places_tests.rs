@@ -164,6 +164,14 @@ fn small_things_are_understood_or_told() {
         let notices = understood(text).notices;
         assert!(notices[0].starts_with(notice), "{notices:?}");
     }
+    let shared = "mail_location = maildir:~/M\nmail_attribute_dict = file:/etc/keys\nplugin {\n  \
+                  sieve = /etc/sieve/all.sieve\n  mail_crypt_curve = secp521r1\n}\n";
+    let places = understood(shared);
+    assert_eq!((&places.sieve, &places.attributes), (&vec![], &None));
+    let paths = ["/etc/sieve/all.sieve", "/etc/keys"];
+    let said: Vec<_> = places.shared.iter().map(|(_, path)| path.to_str().unwrap()).collect();
+    assert_eq!(said, paths);
+    assert_eq!(places.keys, [Keys::File("/etc/keys".into())]);
     let beside_it = "mail_location = maildir:~/M:LAYOUT=fs:DIRNAME=mail\n";
     assert_eq!(understood(beside_it).notices, [""; 0], "its files show what is a folder");
     let dict = "mail_location = maildir:~/M\nmail_attribute_dict = redis:host=x\nplugin {\n  \

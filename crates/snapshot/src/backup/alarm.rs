@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
+use super::tally::Tally;
 use crate::hash::Sum;
 use crate::state::MailboxState;
 
@@ -37,19 +38,17 @@ pub struct Expunged {
 }
 
 impl Alarm {
-    /// Compares a mailbox with what it was. `most` is the number of messages that are not as they
-    /// were in folders that are still there: most nights it is too small for anything to be decoded.
+    /// Compares a mailbox with what it was. The `tally` has what is not where it was: most nights it is
+    /// too little for anything to be decoded.
     pub(crate) fn check(
         &self,
         mailbox: &str,
         old: &MailboxState,
         new: &MailboxState,
-        most: u64,
+        tally: &Tally,
     ) -> Option<Expunged> {
         let before = old.folders.values().map(|folder| folder.messages).sum();
-        let has_left = |(path, _): &(&Vec<u8>, _)| !new.folders.contains_key(*path);
-        let left: u64 = old.folders.iter().filter(has_left).map(|(_, f)| f.messages).sum();
-        if !self.is_due(before, most + left) {
+        if !self.is_due(before, tally.missing()) {
             return None;
         }
         let messages = |state: &'_ MailboxState| -> Vec<Sum> {
@@ -59,7 +58,7 @@ impl Alarm {
                 .map(|message| message.sum)
                 .collect()
         };
-        let kept: HashSet<Sum> = messages(new).into_iter().collect();
+        let kept: HashSet<Sum> = messages(new).iter().chain(tally.came()).copied().collect();
         let expunged = messages(old).iter().filter(|sum| !kept.contains(*sum)).count();
         self.judge(mailbox, before, expunged as u64)
     }
@@ -121,11 +120,19 @@ mod tests {
         state
     }
 
+    fn tally(old: &MailboxState, new: &MailboxState) -> Tally {
+        let mut lines = crate::backup::lines::Lines::default();
+        lines.changes(old, new);
+        lines.tally
+    }
+
     #[test]
     fn only_messages_that_left_the_mailbox_count() {
         let old = mailbox(&[("", &[1, 2, 3, 4, 5, 6]), (".A", &[7, 8, 9, 10])]);
         let check = |alarm: Alarm, new: &[(&str, &[u8])]| {
-            alarm.check("m", &old, &mailbox(new), 10).map(|e| (e.before, e.expunged, e.percent))
+            let new = mailbox(new);
+            let found = alarm.check("m", &old, &new, &tally(&old, &new));
+            found.map(|e| (e.before, e.expunged, e.percent))
         };
         let alarm = Alarm::default();
         // All moved, some copied, some new: nothing is gone.
@@ -135,8 +142,11 @@ mod tests {
         assert_eq!(check(alarm, &[]), Some((10, 10, 100.0)));
         assert_eq!(check(Alarm { min_messages: 11, ..alarm }, &[]), None);
         assert_eq!(check(Alarm { percent: 100.0, ..alarm }, &[]), None);
-        assert_eq!(alarm.check("m", &mailbox(&[]), &mailbox(&[]), 0), None);
-        // Folders that went away need no telling.
-        assert!(alarm.check("m", &old, &mailbox(&[]), 0).is_some());
+        assert_eq!(alarm.check("m", &mailbox(&[]), &mailbox(&[]), &Tally::default()), None);
+        // What a dry run read to see whether it moved is not in the new state.
+        let mut found = tally(&old, &mailbox(&[]));
+        assert!(alarm.check("m", &old, &mailbox(&[]), &found).is_some());
+        (1..=10).for_each(|content| found.unread(Some([content; 32])));
+        assert_eq!(alarm.check("m", &old, &mailbox(&[]), &found), None);
     }
 }

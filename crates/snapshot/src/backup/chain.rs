@@ -6,7 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::ledger::LedgerEntry;
+use super::ledger::Ledger;
 use super::lines::Lines;
 use crate::catalog::{self, CatalogHead, Need, Section};
 use crate::crypt::Seal;
@@ -25,7 +25,7 @@ pub(crate) struct Next<'n> {
     /// The lines that lead from the old state to the next.
     pub(crate) changes: &'n Lines,
     /// What happened meanwhile.
-    pub(crate) incidents: &'n [LedgerEntry],
+    pub(crate) incidents: &'n Ledger,
     pub(crate) encrypted: bool,
     /// Whether it must be a full one.
     pub(crate) is_full: bool,
@@ -51,7 +51,7 @@ impl Next<'_> {
                 Vec::new()
             }
         };
-        lines.incidents(self.incidents);
+        lines.incidents(self.incidents.entries());
         let head = CatalogHead {
             catalog: catalog::VERSION,
             mailbox: self.mailbox.to_owned(),

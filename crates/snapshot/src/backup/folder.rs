@@ -28,6 +28,8 @@ pub(super) struct Look {
     pub(super) is_listed: bool,
     /// Of the newest listing, see [`Listing::digest`].
     digest: u64,
+    /// Whether it has links: what they lead to changes without a trace in the folder.
+    has_links: bool,
     /// Listed, and not to be found when they were to be read: inode and place by base name.
     pub(super) missing: BTreeMap<Vec<u8>, (u64, PathBuf)>,
     /// Of the newest listing.
@@ -54,8 +56,6 @@ struct Taken<'b> {
     found: Vec<(usize, Found)>,
     /// Those that were read.
     read: Vec<usize>,
-    /// How many were to be read.
-    new: u64,
 }
 
 impl Scan<'_, '_, '_> {
@@ -146,7 +146,6 @@ impl Scan<'_, '_, '_> {
         for (_, (ino, place)) in look.missing {
             self.account.lost(ino, place);
         }
-        self.run.outcome.work.messages_gone += state.messages;
     }
 
     fn unreadable(&mut self, folder: &Folder, state: Option<FolderState>, error: &maildir::Error) {
@@ -169,7 +168,12 @@ impl Scan<'_, '_, '_> {
         before: Option<Look>,
     ) -> Result<()> {
         let known_messages = known.messages().unwrap_or_default();
-        let trust = if before.is_some() { Trust::BaseName } else { self.run.context.options.trust };
+        let trust = match self.run.context.options.trust {
+            _ if before.is_some() => Trust::BaseName,
+            // What is not read cannot have other contents.
+            Trust::Nothing if self.run.context.options.dry_run => Trust::Stat,
+            trust => trust,
+        };
         let decisions = decide(&known_messages, listing, trust);
         let mut look = Look {
             print: listing.print,
@@ -187,23 +191,13 @@ impl Scan<'_, '_, '_> {
             (message.name, message.is_new) = (name, *subdir == Subdir::New);
         }
         let mut messages = taken.messages;
-        match before {
-            None => {
-                let is_known =
-                    |d: &&Decision<'_>| matches!(d, Decision::Keep(_) | Decision::Compare(_));
-                let kept = decisions.iter().filter(is_known).count();
-                let gone = known_messages.len().saturating_sub(kept);
-                self.run.outcome.work.messages_new += taken.new;
-                self.run.outcome.work.messages_gone += gone as u64;
-            }
-            Some(before) => {
-                let read = taken.read.iter().map(|at| messages[*at]).collect::<Vec<_>>();
-                self.account_for(folder, listing, &known_messages, &read, before, &mut look);
-                if listing.is_unstable {
-                    let is_absent = |message: &&MessageState<'_>| !is_listed(listing, message);
-                    messages.extend(known_messages.iter().filter(is_absent));
-                    sort(&mut messages);
-                }
+        if let Some(before) = before {
+            let read = taken.read.iter().map(|at| messages[*at]).collect::<Vec<_>>();
+            self.account_for(folder, listing, &known_messages, &read, before, &mut look);
+            if listing.is_unstable {
+                let is_absent = |message: &&MessageState<'_>| !is_listed(listing, message);
+                messages.extend(known_messages.iter().filter(is_absent));
+                sort(&mut messages);
             }
         }
         drop_doubles(&mut messages);
@@ -215,9 +209,14 @@ impl Scan<'_, '_, '_> {
                 None,
             );
         }
+        for (subdir, name) in &listing.hidden {
+            let path = self.run.path_of(&folder.path.join(subdir.name()), name);
+            let reason = "mail servers pass over names that begin with a dot";
+            look.ledger.note(Incident::NotAMessage, path, Some(reason.into()));
+        }
         // What is wrong today must be looked at again tomorrow: mending it may not touch the folder.
-        let is_clean = look.missing.is_empty()
-            && look.ledger.counts.unreadable + look.ledger.counts.not_messages == 0;
+        let is_clean =
+            look.missing.is_empty() && !look.has_links && look.ledger.counts.unreadable == 0;
         let mut state = FolderState {
             is_maildir: true,
             guid: renamed::guid(&self.uidlist(folder)),
@@ -245,7 +244,6 @@ impl Scan<'_, '_, '_> {
                 .binary_search_by(|known| known.base().cmp(message.base()))
                 .is_ok_and(|at| known[at].ino == message.ino);
             if !is_known && !before.missing.contains_key(message.base()) {
-                self.run.outcome.work.messages_new += 1;
                 self.account.came(message, &folder.path);
             }
         }
@@ -258,7 +256,6 @@ impl Scan<'_, '_, '_> {
             return;
         }
         for message in known.iter().filter(|message| !is_listed(listing, message)) {
-            self.run.outcome.work.messages_gone += 1;
             self.account.gone(message, &folder.path);
         }
         for (base, (ino, place)) in before.missing {
@@ -288,9 +285,9 @@ impl Scan<'_, '_, '_> {
                     continue;
                 }
                 Decision::SeenTwice => continue,
-                Decision::NotAMessage(kind) => {
-                    let path = self.run.path_of(&place(), name);
-                    look.ledger.note(Incident::NotAMessage, path, Some(kind.to_owned()));
+                Decision::NotAFile(kind) => {
+                    let kept = self.no_file(&place(), name, kind, known, look);
+                    taken.messages.extend(kept);
                     continue;
                 }
                 Decision::Compare(known) => {
@@ -303,8 +300,8 @@ impl Scan<'_, '_, '_> {
                 Decision::Read => {}
             }
             self.run.context.progress.check()?;
-            taken.new += 1;
             if self.run.context.options.dry_run {
+                self.run.pass_over(&path, entry.subdir, name);
                 continue;
             }
             let source = Source { folder: &path, subdir: entry.subdir, name };
@@ -328,23 +325,53 @@ impl Scan<'_, '_, '_> {
                     look.missing.insert(base, (entry.ino, place().join(os(name))));
                 }
                 Content::NotAFile(kind) => {
-                    let path = self.run.path_of(&place(), name);
-                    look.ledger.note(Incident::NotAMessage, path, Some(kind.to_owned()));
+                    taken.messages.extend(self.no_file(&place(), name, kind, known, look));
                 }
                 Content::Unreadable(reason) => {
                     let path = self.run.path_of(&place(), name);
                     look.ledger.note(Incident::Unreadable, path, Some(reason));
-                    // An earlier run could read it: that is better than nothing.
-                    let base = base_name(name);
-                    if let Ok(at) = known.binary_search_by(|message| message.base().cmp(base)) {
-                        let is_new = entry.subdir == Subdir::New;
-                        taken.push(MessageState { name, is_new, ino: 0, ..known[at] }, None);
-                    }
+                    taken.messages.extend(as_known(known, entry.subdir, name));
                 }
             }
         }
         Ok(taken)
     }
+
+    /// Names what lies among the messages and is no regular file. A link that a mail server would
+    /// follow to a message is not followed here, because it could lead anywhere: what it is called
+    /// may be known from an earlier run.
+    fn no_file<'b>(
+        &mut self,
+        place: &Path,
+        name: &'b [u8],
+        kind: &str,
+        known: &[MessageState<'b>],
+        look: &mut Look,
+    ) -> Option<MessageState<'b>> {
+        let path = self.root().join(place).join(os(name));
+        let is_link = path.is_symlink();
+        let subdir = if place.ends_with(Subdir::New.name()) { Subdir::New } else { Subdir::Cur };
+        let kept = as_known(known, subdir, name).filter(|_| is_link);
+        look.has_links |= is_link;
+        let (incident, reason) = if is_link && (path.is_file() || kept.is_some()) {
+            (Incident::NotFollowed, LINKED_MESSAGE)
+        } else {
+            (Incident::NotAMessage, kind)
+        };
+        look.ledger.note(incident, self.run.path_of(place, name), Some(reason.to_owned()));
+        kept
+    }
+}
+
+/// A message that cannot be read, as an earlier run knew it: that is better than nothing.
+fn as_known<'b>(
+    known: &[MessageState<'b>],
+    subdir: Subdir,
+    name: &'b [u8],
+) -> Option<MessageState<'b>> {
+    let base = base_name(name);
+    let at = known.binary_search_by(|message| message.base().cmp(base)).ok()?;
+    Some(MessageState { name, is_new: subdir == Subdir::New, ino: 0, ..known[at] })
 }
 
 impl<'b> Taken<'b> {
@@ -362,11 +389,13 @@ fn is_listed(listing: &Listing, message: &MessageState<'_>) -> bool {
 
 /// By base name; `new` comes before `cur`, as in a listing.
 pub(super) fn sort(messages: &mut [MessageState<'_>]) {
-    messages.sort_by(|a, b| a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)));
+    messages.sort_by(|a, b| {
+        a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)).then(a.name.cmp(b.name))
+    });
 }
 
-/// Of several messages with one base name and one content one is kept; those with other contents
-/// are marked.
+/// Of several messages with one base name all but the first are marked. A file that was seen twice is
+/// kept once; what could not be read has no inode, and is taken for the one with its content.
 pub(super) fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
     for message in &mut *messages {
         message.is_duplicate = false;
@@ -379,7 +408,9 @@ pub(super) fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
         let base = message.base();
         let mut same_base = kept.iter().rev().take_while(|k| k.base() == base).peekable();
         let is_duplicate = same_base.peek().is_some();
-        let is_kept_already = same_base.any(|k| k.sum == message.sum);
+        let is_same_file =
+            |k: &MessageState<'_>| k.ino == message.ino || k.ino.min(message.ino) == 0;
+        let is_kept_already = same_base.any(|k| k.sum == message.sum && is_same_file(k));
         message.is_duplicate = is_duplicate;
         if !is_kept_already {
             kept.push(message);
@@ -391,6 +422,9 @@ pub(super) fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
 pub(super) fn os(name: &[u8]) -> &OsStr {
     OsStr::from_bytes(name)
 }
+
+/// What to do about a link in the place of a message.
+const LINKED_MESSAGE: &str = "a symbolic link; put the message itself in its place";
 
 /// How long another holder of a folder's lock is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(10);

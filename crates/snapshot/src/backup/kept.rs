@@ -10,6 +10,7 @@ use maildir::{KeptFile, KeptKind, OUTSIDE, Scope, Tree, Xattrs};
 
 use super::Trust;
 use super::ledger::Incident;
+use super::links;
 use super::mailbox::Run;
 use super::outside::{ATTRIBUTES, join};
 use super::packer::Packer;
@@ -23,11 +24,12 @@ impl<'env> Run<'_, 'env> {
     /// the mailbox's folder `inside`.
     pub(super) fn keep_unreadable(&mut self, inside: &Path, tree: &Tree, old: &MailboxState) {
         let root = self.job.locate(self.context.root, inside);
-        for (path, kind) in &tree.skipped {
+        for path in &tree.skipped {
             if self.job.is_tree() || !inside.as_os_str().is_empty() {
                 self.remark(Remark::NotAFile, &inside.join(path));
             } else {
-                self.note(Incident::NotAMessage, path, b"", Some((*kind).to_owned()));
+                let reason = "neither a file, a folder nor a link";
+                self.note(Incident::NotAMessage, path, b"", Some(reason.into()));
             }
         }
         for error in &tree.unreadable {
@@ -113,11 +115,14 @@ impl<'env> Run<'_, 'env> {
         };
         let key = inside.as_os_str().as_bytes().to_vec();
         let size = match file.kind {
+            KeptKind::Symlink { .. } if self.hides_mail(inside, &path) => {
+                self.keep_known(inside, self.old);
+                return Ok(true);
+            }
             KeptKind::Symlink { target } => {
                 next.target = Some(target);
                 // A link's own time means nothing to a mail server, and is in no catalog.
                 next.mtime_ns = 0;
-                self.note_link(inside, &path);
                 self.next.files.insert(key, next);
                 return Ok(true);
             }
@@ -182,13 +187,23 @@ impl<'env> Run<'_, 'env> {
         }
     }
 
-    /// A link is kept as one. If it leads to mail outside the store, that mail is not backed up.
-    fn note_link(&mut self, inside: &Path, path: &Path) {
-        let leads_out =
-            || path.canonicalize().is_ok_and(|target| !target.starts_with(self.context.root));
-        if !self.job.is_tree() && leads_out() && maildir::leads_to_mail(path) {
-            self.note(Incident::NotFollowed, inside, b"", None);
+    /// Names a link behind which there is mail that is not backed up. Tells whether it took the place of
+    /// a folder that had messages, which stays as it was known.
+    fn hides_mail(&mut self, inside: &Path, path: &Path) -> bool {
+        let root = self.context.root;
+        let real = path.canonicalize();
+        if self.job.is_tree() || real.as_ref().is_ok_and(|real| real.starts_with(root)) {
+            return false;
         }
+        let is_below = |path: &[u8]| Path::new(OsStr::from_bytes(path)).starts_with(inside);
+        let mut below = self.old.folders.iter().filter(|(path, _)| is_below(path));
+        let had_mail = below.any(|(_, folder)| folder.messages > 0);
+        if had_mail || real.is_ok() && maildir::leads_to_mail(path) {
+            let kept = if had_mail { "; what the last snapshot had of it is kept" } else { "" };
+            let reason = format!("{}{kept}", links::reason(path, root));
+            self.note(Incident::NotFollowed, inside, b"", Some(reason));
+        }
+        had_mail
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::ledger::LedgerEntry;
+use super::tally::Tally;
 use crate::catalog::{Content, Line, Owner, format_time, message_key};
 use crate::incidents::NamedIncident;
 use crate::layout::encode_name;
@@ -15,6 +16,8 @@ use crate::xattrs::Encoded;
 #[derive(Default)]
 pub(crate) struct Lines {
     pub(crate) bytes: Vec<u8>,
+    /// What [`Lines::changes`] came upon.
+    pub(crate) tally: Tally,
     /// Of the state that is being written, by number.
     xattrs: HashMap<u32, Encoded>,
 }
@@ -45,7 +48,7 @@ impl Lines {
     }
 
     /// What happened while the catalog was made.
-    pub(crate) fn incidents(&mut self, entries: &[LedgerEntry]) {
+    pub(crate) fn incidents<'e>(&mut self, entries: impl Iterator<Item = &'e LedgerEntry>) {
         for entry in entries {
             let NamedIncident { incident, path, reason } = NamedIncident::of(entry);
             self.push(&Line::Incident { incident, path, reason });
@@ -55,6 +58,13 @@ impl Lines {
     /// What turns `old` into `new`.
     pub(crate) fn changes(&mut self, old: &MailboxState, new: &MailboxState) {
         self.xattrs = new.xattrs.encoded();
+        let is_first = old.folders.is_empty();
+        if is_first {
+            self.tally.first(new.folders.values().map(|folder| folder.messages).sum());
+        }
+        for path in gone(&old.folders, &new.folders) {
+            self.tally.left(&old.folders[path]);
+        }
         for path in gone(&old.folders, &new.folders).chain(gone(&old.files, &new.files)) {
             self.push(&Line::Gone { path: encode_name(path).into_owned() });
         }
@@ -72,7 +82,7 @@ impl Lines {
                 let mtime = folder.mtime_ns.map(format_time);
                 self.push(&Line::Folder { path: path.clone(), maildir, owner, mtime });
             }
-            self.messages(&path, known.unwrap_or(&none), folder);
+            self.messages(&path, known.unwrap_or(&none), folder, is_first);
         }
         for (path, file) in &new.files {
             if !old.files.get(path).is_some_and(|old| is_same_file(old, file)) {
@@ -81,7 +91,7 @@ impl Lines {
         }
     }
 
-    fn messages(&mut self, folder: &str, old: &FolderState, new: &FolderState) {
+    fn messages(&mut self, folder: &str, old: &FolderState, new: &FolderState, is_first: bool) {
         if old.encoded == new.encoded {
             return;
         }
@@ -96,8 +106,12 @@ impl Lines {
             };
             let old_group = split_group(&mut old, base);
             let new_group = split_group(&mut new, base);
+            if !is_first {
+                self.tally.group(old_group, new_group);
+            }
             match (old_group, new_group) {
-                ([a], [b]) if is_same_message(a, b) => {}
+                (old, new)
+                    if old.len() == new.len() && old.iter().zip(new).all(is_same_message) => {}
                 (_, [b]) if !old_group.iter().any(|a| a.is_duplicate) => self.message(folder, b),
                 // Doubled base names are rare: say it all again.
                 _ => {
@@ -167,7 +181,7 @@ fn split_group<'m, 'b>(rest: &mut &'m [MessageState<'b>], base: &[u8]) -> &'m [M
     group
 }
 
-fn is_same_message(a: &MessageState<'_>, b: &MessageState<'_>) -> bool {
+fn is_same_message((a, b): (&MessageState<'_>, &MessageState<'_>)) -> bool {
     MessageState { ino: 0, ..*a } == MessageState { ino: 0, ..*b }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use maildir::{Opener, Scope};
+use maildir::{Opener, Scope, Subdir};
 
 use super::alarm::Expunged;
 use super::chain;
@@ -14,8 +14,9 @@ use super::fold;
 use super::ledger::{Incident, Ledger};
 use super::lines::Lines;
 use super::outside::{self, Places};
-use super::read::Reader;
+use super::read::{Reader, Source};
 use super::remarks::{Remark, Remarks};
+use super::tally::{Balance, Tally};
 use super::uploads::Ticket;
 use crate::error::Result;
 use crate::manifest::CatalogRef;
@@ -82,8 +83,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Work {
     pub(crate) folders: u64,
     pub(crate) folders_listed: u64,
-    pub(crate) messages_new: u64,
-    pub(crate) messages_gone: u64,
+    pub(crate) messages: Balance,
     pub(crate) messages_read: u64,
     pub(crate) bytes_read: u64,
     /// Of those read, encrypted by mail_crypt.
@@ -108,15 +108,17 @@ pub(crate) fn backup(context: &Context<'_>, job: &Job, opener: &mut Opener) -> R
         Err(e) => return Ok(run.carry_over(&e)),
     };
     run.scan(tree, &seal, &fold)?;
+    let mut changes = Lines::default();
+    changes.changes(&old, &run.next);
+    run.find_moved(&mut changes.tally);
+    run.outcome.work.messages.add(changes.tally.balance());
+    run.check_alarm(&changes.tally);
     if context.options.dry_run {
         return Ok(run.unchanged());
     }
-    run.check_alarm();
-    let mut changes = Lines::default();
-    changes.changes(&old, &run.next);
     let has_catalog =
         old.catalog.is_some() && !context.options.rebase && old.outside == run.next.outside;
-    let has_news = !changes.bytes.is_empty() || !run.outcome.ledger.entries.is_empty();
+    let has_news = !changes.bytes.is_empty() || !run.outcome.ledger.is_empty();
     if has_catalog && !has_news && run.next.packs == old.packs {
         return run.only_prints_changed();
     }
@@ -131,7 +133,12 @@ pub(super) struct Run<'run, 'env> {
     pub(super) old: &'run MailboxState,
     pub(super) next: MailboxState,
     pub(super) outcome: Outcome,
+    /// Messages that a dry run did not read, and that may be known from another place.
+    unread: Vec<Unread>,
 }
+
+/// Folder, subdirectory and name.
+type Unread = (PathBuf, Subdir, Vec<u8>);
 
 impl<'run, 'env> Run<'run, 'env> {
     fn new(
@@ -153,7 +160,7 @@ impl<'run, 'env> Run<'run, 'env> {
         };
         let (id, is_tree) = (job.known.id.clone(), job.is_tree());
         let outcome = Outcome { id, is_tree, ..Outcome::default() };
-        Self { context, job, reader: Reader::new(opener), old, next, outcome }
+        Self { context, job, reader: Reader::new(opener), old, next, outcome, unread: Vec::new() }
     }
 
     /// The mailbox cannot be read: what an earlier snapshot had is kept.
@@ -174,10 +181,28 @@ impl<'run, 'env> Run<'run, 'env> {
         self.outcome
     }
 
-    fn check_alarm(&mut self) {
+    /// Does not read a message, because nothing is to be stored.
+    pub(super) fn pass_over(&mut self, folder: &Path, subdir: Subdir, name: &[u8]) {
+        if self.old.folders.is_empty() {
+            self.outcome.work.messages.new += 1;
+        } else {
+            self.unread.push((folder.to_owned(), subdir, name.to_vec()));
+        }
+    }
+
+    /// Of the messages that were passed over, reads those that may be ones that are gone elsewhere: they
+    /// have the size.
+    fn find_moved(&mut self, tally: &mut Tally) {
+        let sizes = tally.sizes_gone();
+        for (folder, subdir, name) in std::mem::take(&mut self.unread) {
+            let source = Source { folder: &folder, subdir, name: &name };
+            tally.unread(self.reader.sum_if(&source, |size| sizes.contains(&size)));
+        }
+    }
+
+    fn check_alarm(&mut self, tally: &Tally) {
         let mailbox = self.path_of(Path::new(""), b"");
-        let most = self.outcome.work.messages_gone + self.outcome.work.messages_new;
-        let alarm = self.context.options.alarm.check(&mailbox, self.old, &self.next, most);
+        let alarm = self.context.options.alarm.check(&mailbox, self.old, &self.next, tally);
         if let Some(alarm) = &alarm {
             self.outcome.ledger.note(Incident::ManyExpunged, mailbox, Some(alarm.reason()));
         }
@@ -201,13 +226,13 @@ impl<'run, 'env> Run<'run, 'env> {
             path: &self.job.path,
             old: self.old,
             changes,
-            incidents: &self.outcome.ledger.entries,
+            incidents: &self.outcome.ledger,
             encrypted: self.context.repository.is_encrypted(),
             is_full: self.context.options.rebase,
             time: self.context.options.time,
         };
         let body = next.write(&mut self.next, seal)?;
-        let incidents = self.outcome.ledger.entries.len() as u64;
+        let incidents = self.outcome.ledger.entries().count() as u64;
         let catalog = self.next.catalog.as_ref().map(catalog_ref);
         self.outcome.catalog = catalog.map(|catalog| CatalogRef { incidents, ..catalog });
         self.outcome.body = Some(body);
@@ -255,8 +280,7 @@ impl Work {
     pub(crate) fn add(&mut self, other: &Self) {
         self.folders += other.folders;
         self.folders_listed += other.folders_listed;
-        self.messages_new += other.messages_new;
-        self.messages_gone += other.messages_gone;
+        self.messages.add(other.messages);
         self.messages_read += other.messages_read;
         self.bytes_read += other.bytes_read;
         self.messages_encrypted += other.messages_encrypted;

@@ -14,9 +14,11 @@ mod folder;
 mod kept;
 mod ledger;
 mod lines;
+mod links;
 mod mailbox;
 mod outside;
 mod packer;
+mod parent;
 mod read;
 mod rebuild;
 mod remarks;
@@ -24,6 +26,7 @@ mod renamed;
 mod scan;
 mod selection;
 mod settle;
+mod tally;
 mod uploads;
 
 use std::collections::BTreeMap;
@@ -45,6 +48,7 @@ use self::commit::Committed;
 use self::context::{Context, Levels};
 pub use self::diff::Trust;
 pub use self::ledger::{Incident, Ledger, LedgerEntry, NAMED_MAX};
+use self::links::Links;
 use self::mailbox::{Job, Outcome};
 pub use self::outside::Outside;
 use self::outside::Places;
@@ -109,7 +113,7 @@ pub struct Report {
     pub requests: RequestCounts,
     /// Counts of the ledger.
     pub ledger: LedgerCounts,
-    /// The ledger's lines.
+    /// The ledger's lines, problems first.
     pub incidents: Vec<LedgerEntry>,
     /// Whether something that may be mail is not in the snapshot.
     pub is_incomplete: bool,
@@ -137,10 +141,12 @@ pub struct MailboxCounts {
 /// Messages of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct MessageCounts {
-    /// Not known before under their base names.
+    /// Not in the last snapshot.
     pub new: u64,
-    /// Known, and not there any more.
+    /// In the last snapshot, and not there any more.
     pub gone: u64,
+    /// In another folder than in the last snapshot, or under another base name.
+    pub moved: u64,
     /// Read.
     pub read: u64,
     /// Bytes read.
@@ -186,7 +192,7 @@ pub fn run(
     }
     options.outside.check(root, &found.mailboxes)?;
     let mut notices = Vec::new();
-    let options = &resume(repository, state, options, &mut notices)?;
+    let options = &parent::resume(repository, state, root, options, &mut notices)?;
     let mut known = match state.mailboxes() {
         Some(known) => known,
         None => rebuild::run(repository, state, root, identity, options, &mut notices)?,
@@ -202,16 +208,18 @@ pub fn run(
     let trees: Vec<MailboxDir> = options.with.iter().map(|path| tree(path)).collect();
     let count = |known: &Mailboxes| known.keys().filter(|path| !is_tree_key(path)).count() as u64;
     let before = count(&known);
-    let selection = Selection::new(state, &known, &found, &trees, root, options)?;
+    let links = Links::new(root, &found);
+    let selection = Selection::new(state, &known, &found, &links, &trees, root, options)?;
     selection.notices(&mut notices);
     let jobs = introduce(repository, state, root, &selection.jobs, &mut known, options)?;
     Progress::add(&progress.units, jobs.len() as u64);
     let new = count(&known).saturating_sub(before);
     let mut done = work(repository, state, root, &jobs, options, progress)?;
-    note_store(root, &found, &mut done.ledger, &mut notices);
+    note_store(root, &found, &mut done.ledger);
+    links.note(selection.behind_links(), &mut done.ledger, &mut notices);
     notices.extend(done.remarks.sentences());
     let carried = selection.carry(state, &known, &mut done);
-    selection.check_alarm(state, options, &mut done);
+    selection.count_gone(state, options, &mut done);
     notices.append(&mut done.notices);
     tag(&known, &mut done.catalogs);
     let gone = selection.gone.len() as u64;
@@ -225,7 +233,7 @@ pub fn run(
         carried,
     };
     let encode_failed = |e| Error::io("encode the manifest of", root, e);
-    let incidents = incidents::seal(&done.ledger.entries, repository.recovery_seal());
+    let incidents = incidents::seal(&done.ledger, repository.recovery_seal());
     let incidents = incidents.map_err(encode_failed)?;
     // The rest is named in catalogs, and both together in the report.
     done.recorded.merge(std::mem::take(&mut done.ledger));
@@ -256,8 +264,9 @@ pub fn run(
         totals: done.totals,
         mailboxes: counts,
         messages: MessageCounts {
-            new: done.work.messages_new,
-            gone: done.work.messages_gone,
+            new: done.work.messages.new,
+            gone: done.work.messages.gone,
+            moved: done.work.messages.moved,
             read: done.work.messages_read,
             read_bytes: done.work.bytes_read,
             encrypted: done.work.messages_encrypted,
@@ -268,13 +277,18 @@ pub fn run(
         requests: repository.store().requests().into(),
         ledger: done.ledger.counts,
         is_incomplete: done.ledger.counts.is_incomplete(),
-        incidents: done.ledger.entries,
+        incidents: done.ledger.entries().cloned().collect(),
         expunge_alarms: done.alarms,
         notices,
     })
 }
 
 fn no_mailbox(root: &Path, found: &Discovery) -> Error {
+    let mut links = found.links.iter().map(|link| root.join(link));
+    if let Some(link) = links.find(|link| maildir::leads_to_mail(link)) {
+        let target = std::fs::read_link(&link).unwrap_or_default();
+        return Error::BehindLink { store: root.to_owned(), link, target };
+    }
     let Some(Foreign { format, path }) = found.foreign.first() else {
         return Error::NoMailbox { path: root.to_owned() };
     };
@@ -288,35 +302,6 @@ fn no_mailbox(root: &Path, found: &Discovery) -> Error {
 /// A plain tree, which has its path as its name.
 fn tree(path: &Path) -> MailboxDir {
     MailboxDir { name: path.as_os_str().as_bytes().to_vec(), path: path.to_owned() }
-}
-
-/// Options for a run after the last one: its snapshot must sort after that one's, and if the
-/// repository has lost that one, nothing that the state says of it can be relied on.
-fn resume(
-    repository: &Repository,
-    state: &State,
-    options: &Options,
-    notices: &mut Vec<String>,
-) -> Result<Options> {
-    let mut options = options.clone();
-    let Some((last, last_time)) = state.last_run() else { return Ok(options) };
-    // Ids hold milliseconds.
-    if last_time.as_millisecond() >= options.time.as_millisecond() {
-        notices.push(format!("the clock was ahead when snapshot {last} was made"));
-        options.time = last_time + Duration::from_millis(1);
-    }
-    match repository.store().size(&snapshot_key(&last)) {
-        Ok(_) => {}
-        Err(e) if e.is_not_found() => {
-            notices.push(format!(
-                "snapshot {last}, the last one of this host, is not in the repository any more: \
-                 what it had is looked for and stored again where it is missing"
-            ));
-            options.rebase = true;
-        }
-        Err(e) => return Err(e.into()),
-    }
-    Ok(options)
 }
 
 /// Gives every mailbox that is seen for the first time an id and a key. Both are durable, here and
@@ -441,8 +426,8 @@ fn tag(known: &Mailboxes, catalogs: &mut BTreeMap<String, CatalogRef>) {
     }
 }
 
-/// What the walk over the store itself could not read or did not follow.
-fn note_store(root: &Path, found: &Discovery, ledger: &mut Ledger, notices: &mut Vec<String>) {
+/// What the walk over the store itself could not read.
+fn note_store(root: &Path, found: &Discovery, ledger: &mut Ledger) {
     for error in &found.unreadable {
         let path = error.path.strip_prefix(root).unwrap_or(&error.path);
         let path = path.to_string_lossy().into_owned();
@@ -451,16 +436,6 @@ fn note_store(root: &Path, found: &Discovery, ledger: &mut Ledger, notices: &mut
     for Foreign { format, path } in &found.foreign {
         let reason = format!("{format}: {}; {FOREIGN_HINT}", format.reason());
         ledger.note(Incident::ForeignFormat, path.to_string_lossy().into_owned(), Some(reason));
-    }
-    for link in &found.links {
-        if maildir::leads_to_mail(&root.join(link)) || root.join(link).join("Maildir").is_dir() {
-            ledger.note(Incident::NotFollowed, link.to_string_lossy().into_owned(), None);
-        } else {
-            notices.push(format!(
-                "{} is a link out of the store and was not followed",
-                link.display()
-            ));
-        }
     }
 }
 

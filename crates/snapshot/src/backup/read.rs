@@ -170,6 +170,18 @@ impl<'run> Reader<'run> {
         }
     }
 
+    /// The hash of a message of a size that is wanted.
+    pub(crate) fn sum_if(
+        &mut self,
+        source: &Source<'_>,
+        is_wanted: impl Fn(u64) -> bool,
+    ) -> Option<Sum> {
+        let opened = self.opener.open(source.folder, source.subdir, source.name).ok()?;
+        let Opened::Message(mut message) = opened else { return None };
+        is_wanted(message.size_bytes).then_some(())?;
+        hash_file(&mut message.file, message.size_bytes).ok().map(|(sum, _)| sum)
+    }
+
     fn known(&self, message: &OpenMessage) -> Option<Stored> {
         let known = self.files.as_ref()?.get(&message.ino)?;
         let (size, mtime_ns) = (message.size_bytes, message.mtime_ns);

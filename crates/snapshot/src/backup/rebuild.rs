@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::Options;
+use super::folder::sort;
+use super::parent;
 use crate::catalog::{self, CatalogHead, Contents, Line, Owner, Section, parse_time};
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::hash::Sum;
 use crate::index::{INDEX_BYTES, Sections};
 use crate::layout::{decode_name, id_in_name, mailbox_prefix};
-use crate::manifest::{self, CatalogRef, Manifest};
+use crate::manifest::CatalogRef;
 use crate::object::ObjectRef;
 use crate::repository::{OpenMailbox, Repository};
 use crate::state::{
@@ -30,7 +32,7 @@ pub(crate) fn run(
     notices: &mut Vec<String>,
 ) -> Result<Mailboxes> {
     let mut mailboxes = Mailboxes::new();
-    let Some(manifest) = newest_of(repository, root, options, notices)? else {
+    let Some(manifest) = parent::newest_of(repository, root, options, notices)? else {
         return Ok(mailboxes);
     };
     let plain = Unseal::Plain;
@@ -71,38 +73,6 @@ pub(crate) fn run(
         manifest.id
     ));
     Ok(mailboxes)
-}
-
-/// The newest snapshot of this store; a notice if the repository's newest is of another one.
-fn newest_of(
-    repository: &Repository,
-    root: &Path,
-    options: &Options,
-    notices: &mut Vec<String>,
-) -> Result<Option<Manifest>> {
-    let mut is_newest = true;
-    for id in manifest::ids(repository.store())?.iter().rev() {
-        match Manifest::read(repository.store(), id) {
-            Ok(manifest)
-                if manifest.host == options.host && manifest.store == root.to_string_lossy() =>
-            {
-                return Ok(Some(manifest));
-            }
-            Ok(other) if is_newest => {
-                is_newest = false;
-                notices.push(format!(
-                    "the repository's newest snapshot {id} is of another store, {}:{}: `latest` now \
-                     means this one, and `find --deleted` takes that one's mail for deleted; give \
-                     each store a repository of its own",
-                    other.host, other.store
-                ));
-            }
-            Ok(_) => {}
-            Err(e) if e.is_local_to_object() => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(None)
 }
 
 fn rebuild(
@@ -149,7 +119,7 @@ fn rebuild(
                 sum: *sums.get(&place).ok_or_else(damaged)?,
             });
         }
-        messages.sort_by(|a, b| a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)));
+        sort(&mut messages);
         let mut folder_state = FolderState {
             attributes: tuple(&folder.owner),
             mtime_ns: folder.mtime.as_deref().and_then(parse_time),

@@ -1,29 +1,37 @@
 //! Folders that were renamed, known again by the GUID that Dovecot gives each in its uidlist. Their
 //! messages are taken over under the new path, and none is opened.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use maildir::{Folder, Layout, Opened, Tree, Uidlist, control_dir};
+use maildir::{Folder, Layout, Opened, Uidlist, control_dir};
 
 use super::outside::CONTROL;
 use super::scan::{Scan, key};
 use crate::state::{FolderState, MailboxState};
 
+/// Folders of the last run by their GUIDs.
+pub(super) type ByGuid<'run> = HashMap<&'run str, &'run FolderState>;
+
 impl<'run> Scan<'_, 'run, '_> {
-    /// What the last run knew of a folder that had another path then, which is no folder any more.
+    /// The folders of the last run whose paths are no folders any more.
+    pub(super) fn left(&self, there: &HashSet<&[u8]>) -> ByGuid<'run> {
+        let old: &'run MailboxState = self.run.old;
+        let left = old.folders.iter().filter(|(path, _)| !there.contains(&path[..]));
+        left.filter_map(|(_, state)| Some((state.guid.as_deref()?, state))).collect()
+    }
+
+    /// What the last run knew of a folder that had another path then: one of those `left`.
     pub(super) fn known_elsewhere(
         &self,
         folder: &Folder,
-        tree: &Tree,
+        left: &ByGuid<'run>,
     ) -> Option<&'run FolderState> {
-        let is_there = |path: &[u8]| tree.folders.iter().any(|folder| key(folder) == path);
-        let old: &'run MailboxState = self.run.old;
-        let old = old.folders.iter().filter(|(path, _)| !is_there(path));
-        let mut left = old.filter(|(_, state)| state.guid.is_some()).peekable();
-        left.peek()?;
-        let guid = guid(&self.uidlist(folder))?;
-        left.find(|(_, state)| state.guid.as_ref() == Some(&guid)).map(|(_, state)| state)
+        if left.is_empty() {
+            return None;
+        }
+        left.get(&*guid(&self.uidlist(folder))?).copied()
     }
 
     /// Where Dovecot has a folder's uidlist: in it, or where the control files are.
@@ -35,14 +43,20 @@ impl<'run> Scan<'_, 'run, '_> {
         dir.join(UIDLIST)
     }
 
-    /// Which of the folders that are `gone` this one was when the run saw it.
-    pub(super) fn same_folder(&self, folder: &Folder, gone: &[Vec<u8>]) -> Option<Vec<u8>> {
-        let known = |path: &&Vec<u8>| {
-            self.run.next.folders.get(*path).and_then(|state| state.guid.as_ref())
-        };
-        gone.iter().find(|path| known(path).is_some())?;
-        let guid = guid(&self.uidlist(folder))?;
-        gone.iter().find(|path| known(path) == Some(&guid)).cloned()
+    /// Where each of `folders` was when the run saw it, if that path is among the `gone`: from, to.
+    pub(super) fn renamed<'t>(
+        &self,
+        gone: &BTreeSet<Vec<u8>>,
+        folders: impl Iterator<Item = &'t Folder>,
+    ) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let guid_of = |path: &'_ Vec<u8>| self.run.next.folders.get(path)?.guid.clone();
+        let by_guid: HashMap<String, &Vec<u8>> =
+            gone.iter().filter_map(|path| Some((guid_of(path)?, path))).collect();
+        if by_guid.is_empty() {
+            return Vec::new();
+        }
+        let from = |folder: &Folder| by_guid.get(&guid(&self.uidlist(folder))?).copied();
+        folders.filter_map(|to| Some((from(to)?.clone(), key(to).to_vec()))).collect()
     }
 }
 

@@ -102,11 +102,13 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
 
     /// The first pass: folders that are as the last run left them are believed, the others listed.
     fn look(&mut self, tree: &Tree) -> Result<()> {
+        let there: HashSet<&[u8]> = tree.folders.iter().map(key).collect();
+        let left = self.left(&there);
         for folder in &tree.folders {
             self.run.context.progress.check()?;
             self.run.outcome.work.folders += u64::from(!self.run.job.is_tree());
             let known = self.run.old.folders.get(key(folder));
-            let known = known.or_else(|| self.known_elsewhere(folder, tree));
+            let known = known.or_else(|| self.known_elsewhere(folder, &left));
             if !folder.is_maildir {
                 let state = self.run.folder_state(folder);
                 self.run.next.folders.insert(key(folder).to_vec(), state);
@@ -116,7 +118,6 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             }
         }
         // A folder that is gone may be one that was just being renamed.
-        let there: HashSet<&[u8]> = tree.folders.iter().map(key).collect();
         let is_there = |path: &Vec<u8>| {
             Path::new(os(path)).starts_with(maildir::OUTSIDE) || there.contains(&path[..])
         };
@@ -229,22 +230,16 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             is_there.get(path) != Some(&state.is_maildir) && !is_behind(path)
         };
         let folders = &self.run.next.folders;
-        let gone: Vec<Vec<u8>> = folders
+        let gone: BTreeSet<Vec<u8>> = folders
             .iter()
             .filter(|(path, state)| went(path, state))
             .map(|(path, _)| path.clone())
             .collect();
         let mut is_changed = !gone.is_empty();
-        let mut renamed = Vec::new();
         let is_new = |folder: &&Folder| {
-            folder.is_maildir
-                && (gone.iter().any(|path| path == key(folder))
-                    || !folders.contains_key(key(folder)))
+            folder.is_maildir && (gone.contains(key(folder)) || !folders.contains_key(key(folder)))
         };
-        for folder in tree.folders.iter().filter(is_new) {
-            renamed
-                .extend(self.same_folder(folder, &gone).map(|from| (from, key(folder).to_vec())));
-        }
+        let renamed = self.renamed(&gone, tree.folders.iter().filter(is_new));
         let mut states = Vec::new();
         for (from, to) in renamed {
             states.extend(self.run.next.folders.remove(&from).map(|state| (to.clone(), state)));

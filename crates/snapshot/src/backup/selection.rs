@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use maildir::{Discovery, MailboxDir};
 use wildmatch::WildMatch;
@@ -13,6 +13,7 @@ use wildmatch::WildMatch;
 use super::Options;
 use super::commit::Committed;
 use super::ledger::Incident;
+use super::links::{Behind, Links};
 use crate::error::{Error, Result};
 use crate::layout::decode_name;
 use crate::manifest::CatalogRef;
@@ -29,6 +30,10 @@ pub(crate) struct Selection<'f> {
     trees_gone: BTreeMap<String, KnownMailbox>,
     /// Not in the store, with too many others to believe it; also among the carried.
     missing: BTreeSet<String>,
+    /// Behind a link, with that link; also among the carried.
+    behind: BTreeMap<PathBuf, PathBuf>,
+    /// Among the gone: what the link in its place leads to in the store.
+    aliased: BTreeMap<String, PathBuf>,
     /// Not selected, and in no snapshot to take them over from.
     left_out: usize,
 }
@@ -38,6 +43,7 @@ impl<'f> Selection<'f> {
         state: &State,
         known: &Mailboxes,
         found: &'f Discovery,
+        links: &Links<'_>,
         trees: &'f [MailboxDir],
         root: &Path,
         options: &Options,
@@ -74,6 +80,23 @@ impl<'f> Selection<'f> {
             .map(|(path, mailbox)| (path.clone(), mailbox.clone()))
             .partition(|(path, _)| is_unreadable(path, found, root));
         carried.extend(unreadable.into_keys());
+        let (mut behind, mut aliased) = (BTreeMap::new(), BTreeMap::new());
+        let mut absent = absent;
+        absent.retain(|key, _| {
+            let Some(path) = path_of(key) else { return true };
+            match links.behind(&path) {
+                None => return true,
+                Some(Behind::Alias(to)) => {
+                    aliased.insert(key.clone(), to);
+                    return true;
+                }
+                Some(Behind::Link(link)) => {
+                    behind.insert(path, link);
+                    carried.insert(key.clone());
+                }
+            }
+            false
+        });
         let (gone, missing) = if absent.len() > 1 && absent.len() * 2 > known_count {
             carried.extend(absent.keys().cloned());
             (BTreeMap::new(), absent.into_keys().collect())
@@ -91,14 +114,17 @@ impl<'f> Selection<'f> {
                 trees_gone.insert(path.clone(), tree.clone());
             }
         }
-        Ok(Self { jobs, carried, gone, trees_gone, missing, left_out })
+        Ok(Self { jobs, carried, gone, trees_gone, missing, behind, aliased, left_out })
     }
 
     /// What a person should know of it.
     pub(crate) fn notices(&self, notices: &mut Vec<String>) {
         for path in self.gone.keys().take(NAMED) {
-            notices
-                .push(format!("{path} was in the last snapshot and is not in the store any more"));
+            let now = match self.aliased.get(path) {
+                Some(to) => format!("is a link to {} now, where its mail is kept", to.display()),
+                None => "is not in the store any more".to_owned(),
+            };
+            notices.push(format!("{path} was in the last snapshot and {now}"));
         }
         if self.gone.len() > NAMED {
             notices.push(format!("and {} more mailboxes", self.gone.len() - NAMED));
@@ -136,11 +162,20 @@ impl<'f> Selection<'f> {
         done.catalogs.values().filter(|catalog| catalog.carried && !catalog.tree).count() as u64
     }
 
-    /// Mailboxes that are gone have lost all that they held.
-    pub(crate) fn check_alarm(&self, state: &State, options: &Options, done: &mut Committed) {
+    /// The mailboxes that lie behind links, each with its link.
+    pub(crate) fn behind_links(&self) -> impl Iterator<Item = (&Path, &Path)> {
+        self.behind.iter().map(|(mailbox, link)| (mailbox.as_path(), link.as_path()))
+    }
+
+    /// Mailboxes that are gone have lost all that they held, unless another path still leads to them.
+    pub(crate) fn count_gone(&self, state: &State, options: &Options, done: &mut Committed) {
         for (path, mailbox) in &self.gone {
             let Some(old) = state.mailbox(&mailbox.id) else { continue };
             let before = old.folders.values().map(|folder| folder.messages).sum();
+            done.work.messages.gone += before;
+            if self.aliased.contains_key(path) {
+                continue;
+            }
             let Some(alarm) = options.alarm.judge(path, before, before) else { continue };
             done.ledger.note(Incident::ManyExpunged, path.clone(), Some(alarm.reason()));
             done.sound(Some(alarm));
@@ -166,12 +201,17 @@ fn has_catalog(state: &State, known: &KnownMailbox) -> bool {
 
 /// Whether a known mailbox lies in a part of the store that could not be read.
 fn is_unreadable(path: &str, found: &Discovery, root: &Path) -> bool {
-    let Some(path) = decode_name(path) else { return false };
-    let path = root.join(OsStr::from_bytes(&path));
+    let Some(path) = path_of(path) else { return false };
+    let path = root.join(path);
     // A mailbox that cannot be entered is not recognised, and then walked into in vain.
     let is_behind =
         |error: &maildir::Error| path.starts_with(&error.path) || error.path.starts_with(&path);
     found.unreadable.iter().any(is_behind)
+}
+
+/// The path inside the store that a key stands for.
+fn path_of(key: &str) -> Option<PathBuf> {
+    decode_name(key).map(|path| PathBuf::from(OsStr::from_bytes(&path)))
 }
 
 /// How many mailboxes that are gone are named.

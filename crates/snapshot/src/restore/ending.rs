@@ -14,28 +14,16 @@ use rustix::fs::Mode;
 
 use super::beside::subscribe;
 use super::files::{Owners, has, open_beneath};
+use super::finished::Finished;
 use super::inplace::{How, Reflag};
-use super::live::{LOCK_TIMEOUT, Live, STAGE, Staged, locked, remove_stale_at, replace};
+use super::live::{Live, STAGE, Staged, remove_stale_at, replace};
 use super::options::Uids;
 use super::outside;
-use super::plan::{Kind, MailboxPlan};
-use super::report::Counts;
+use super::plan::{Kind, MailboxPlan, UIDLIST};
 use super::survey::{self, read_file};
-use super::uids::{Present, Settled, settle};
-
-/// What the end of a mailbox brought about.
-#[derive(Default)]
-pub(crate) struct Finished {
-    pub(crate) counts: Counts,
-    /// UIDVALIDITY of lists that were given a new one.
-    pub(crate) bumped: Vec<(PathBuf, u32)>,
-    /// Files that were there when they were to be put into place, or could not be.
-    pub(crate) failed: Vec<(PathBuf, io::Error)>,
-    /// Folders whose list of UIDs changed while they were in use.
-    pub(crate) merged: Vec<PathBuf>,
-    /// Lists that say nothing.
-    pub(crate) useless: Vec<PathBuf>,
-}
+use super::uids::{Present, Settled, renumber, settle};
+use super::validity;
+use crate::progress::Progress;
 
 impl Live {
     /// The end: what waited is put into place, with lists of UIDs, and what went stale goes.
@@ -45,21 +33,33 @@ impl Live {
         owners: &Owners,
         uids: Uids,
         now_seconds: u32,
+        progress: &Progress,
     ) -> io::Result<Finished> {
-        let mut finished = Finished::default();
+        let record = self.places.open_control_root(&self.root)?;
+        let mut finished = Finished::above(validity::highest(record.as_ref())?);
         let waiting = std::mem::take(&mut *self.waiting.lock().expect("no holder panics"));
         let mut by_folder: BTreeMap<PathBuf, Vec<Staged>> = BTreeMap::new();
         for file in waiting {
             by_folder.entry(file.target.folder().to_owned()).or_default().push(file);
         }
         rustix::fs::syncfs(&self.stage()?.dir)?;
-        let mut end = End { live: self, plan, owners, uids, now_seconds, finished: &mut finished };
-        for folder in self.folders.keys() {
+        let mut end =
+            End { live: self, plan, owners, uids, now_seconds, progress, finished: &mut finished };
+        for (folder, live) in &self.folders {
             let files = by_folder.remove(folder).unwrap_or_default();
             match self.how(folder) {
                 Some(How::New) => end.new_folder(folder, files)?,
-                Some(How::Whole) => end.whole_folder(folder, files)?,
+                Some(How::Whole) => {
+                    if let Some(lock) = end.lock(folder, &files)? {
+                        end.whole_folder(folder, files, &lock)?;
+                    }
+                }
                 _ => end.files(files),
+            }
+            if live.lock().expect("no holder panics").is_renumbered
+                && let Some(lock) = end.lock(folder, &[])?
+            {
+                end.renumber(folder, &lock)?;
             }
         }
         for files in by_folder.into_values() {
@@ -76,13 +76,16 @@ impl Live {
                 Some(control) => outside::open(control)?,
                 None => self.root.try_clone()?,
             };
-            let _lock = Dotlock::acquire(&path, LOCK_TIMEOUT).map_err(locked)?;
+            let lock = finished.locked(self.lock(&path, progress), &[])?;
             let before = read_file(&dir, name.as_bytes())?.unwrap_or_default();
-            if let Some(after) = subscribe(&before, names, *layout) {
+            let after = subscribe(&before, names, *layout);
+            if let Some(after) = after.filter(|_| lock.is_some()) {
                 // Beside it, as it may lie in another file system.
                 replace(&dir, &dir, name, &after)?;
             }
         }
+        let record = self.places.open_control_root(&self.root)?;
+        finished.raise(record.as_ref())?;
         finished.counts.there += self.met.load(Ordering::Relaxed);
         Ok(finished)
     }
@@ -95,6 +98,7 @@ struct End<'e> {
     owners: &'e Owners,
     uids: Uids,
     now_seconds: u32,
+    progress: &'e Progress,
     finished: &'e mut Finished,
 }
 
@@ -136,11 +140,13 @@ impl End<'_> {
     }
 
     /// Fills a folder that is there, while its server has to wait.
-    fn whole_folder(&mut self, folder: &Path, files: Vec<Staged>) -> io::Result<()> {
+    fn whole_folder(
+        &mut self,
+        folder: &Path,
+        files: Vec<Staged>,
+        lock: &Dotlock,
+    ) -> io::Result<()> {
         let path = self.live.path.join(folder);
-        let control = self.live.places.control(folder).unwrap_or_else(|| path.clone());
-        let lock =
-            Dotlock::acquire(&control.join("dovecot-uidlist"), LOCK_TIMEOUT).map_err(locked)?;
         let (lists, files): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.target.kind == Kind::Uidlist);
         let (messages, files): (Vec<_>, Vec<_>) =
@@ -165,13 +171,45 @@ impl End<'_> {
             is_written |= self.list(folder, &dir, &path, list, has_more)?;
         }
         if is_written {
-            self.live.remove_stale(folder, "dovecot.index")?;
-            if let Some(index) = self.live.places.index(folder) {
-                remove_stale_at(&index, "dovecot.index")?;
-            }
+            self.remove_index(folder)?;
             self.finished.merged.push(folder.to_owned());
         }
         Ok(())
+    }
+
+    /// Locks a folder's list of UIDs; `files` wait for it.
+    fn lock(&mut self, folder: &Path, files: &[Staged]) -> io::Result<Option<Dotlock>> {
+        let control = self.live.places.control(folder);
+        let control = control.unwrap_or_else(|| self.live.path.join(folder));
+        let lock = self.live.lock(&control.join(OsStr::from_bytes(UIDLIST)), self.progress);
+        self.finished.locked(lock, files)
+    }
+
+    /// Gives a folder in use a new UIDVALIDITY. A session that has it open is ended by Dovecot, which
+    /// finds its index gone.
+    fn renumber(&mut self, folder: &Path, lock: &Dotlock) -> io::Result<()> {
+        let dir = self.live.places.open_control(&self.live.root, folder)?;
+        let list = read_file(&dir, UIDLIST)?.unwrap_or_default();
+        let listing = survey::list(&self.live.path.join(folder))?;
+        let has = |base: &[u8]| !listing.find(base).is_empty();
+        let highest = self.finished.highest;
+        let Some((list, validity)) = renumber(&list, has, highest, self.now_seconds) else {
+            self.finished.useless.push(folder.join(OsStr::from_bytes(UIDLIST)));
+            return Ok(());
+        };
+        lock.touch().map_err(|e| e.source)?;
+        replace(&dir, &dir, OsStr::from_bytes(UIDLIST), &list)?;
+        self.remove_index(folder)?;
+        self.finished.bump(folder, validity);
+        Ok(())
+    }
+
+    fn remove_index(&self, folder: &Path) -> io::Result<()> {
+        self.live.remove_stale(folder, "dovecot.index")?;
+        match self.live.places.index(folder) {
+            Some(index) => remove_stale_at(&index, "dovecot.index"),
+            None => Ok(()),
+        }
     }
 
     /// Writes the list of the UIDs of a folder, `dir`, that lies at `path` now; tells whether it did. A
@@ -191,19 +229,17 @@ impl End<'_> {
         let dir = elsewhere.as_ref().unwrap_or(dir);
         let snapshot = read_file(&stage.dir, list.name.as_bytes())?.unwrap_or_default();
         let present = read_file(dir, name)?;
-        let settled =
-            settle_folder(&snapshot, present.as_deref(), path, self.uids, self.now_seconds)?;
+        let times = (self.finished.highest, self.now_seconds);
+        let settled = settle_folder(&snapshot, present.as_deref(), path, self.uids, times)?;
         let Some(settled) = settled else {
             self.finished.useless.push(folder.join(&list.target.name));
             return Ok(false);
         };
-        note(&settled, &mut self.finished.counts);
+        self.finished.note(&settled);
         if settled.is_there && !has_more {
             return Ok(false);
         }
-        if settled.is_bumped {
-            self.finished.bumped.push((folder.to_owned(), settled.uid_validity));
-        }
+        self.finished.listed(&list.target, folder, &settled);
         if elsewhere.is_some() {
             outside::put_list(dir, list, &settled.list, self.owners)?;
             return Ok(true);
@@ -266,19 +302,13 @@ pub(crate) fn settle_folder(
     present: Option<&[u8]>,
     path: &Path,
     uids: Uids,
-    now_seconds: u32,
+    (highest, now_seconds): (u32, u32),
 ) -> io::Result<Option<Settled>> {
     let listing = survey::list(path)?;
     let has = |base: &[u8]| !listing.find(base).is_empty();
     let messages = listing.entries().len() as u64;
-    Ok(settle(snapshot, &Present { has: &has, messages, list: present }, uids, now_seconds))
-}
-
-/// Counts what a settled list says.
-pub(crate) fn note(settled: &Settled, counts: &mut Counts) {
-    counts.uids_kept += settled.kept;
-    counts.uids_new += settled.new;
-    counts.uids_unusable += settled.unusable;
+    let present = Present { has: &has, messages, list: present, highest };
+    Ok(settle(snapshot, &present, uids, now_seconds))
 }
 
 /// Marks a folder of Maildir++.

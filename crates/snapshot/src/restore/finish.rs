@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::Run;
-use super::ending::{Finished, note, settle_folder};
+use super::ending::settle_folder;
 use super::files::open_beneath;
+use super::finished::Finished;
 use super::live::remove_stale_at;
-use super::mailbox::Work;
+use super::mailbox::{Work, stopped};
 use super::options::Uids;
 use super::outside;
 use super::partial::Partial;
@@ -18,13 +19,14 @@ use super::plan::Kind;
 use super::report::{Counts, RestoredMailbox, RestoredTree};
 use super::site::{ASIDE, Site, raw_list};
 use super::survey::read_file;
+use super::validity;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
 impl Run<'_> {
     pub(super) fn finish(&self, work: &Work) -> Result<()> {
         let path = self.options.place.root().join(&work.path);
-        let failed = |e: io::Error| Error::io("finish", &path, e);
+        let failed = |e: io::Error| stopped("finish", &path, e);
         let uids = self.options.uids.unwrap_or(Uids::Keep);
         let mut counts = work.counts;
         let made = outside::make(&work.plan.outside_dirs, &work.owners).map_err(failed)?;
@@ -35,7 +37,8 @@ impl Run<'_> {
         let finished = match &work.site {
             Site::New(partial) => self.settle_lists(work, partial, uids).map_err(failed)?,
             Site::Live(live) => {
-                live.finish(&work.plan, &work.owners, uids, self.now_seconds).map_err(failed)?
+                let (now, progress) = (self.now_seconds, self.progress);
+                live.finish(&work.plan, &work.owners, uids, now, progress).map_err(failed)?
             }
         };
         for link in &work.plan.links {
@@ -63,6 +66,13 @@ impl Run<'_> {
         for (path, error) in &finished.failed {
             self.report.problem(&work.name, 1, format!("{}: {error}", path.display()));
         }
+        for locked in &finished.locked {
+            let reason = format!("{}: run again when it is free", locked.error);
+            self.report.problem(&work.name, locked.messages, reason);
+            let mut missing = work.missing.lock().expect("no holder panics");
+            missing.0 += locked.messages;
+            missing.1 += locked.bytes;
+        }
         let slash = std::fs::File::open("/").map_err(failed)?;
         work.owners.finish_dirs(&slash, made.into_iter()).map_err(failed)?;
         if let Site::New(partial) = &work.site {
@@ -89,27 +99,28 @@ impl Run<'_> {
 
     /// Settles the lists of UIDs of a new mailbox.
     fn settle_lists(&self, work: &Work, partial: &Partial, uids: Uids) -> io::Result<Finished> {
-        let mut finished = Finished::default();
+        let record = work.places.open_control_root(&partial.root)?;
+        let mut finished = Finished::above(validity::highest(record.as_ref())?);
         self.settle_outside(work, partial, uids, &mut finished)?;
         for target in work.lists.lock().expect("no holder panics").iter() {
             let dir = open_beneath(&partial.root, &target.dir)?;
             let raw = raw_list(target);
             let bytes = read_file(&dir, raw.as_encoded_bytes())?.unwrap_or_default();
             let path = partial.path.join(&target.dir);
-            match settle_folder(&bytes, None, &path, uids, self.now_seconds)? {
+            let times = (finished.highest, self.now_seconds);
+            match settle_folder(&bytes, None, &path, uids, times)? {
                 Some(settled) => {
-                    note(&settled, &mut finished.counts);
+                    finished.note(&settled);
                     let mut content = settled.list.as_slice();
                     let name: &OsStr = &target.name;
                     work.owners.write(&dir, name, target, &mut content)?;
-                    if settled.is_bumped {
-                        finished.bumped.push((target.dir.clone(), settled.uid_validity));
-                    }
+                    finished.listed(target, &target.dir, &settled);
                 }
                 None => finished.useless.push(target.dir.join(&target.name)),
             }
             rustix::fs::unlinkat(&dir, &raw, rustix::fs::AtFlags::empty())?;
         }
+        finished.raise(record.as_ref())?;
         Ok(finished)
     }
 
@@ -137,13 +148,12 @@ impl Run<'_> {
             let present = read_file(&dir, file.target.name.as_encoded_bytes())?;
             let path = partial.path.join(&file.target.dir);
             let present = present.as_deref();
-            match settle_folder(&snapshot, present, &path, uids, self.now_seconds)? {
+            let times = (finished.highest, self.now_seconds);
+            match settle_folder(&snapshot, present, &path, uids, times)? {
                 Some(settled) => {
-                    note(&settled, &mut finished.counts);
+                    finished.note(&settled);
                     outside::put_list(&dir, file, &settled.list, &work.owners)?;
-                    if settled.is_bumped {
-                        finished.bumped.push((file.target.dir.clone(), settled.uid_validity));
-                    }
+                    finished.listed(&file.target, &file.target.dir, &settled);
                     if let Some(index) = work.places.index(&file.target.dir) {
                         remove_stale_at(&index, "dovecot.index")?;
                     }

@@ -19,6 +19,7 @@ use super::outside::{self, Places};
 use super::plan::{Kind, MailboxPlan, Refused, Target};
 use super::report::Counts;
 use super::survey::{self, FolderThere, KEYWORDS};
+use super::validity::RECORD;
 
 /// How messages come into a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(crate) enum How {
 /// A folder that is restored to.
 pub(crate) struct LiveFolder {
     pub(crate) how: How,
+    /// Whether its list of UIDs gets a new UIDVALIDITY in the end, and its messages new UIDs.
+    pub(crate) is_renumbered: bool,
     /// What was there, to tell whether it is still so.
     pub(crate) listing: Listing,
 }
@@ -52,7 +55,7 @@ pub(crate) struct Fitted {
     pub(crate) folders: BTreeMap<PathBuf, LiveFolder>,
     pub(crate) reflags: Vec<Reflag>,
     pub(crate) counts: Counts,
-    /// Folders that were to get a new UIDVALIDITY, and are in use.
+    /// Folders in use that were to get a new UIDVALIDITY, and have no list of Dovecot's.
     pub(crate) validity_kept: u64,
 }
 
@@ -88,7 +91,8 @@ pub(crate) fn fit(plan: &mut MailboxPlan, fitting: &Fitting<'_>) -> crate::Resul
         let kept = match fitting.folder(&folder, items, maildirs.contains(&folder), &mut fitted) {
             Ok(kept) => kept,
             Err(crate::Error::Io { source, .. }) if source.kind() != io::ErrorKind::StorageFull => {
-                let what = fitting.path.join(&folder).display().to_string();
+                let path: PathBuf = fitting.path.join(&folder).components().collect();
+                let what = path.display().to_string();
                 plan.refused.push(Refused { what, reason: source.to_string(), messages });
                 plan.drop_folder(&folder);
                 continue;
@@ -154,8 +158,9 @@ impl Fitting<'_> {
             _ if is_in_use => How::Add,
             _ => How::Whole,
         };
-        let is_kept = self.uids == Some(Uids::New) && there.exists && is_in_use;
-        fitted.validity_kept += u64::from(is_kept);
+        let is_new = self.uids == Some(Uids::New) && how == How::Add && is_in_use;
+        let is_renumbered = is_new && there.has_dovecots;
+        fitted.validity_kept += u64::from(is_new && !is_renumbered);
         let keywords = files.iter().find(|item| item.target.name.as_bytes() == KEYWORDS);
         let mut kept = if how == How::New {
             self.all(messages)
@@ -171,7 +176,8 @@ impl Fitting<'_> {
             _ => item.target.name.as_bytes() != KEYWORDS || !is_in_use,
         });
         kept.extend(files);
-        fitted.folders.insert(folder.to_owned(), LiveFolder { how, listing: there.listing });
+        let live = LiveFolder { how, is_renumbered, listing: there.listing };
+        fitted.folders.insert(folder.to_owned(), live);
         Ok(kept)
     }
 
@@ -315,8 +321,8 @@ fn is_there(dir: &OwnedFd, target: &Target) -> io::Result<bool> {
     if target.kind == Kind::Uidlist {
         return Ok(false);
     }
-    let is_validity = target.name.as_bytes().starts_with(UIDVALIDITY.as_bytes());
-    Ok(has(dir, &target.name)? || is_validity && has(dir, OsStr::new(UIDVALIDITY))?)
+    let is_validity = target.name.as_bytes().starts_with(RECORD.as_bytes());
+    Ok(has(dir, &target.name)? || is_validity && has(dir, OsStr::new(RECORD))?)
 }
 
 /// Base names that several messages of the snapshot's folder have.
@@ -353,5 +359,3 @@ impl Target {
 pub(crate) fn keywords(bytes: Option<Vec<u8>>) -> Keywords {
     bytes.map(|bytes| Keywords::parse(&bytes)).unwrap_or_default()
 }
-
-const UIDVALIDITY: &str = "dovecot-uidvalidity";

@@ -20,9 +20,11 @@ use super::beside::Layout;
 use super::files::{Owners, has, open_beneath};
 use super::inplace::{How, LiveFolder, Reflag, keywords};
 use super::names::Translation;
+use super::options::LOCK_WAIT;
 use super::outside::{self, Places};
 use super::plan::{Kind, MailboxPlan, Target};
 use super::survey::{self, KEYWORDS, read_file};
+use crate::progress::Progress;
 
 /// A mailbox that is there.
 pub(crate) struct Live {
@@ -35,6 +37,7 @@ pub(crate) struct Live {
     pub(crate) subscribe: Option<(Vec<Vec<u8>>, Layout)>,
     /// Where the server keeps what does not lie in the mailbox.
     pub(crate) places: Places,
+    pub(crate) lock_wait: Duration,
     /// Written, and put into place when all is there.
     pub(super) waiting: Mutex<Vec<Staged>>,
     /// Messages that came to be there while others were written.
@@ -72,6 +75,7 @@ impl Live {
             reflags: Vec::new(),
             subscribe: None,
             places: Places::default(),
+            lock_wait: LOCK_WAIT,
             waiting: Mutex::default(),
             met: AtomicU64::new(0),
         }))
@@ -229,23 +233,40 @@ impl Live {
         Ok(had_sum)
     }
 
-    /// Translates letters with the folder's keywords, and adds to its file what it lacks.
+    /// Takes the server's lock of a file. A wait for it is told, and ends with the run, as
+    /// [`io::ErrorKind::Interrupted`].
+    pub(super) fn lock(&self, file: &Path, progress: &Progress) -> io::Result<Dotlock> {
+        let lock = progress.while_waiting(|tell| {
+            let mut go_on = |holder: Option<&str>| {
+                let file = file.display();
+                tell(match holder {
+                    Some(holder) => format!("{holder}, who has the lock of {file}"),
+                    None => format!("the lock of {file}"),
+                });
+                progress.check().is_ok()
+            };
+            Dotlock::acquire_while(file, self.lock_wait, &mut go_on)
+        });
+        lock.map_err(|e| io::Error::new(e.source.kind(), e.to_string()))
+    }
+
+    /// Translates letters with the folder's keywords, and adds to its file what it lacks; without
+    /// `progress` nothing is written.
     pub(crate) fn with_keywords(
         &self,
         folder: &Path,
         from: Keywords,
-        is_dry: bool,
+        progress: Option<&Progress>,
         take: &mut dyn FnMut(&mut Translation),
     ) -> io::Result<()> {
         let dir = self.places.open_control(&self.root, folder)?;
         let name = OsStr::from_bytes(KEYWORDS);
         let path = self.places.control(folder).unwrap_or_else(|| self.path.join(folder)).join(name);
-        let lock = (!is_dry).then(|| Dotlock::acquire(&path, LOCK_TIMEOUT)).transpose();
-        let _lock = lock.map_err(locked)?;
+        let lock = progress.map(|progress| self.lock(&path, progress)).transpose()?;
         let before = keywords(read_file(&dir, KEYWORDS)?);
         let mut translation = Translation { from, to: before.clone(), dropped: 0 };
         take(&mut translation);
-        if translation.to != before && !is_dry {
+        if translation.to != before && lock.is_some() {
             replace(&dir, &dir, name, &translation.to.encode())?;
         }
         Ok(())
@@ -282,10 +303,6 @@ fn remove_stale_in(dir: &OwnedFd, prefix: &str) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn locked(error: maildir::Error) -> io::Error {
-    io::Error::new(error.source.kind(), error.to_string())
-}
-
 /// Replaces a file, by way of one beside it.
 pub(super) fn replace(
     stage: impl AsFd,
@@ -320,6 +337,3 @@ pub(super) fn replace(
 
 /// The folder in `tmp`.
 pub(super) const STAGE: &str = "mailrig-restore";
-
-/// As long as Dovecot waits itself.
-pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(120);

@@ -21,7 +21,7 @@ use super::plan::{self, Kind, MailboxPlan, PackPlan, Target, safe_path};
 use super::report::Counts;
 use super::select::{Selected, folder_path};
 use super::site::Site;
-use super::unpack::{Written, members};
+use super::unpack::Written;
 use super::{Queue, Run, is_free_below, is_odd_name, with_cause};
 use crate::catalog::Contents;
 use crate::contents::readable;
@@ -126,7 +126,9 @@ impl<'r> Run<'r> {
             Err(e) => return Err(e),
         };
         let Some(site) = site else {
-            let restored = (plan.messages, plan.bytes);
+            let lost = self.look_for_packs(&mailbox, (&name, contents.tree), &plan.packs)?;
+            let restored =
+                (plan.messages.saturating_sub(lost.0), plan.bytes.saturating_sub(lost.1));
             self.restored((&name, contents.tree), &path, restored, counts);
             return Ok(());
         };
@@ -251,6 +253,7 @@ impl<'r> Run<'r> {
             if let Some(mut live) = live {
                 live.subscribe = beside;
                 live.places = places.clone();
+                live.lock_wait = self.options.lock_wait;
                 let counts = self.fit(mailbox, plan, &mut live)?;
                 if self.options.dry_run {
                     return Ok(Some((None, counts)));
@@ -294,12 +297,13 @@ impl<'r> Run<'r> {
         let with_keywords =
             |folder: &Path, item: Option<&Item>, take: &mut dyn FnMut(&mut Translation)| {
                 let from = match item {
-                    Some(item) => self.content(mailbox, &sources[item.pack], item.member)?,
+                    Some(item) => self.keywords(mailbox, &sources[item.pack], item)?,
                     None => Vec::new(),
                 };
                 let from = Keywords::parse(&from);
-                live.with_keywords(folder, from, self.options.dry_run, take)
-                    .map_err(|e| Error::io("change the keywords of", &live.path.join(folder), e))
+                let progress = Some(self.progress).filter(|_| !self.options.dry_run);
+                live.with_keywords(folder, from, progress, take)
+                    .map_err(|e| stopped("change the keywords of", &live.path.join(folder), e))
             };
         let fitting = Fitting {
             root: &live.root,
@@ -312,6 +316,14 @@ impl<'r> Run<'r> {
         let mut fitted = inplace::fit(plan, &fitting)?;
         if self.options.dry_run {
             fitted.counts.reflagged = fitted.reflags.len() as u64;
+            let renumbered = fitted.folders.values().filter(|folder| folder.is_renumbered).count();
+            if renumbered > 0 {
+                let folders = if renumbered == 1 { "folder" } else { "folders" };
+                let name = mailbox.display_name();
+                self.report.note(format!(
+                    "{name}: {renumbered} {folders} in use would get a new UIDVALIDITY: clients download all of it again"
+                ));
+            }
         }
         self.validity_kept.fetch_add(fitted.validity_kept, Ordering::Relaxed);
         live.reflags = fitted.reflags;
@@ -320,47 +332,28 @@ impl<'r> Run<'r> {
         Ok(fitted.counts)
     }
 
-    /// One member of a pack, of bounded size.
-    fn content(&self, mailbox: &OpenMailbox, pack: &PackPlan, member: u32) -> Result<Vec<u8>> {
-        let mut content = Vec::new();
-        let mut give = |_: u32, size: u64, entry: &mut dyn io::Read| {
-            if size > CONTENT_BYTES {
-                return Err(Error::damaged(&pack.key, "has a file of keywords of absurd size"));
-            }
-            entry.read_to_end(&mut content).map_err(|e| Error::damaged(&pack.key, e))?;
-            Ok(())
-        };
-        let unseal = &mailbox.unseal;
-        members(self.repository, unseal, pack, self.progress, &[member], &mut give)?;
-        Ok(content)
-    }
-
     pub(super) fn pack(&self, work: &Work, pack: &PackPlan) -> Result<()> {
         let mut written = Written::default();
         match self.unpack(work, pack, &mut written) {
-            Ok(()) => self.settle_pack(work, written)?,
-            Err(e) if e.is_local_to_object() => {
-                // Nothing of a damaged pack is trusted, also what looked right before the damage.
-                for (target, name) in &written.files {
-                    work.site.discard(target, name);
-                }
-                let (count, bytes) = if work.is_tree { pack.files() } else { pack.messages() };
-                let mut missing = work.missing.lock().expect("no holder panics");
-                missing.0 += count;
-                missing.1 += bytes;
-                let messages = if work.is_tree { 0 } else { count };
-                self.report.problem(&work.name, messages, e.to_string());
-            }
-            Err(e) => return Err(e),
+            Err(e) if e.is_local_to_object() => self.salvage(work, pack, &e, &mut written)?,
+            done => done?,
         }
+        self.settle_pack(work, written)?;
         if work.packs_left.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.finish(work)?;
         }
         Ok(())
     }
 
-    /// What becomes of the files of a pack that is proven.
+    /// What becomes of the files of a pack, which are proven.
     fn settle_pack(&self, work: &Work, written: Written<'_>) -> Result<()> {
+        for (target, reason) in written.refused {
+            self.lose(work, target, reason);
+        }
+        for (target, _) in written.files.iter().filter(|(t, _)| t.kind == Kind::Message) {
+            Progress::add(&self.progress.messages, 1);
+            Progress::add(&self.progress.bytes, target.size);
+        }
         match &work.site {
             Site::New(_) => {
                 let (outside, files): (Vec<_>, Vec<_>) =
@@ -417,9 +410,14 @@ impl<'r> Run<'r> {
     }
 }
 
+/// What ended a wait is no failure of the file system.
+pub(super) fn stopped(action: &'static str, path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::Interrupted => Error::Cancelled,
+        _ => Error::io(action, path, error),
+    }
+}
+
 fn is_busy(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::ResourceBusy
 }
-
-/// The largest file of 26 keywords that is taken for one.
-const CONTENT_BYTES: u64 = 1 << 20;

@@ -6,7 +6,9 @@ mod beside;
 mod ending;
 mod files;
 mod finish;
+mod finished;
 mod inplace;
+mod keywords;
 mod live;
 mod mailbox;
 mod names;
@@ -15,12 +17,14 @@ mod outside;
 mod partial;
 mod plan;
 mod report;
+mod salvage;
 mod select;
 mod site;
 mod store;
 mod survey;
 mod uids;
 mod unpack;
+mod validity;
 mod xattrs;
 
 use std::collections::BTreeMap;
@@ -32,7 +36,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::mailbox::{Job, Work};
-pub use self::options::{Flags, Options, Place, Uids};
+pub use self::options::{Flags, LOCK_WAIT, Options, Place, Uids};
 use self::report::Shared;
 pub use self::report::{Counts, Problem, Report, RestoredMailbox, RestoredTree};
 pub use self::select::folder_path;
@@ -106,8 +110,7 @@ pub fn run(
     if kept > 0 {
         let (folders, their) = if kept == 1 { ("folder", "its") } else { ("folders", "their") };
         run.report.note(format!(
-            "{kept} {folders} in use kept {their} UIDVALIDITY: their server numbers what is added, \
-             and `--uids new` is for folders that it does not know yet"
+            "{kept} {folders} in use kept {their} UIDVALIDITY: `--uids new` gives one to lists of Dovecot only"
         ));
     }
     let refused = run.xattrs_refused.load(Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! What to restore, where to and how.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::backup::Outside;
 use crate::message_id::MessageId;
@@ -24,6 +25,8 @@ pub struct Options {
     pub owner: Option<(u32, u32)>,
     /// Where files go that lay outside mailboxes.
     pub outside: Outside,
+    /// How long to wait for a lock of a live mailbox's server.
+    pub lock_wait: Duration,
     /// Only find out what would be done.
     pub dry_run: bool,
     /// Mailboxes or packs at work at the same time.
@@ -42,6 +45,7 @@ impl Options {
             flags: Flags::Keep,
             owner: None,
             outside: Outside::default(),
+            lock_wait: LOCK_WAIT,
             dry_run: false,
             threads: 1,
         }
@@ -76,7 +80,8 @@ impl Place {
 pub enum Uids {
     /// UIDVALIDITY and UIDs as in the snapshot, the next UID above what clients may have seen since.
     Keep,
-    /// A new UIDVALIDITY: clients download everything again. A live folder in use keeps its own.
+    /// A new UIDVALIDITY: clients download everything again. A live folder in use
+    /// gets new UIDs too.
     New,
     /// The lists byte for byte. Only right where no client was served since the backup.
     Exact,
@@ -92,3 +97,6 @@ pub enum Flags {
     /// As [`Flags::Keep`], and what is added is marked as read.
     Seen,
 }
+
+/// As long as Dovecot waits itself.
+pub const LOCK_WAIT: Duration = Duration::from_secs(120);

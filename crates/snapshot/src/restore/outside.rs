@@ -120,6 +120,14 @@ impl Places {
         self.places.get(INDEX).map(PathBuf::as_path)
     }
 
+    /// The folder of what is of the whole mailbox, if it is there.
+    pub(crate) fn open_control_root(&self, root: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+        match self.control_root().map_or_else(|| root.try_clone(), open) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            done => Ok(Some(done?)),
+        }
+    }
+
     /// The folder of a folder's lists.
     pub(crate) fn open_control(&self, root: &OwnedFd, folder: &Path) -> io::Result<OwnedFd> {
         match self.control(folder) {

@@ -12,6 +12,7 @@ use super::outside::{Lead, Places};
 use crate::catalog::{CatalogHead, Content, Contents, Line, Owner, parse_time};
 use crate::layout::{decode_name, mailbox_prefix};
 use crate::object::ObjectRef;
+use crate::place::Part;
 
 /// All that is done for one mailbox.
 #[derive(Debug, Default)]
@@ -80,6 +81,8 @@ pub(crate) struct PackPlan {
     pub(crate) reference: ObjectRef,
     /// Length of its tar, not to be exceeded.
     pub(crate) raw: u64,
+    /// What proves its members one by one; not needed as long as the pack is whole.
+    pub(crate) index: Option<Part>,
     /// By member number.
     pub(crate) members: HashMap<u32, Vec<Target>>,
 }
@@ -88,7 +91,14 @@ impl PackPlan {
     /// The object alone.
     pub(crate) fn without_members(&self) -> Self {
         let (key, reference) = (self.key.clone(), self.reference.clone());
-        Self { key, reference, raw: self.raw, members: HashMap::new() }
+        Self { key, reference, raw: self.raw, index: self.index.clone(), members: HashMap::new() }
+    }
+
+    /// The numbers of its members, rising.
+    pub(crate) fn wanted(&self) -> Vec<u32> {
+        let mut wanted: Vec<u32> = self.members.keys().copied().collect();
+        wanted.sort_unstable();
+        wanted
     }
 
     /// Number and bytes of its messages.
@@ -228,6 +238,9 @@ pub(crate) fn plan(
             _ => {}
         }
     }
+    if folder.is_some() {
+        plan.keep_used_outside(members.values().flat_map(HashMap::values).flatten());
+    }
     if plan.left_outside.is_empty() {
         plan.dirs.retain(|dir| dir.path != Path::new(OUTSIDE));
     }
@@ -238,6 +251,7 @@ pub(crate) fn plan(
                 key: format!("{}{}", mailbox_prefix(&head.mailbox), need.object),
                 reference: need.reference.clone(),
                 raw,
+                index: Part::of(head, number),
                 members,
             }),
             None => {
@@ -279,6 +293,15 @@ impl MailboxPlan {
         self.dirs.retain(|dir| dir.inside(folder).is_none());
         self.maildirs.retain(|path| path != folder);
         self.links.retain(|link| link.path.parent() != Some(folder));
+    }
+
+    /// Leaves those folders outside the mailbox that files or links go to, and what is above them.
+    fn keep_used_outside<'t>(&mut self, files: impl Iterator<Item = &'t Target>) {
+        let links = self.links.iter().filter_map(|link| link.outside.as_deref());
+        let used = files.filter_map(|file| file.outside.as_deref()).chain(links);
+        let used: BTreeSet<PathBuf> =
+            used.map(|dir| dir.strip_prefix("/").unwrap_or(dir).to_owned()).collect();
+        self.outside_dirs.retain(|dir| used.iter().any(|used| used.starts_with(&dir.path)));
     }
 
     fn refuse(&mut self, what: &str, reason: &str) {
@@ -340,7 +363,8 @@ pub(crate) fn safe_path(encoded: &str) -> Option<PathBuf> {
 }
 
 /// Dovecot's list, and Courier's.
-pub(crate) const UIDLISTS: [&[u8]; 2] = [b"dovecot-uidlist", b"courierimapuiddb"];
+pub(crate) const UIDLISTS: [&[u8]; 2] = [UIDLIST, b"courierimapuiddb"];
+pub(crate) const UIDLIST: &[u8] = b"dovecot-uidlist";
 
 /// The largest list that is held in memory: some millions of messages.
 const UIDLIST_BYTES: u64 = 512 << 20;

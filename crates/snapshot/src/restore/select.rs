@@ -164,6 +164,7 @@ fn renumber(head: &mut CatalogHead, contents: &mut Contents, other: &CatalogHead
     let offset = used.map_or(0, |highest| highest.saturating_add(1));
     for need in &mut head.needs {
         need.pack = need.pack.map(|number| number.saturating_add(offset));
+        need.sections.iter_mut().for_each(|section| section.0 = section.0.saturating_add(offset));
     }
     let renumber = |content: &mut Content| content.pack = content.pack.saturating_add(offset);
     for folder in contents.folders.values_mut() {

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::files::open_beneath;
 use super::outside::Places;
-use super::plan::UIDLISTS;
+use super::plan::{UIDLIST, UIDLISTS};
 
 /// A folder at the target.
 #[derive(Default)]
@@ -24,6 +24,8 @@ pub(crate) struct FolderThere {
     /// Base names of the uidlist that have no file.
     pub(crate) expunged: HashSet<Vec<u8>>,
     pub(crate) has_uidlist: bool,
+    /// Whether Dovecot has one.
+    pub(crate) has_dovecots: bool,
     pub(crate) has_keywords: bool,
 }
 
@@ -55,6 +57,7 @@ impl FolderThere {
         for name in UIDLISTS {
             let Some(bytes) = read_file(&dir, name)? else { continue };
             there.has_uidlist = true;
+            there.has_dovecots |= name == UIDLIST;
             let list = Uidlist::parse(&bytes);
             let records = list.iter().flat_map(|list| &list.records);
             let gone = records.filter(|record| there.listing.find(record.base()).is_empty());
@@ -69,12 +72,23 @@ impl FolderThere {
 pub(crate) fn list(folder: &Path) -> io::Result<Listing> {
     let mut lister = Lister::default();
     for _ in 0..LISTINGS {
-        let listing = lister.list(folder).map_err(|e| e.source)?;
+        let listing = lister.list(folder).map_err(named)?;
         if !listing.is_unstable {
             return Ok(listing);
         }
     }
     Err(io::Error::other("the folder changed all the time, so that what is there is not certain"))
+}
+
+/// Says of which part of a folder an error is.
+fn named(error: maildir::Error) -> io::Error {
+    let name = error.path.file_name().unwrap_or_default().to_string_lossy();
+    let text = if error.path.is_symlink() {
+        format!("`{name}` is a link, and links are not followed")
+    } else {
+        format!("`{name}`: {}", error.source)
+    };
+    io::Error::new(error.source.kind(), text)
 }
 
 /// A file that a server keeps in a folder; `None` if there is none, or something else has its name.

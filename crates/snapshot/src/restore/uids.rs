@@ -15,6 +15,8 @@ pub(crate) struct Present<'p> {
     pub(crate) messages: u64,
     /// The list that is there.
     pub(crate) list: Option<&'p [u8]>,
+    /// The highest UIDVALIDITY that the mailbox's server gave.
+    pub(crate) highest: u32,
 }
 
 /// A list for a folder, and what was found on the way.
@@ -77,7 +79,7 @@ pub(crate) fn settle(
         Some(raised) => list.next_uid = raised,
         None => {
             let highest = before.max(target.as_ref().map_or(0, |target| target.uid_validity));
-            list.uid_validity = now_seconds.max(highest.saturating_add(1));
+            list.uid_validity = above(highest.max(present.highest), now_seconds);
             list.next_uid = next_uid;
         }
     }
@@ -97,6 +99,34 @@ pub(crate) fn settle(
     })
 }
 
+/// The list of a folder in use with a new UIDVALIDITY, and that: its messages in their order, each with
+/// a UID that none had before. So a session that has the folder open finds no other message under a
+/// number of its own. `None` if the list says nothing.
+pub(crate) fn renumber(
+    list: &[u8],
+    has: impl Fn(&[u8]) -> bool,
+    highest: u32,
+    now_seconds: u32,
+) -> Option<(Vec<u8>, u32)> {
+    let mut list = Uidlist::parse(list)?;
+    list.records.retain(|record| has(record.base()));
+    let count = u32::try_from(list.records.len()).ok()?;
+    // Dovecot knows no UID 2^32 - 1.
+    let last = list.next_uid.checked_add(count).filter(|next| *next < u32::MAX);
+    let first = if last.is_some() { list.next_uid } else { 1 };
+    for (uid, record) in (first..).zip(&mut list.records) {
+        record.uid = uid;
+    }
+    list.next_uid = first + count;
+    list.uid_validity = above(list.uid_validity.max(highest), now_seconds);
+    Some((list.encode(), list.uid_validity))
+}
+
+/// A UIDVALIDITY that is higher than `highest`, as long as there is one.
+fn above(highest: u32, now_seconds: u32) -> u32 {
+    now_seconds.max(highest.saturating_add(1))
+}
+
 /// How far the next UID is raised: more than any mailbox gets between a backup and its restore, and
 /// little enough for thousands of restores.
 const MARGIN: u32 = 1_000_000;
@@ -109,7 +139,7 @@ mod tests {
     fn run(snapshot: &str, target: Option<&str>, files: &[&str], uids: Uids) -> (String, Settled) {
         let has = |base: &[u8]| files.iter().any(|file| file.as_bytes() == base);
         let list = target.map(str::as_bytes);
-        let present = Present { has: &has, messages: files.len() as u64, list };
+        let present = Present { has: &has, messages: files.len() as u64, list, highest: 0 };
         let settled = settle(snapshot.as_bytes(), &present, uids, 500).unwrap();
         (String::from_utf8(settled.list.clone()).unwrap(), settled)
     }
@@ -178,6 +208,24 @@ mod tests {
         assert!(settled.is_bumped);
         let (list, _) = run("1 100 3\n1 a\n2 b:2,S\n", None, &["b"], Uids::Keep);
         assert_eq!(list, "1 100 1000003\n2 b\n");
+    }
+
+    #[test]
+    fn a_folder_in_use_is_numbered_afresh_above_all_that_was_seen() {
+        let table = [
+            ("3 V100 N9 Gx\n2 W5 :a:2,S\n4 :gone\n7 :b\n", 0, "3 V500 N11\n9 W5 :a\n10 :b\n"),
+            ("3 V600 N9\n7 :b\n", 0, "3 V601 N10\n9 :b\n"),
+            ("3 V100 N9\n7 :b\n", 900, "3 V901 N10\n9 :b\n"),
+            ("3 V100 N9\n", 0, "3 V500 N9\n"),
+            ("3 V1 N4294967294\n5 :a\n6 :b\n", 0, "3 V500 N3\n1 :a\n2 :b\n"),
+        ];
+        for (list, highest, expected) in table {
+            let has = |base: &[u8]| [&b"a"[..], b"b"].contains(&base);
+            let (list, validity) = renumber(list.as_bytes(), has, highest, 500).unwrap();
+            assert_eq!(String::from_utf8(list).unwrap(), expected);
+            assert!(expected.starts_with(&format!("3 V{validity} ")), "{validity}");
+        }
+        assert_eq!(renumber(b"junk", |_| true, 0, 500), None);
     }
 
     proptest! {

@@ -6,7 +6,8 @@ use std::io::{self, BufReader, Read, Seek};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::plan::{Kind, PackPlan, Target};
+use super::plan::{PackPlan, Target};
+use super::site::Site;
 use super::{Run, Work, is_odd_name, with_cause};
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
@@ -79,32 +80,30 @@ impl Run<'_> {
         pack: &'p PackPlan,
         written: &mut Written<'p>,
     ) -> Result<()> {
-        let mut wanted: Vec<u32> = pack.members.keys().copied().collect();
-        wanted.sort_unstable();
         let mut buffer = Vec::new();
         let unseal = &work.mailbox.unseal;
         let mut give = |member: u32, size: u64, entry: &mut dyn Read| {
-            let targets = &pack.members[&member];
-            if targets.iter().any(|target| target.size != size) {
-                let reason = format!("has another size at member {member}");
-                return Err(Error::damaged(&pack.key, reason));
-            }
-            self.member(work, pack, entry, targets, &mut buffer, written)
+            self.member(work, pack, (member, size), entry, &mut buffer, written)
         };
-        members(self.repository, unseal, pack, self.progress, &wanted, &mut give)
+        members(self.repository, unseal, pack, self.progress, &pack.wanted(), &mut give)
     }
 
-    fn member<'p>(
+    /// Writes a member with its size to its targets; what of it was written is in `written`, also
+    /// when it fails.
+    pub(super) fn member<'p>(
         &self,
         work: &Work,
-        pack: &PackPlan,
+        pack: &'p PackPlan,
+        (member, size): (u32, u64),
         entry: &mut dyn Read,
-        targets: &'p [Target],
         buffer: &mut Vec<u8>,
         written: &mut Written<'p>,
     ) -> Result<()> {
         let damaged = |e: io::Error| Error::damaged(&pack.key, e);
-        let size = targets.first().map_or(0, |target| target.size);
+        let targets = &pack.members[&member];
+        if targets.iter().any(|target| target.size != size) {
+            return Err(damaged(io::Error::other(format!("has another size at member {member}"))));
+        }
         let mut large: Option<std::fs::File> = None;
         let in_memory = size <= IN_MEMORY_BYTES;
         if in_memory {
@@ -125,6 +124,8 @@ impl Run<'_> {
                     let mut content = Input { entry, error: None };
                     let done = owners.write(dir, &name, target, &mut content);
                     if let Some(e) = content.error {
+                        // What was written is cut.
+                        written.files.push((target, name));
                         return Err(damaged(e));
                     }
                     done
@@ -134,16 +135,13 @@ impl Run<'_> {
                 Ok(file) if !in_memory && large.is_none() => large = Some(file),
                 Ok(_) => {}
                 Err(e) if is_odd_name(&e) => {
-                    self.lose(work, target, with_cause(&Error::io("write", &path(), e)));
+                    let reason = with_cause(&Error::io("write", &path(), e));
+                    written.refused.push((target, reason));
                     continue;
                 }
                 Err(e) => return Err(Error::io("write", &path(), e)),
             }
             written.files.push((target, name));
-            if target.kind == Kind::Message {
-                Progress::add(&self.progress.messages, 1);
-                Progress::add(&self.progress.bytes, target.size);
-            }
         }
         Ok(())
     }
@@ -154,10 +152,25 @@ impl Run<'_> {
 pub(super) struct Written<'p> {
     /// Targets and the names under which they were written.
     pub(super) files: Vec<(&'p Target, OsString)>,
+    /// Targets that could not be written, and why.
+    pub(super) refused: Vec<(&'p Target, String)>,
     dir: Option<(PathBuf, OwnedFd)>,
 }
 
 impl Written<'_> {
+    /// What there is so far, for [`Written::discard`].
+    pub(super) fn mark(&self) -> (usize, usize) {
+        (self.files.len(), self.refused.len())
+    }
+
+    /// Removes what was written since `mark`, which nothing proves.
+    pub(super) fn discard(&mut self, site: &Site, mark: (usize, usize)) {
+        self.refused.truncate(mark.1);
+        for (target, name) in self.files.drain(mark.0..) {
+            site.discard(target, &name);
+        }
+    }
+
     fn place(&mut self, work: &Work, target: &Target) -> io::Result<(&OwnedFd, OsString)> {
         let is_open = |(path, _): &(PathBuf, OwnedFd)| path == work.site.dir(target);
         let (dir, name) = if self.dir.as_ref().is_some_and(is_open) {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use snapshot::backup::{Options, Trust};
 use snapshot::store::Store;
@@ -80,6 +81,51 @@ fn two_messages_with_one_base_name_are_both_kept() {
     fs::remove_file(world.store().join(ALICE).join("new/5.z.host")).unwrap();
     world.backup(Arc::clone(&objects)).unwrap();
     assert_restores(&world, &objects, "one is gone");
+}
+
+/// As a client leaves them that copies a file under another set of flags. Two files are two messages.
+#[test]
+fn two_files_with_one_base_name_and_one_content_are_known_as_two() {
+    let (world, objects) = first_night();
+    let second = world.deliver(ALICE, "cur/5.z.host:2,S", b"the same\n");
+    world.deliver(ALICE, "cur/5.z.host:2,", b"the same\n");
+    let report = world.backup(Arc::clone(&objects)).unwrap();
+    assert_eq!((report.ledger.duplicate_names, report.messages.new), (1, 2));
+    assert_restores(&world, &objects, "both are there");
+    // The folder is listed for the sake of another message; the doubles are not read, and not told anew.
+    let full = Options { trust: Trust::Stat, ..world.options() };
+    for (night, options) in [world.options(), world.options(), full.clone()].iter().enumerate() {
+        world.deliver(ALICE, &format!("new/6.{night}.host"), b"another\n");
+        let report = world.backup_with(Arc::clone(&objects), options, None).unwrap();
+        assert_eq!((report.messages.new, report.messages.read), (1, 1), "night {night}");
+        assert_restores(&world, &objects, "quiet");
+    }
+    // Either is known for itself when it changes in place.
+    fs::write(&second, b"not the same\n").unwrap();
+    let report = world.backup_with(Arc::clone(&objects), &full, None).unwrap();
+    assert_eq!((report.messages.new, report.messages.read), (1, 1));
+    assert_restores(&world, &objects, "one changed");
+    fs::remove_file(&second).unwrap();
+    let report = world.backup(Arc::clone(&objects)).unwrap();
+    assert_eq!((report.messages.gone, report.messages.read), (1, 0));
+    assert_restores(&world, &objects, "one is gone");
+}
+
+/// Twins of a name and a folder that stands still: it is believed as any other.
+#[test]
+fn doubles_do_not_have_their_folder_listed_every_night() {
+    let (world, objects) = first_night();
+    world.deliver(ALICE, "cur/5.z.host:2,S", b"the same\n");
+    world.deliver(ALICE, "new/5.z.host", b"the same\n");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // A folder is believed two seconds after it changed.
+    while world.backup(Arc::clone(&objects)).unwrap().messages.folders_listed > 0 {
+        assert!(Instant::now() < deadline, "it is listed again and again");
+    }
+    let catalogs = keys(&objects, "/catalogs/").len();
+    let report = world.backup(Arc::clone(&objects)).unwrap();
+    assert_eq!((report.messages.new, report.mailboxes.changed), (0, 0));
+    assert_eq!(keys(&objects, "/catalogs/").len(), catalogs);
 }
 
 #[test]
