@@ -43,12 +43,15 @@ fn uids(dump: &Value) -> BTreeMap<String, u64> {
     inbox.map(|(uid, message)| (message["sha256"].to_string(), uid.parse().unwrap())).collect()
 }
 
+/// What clients saw before the restore and after it.
+type Seen = [BTreeMap<String, u64>; 2];
+
 /// The runner leaves these out where Dovecot is not there.
 mod needs_dovecot {
     use super::*;
 
     /// What clients saw before, what they see after a restore, and what the server complains of.
-    fn served(how: &[&str]) -> Option<(u64, [BTreeMap<String, u64>; 2], Vec<String>)> {
+    fn served(how: &[&str]) -> Option<(u64, Seen, Vec<String>)> {
         let office = Office::open()?;
         let before = uids(&office.dovecot.dump(USER));
         let untouched = contradict(&office.env.path(HOME).join("Maildir/dovecot-uidlist"));

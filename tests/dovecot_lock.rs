@@ -2,6 +2,7 @@
 //! with its holder is waited for, and told. The kernel's notices (inotify) say what came before what.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -52,7 +53,7 @@ impl Watch {
         let mut reader = Reader::new(&self.inotify, &mut buffer);
         while let Ok(event) = reader.next() {
             let is = |flag| event.events().contains(flag);
-            let name = event.file_name().map(|name| name.to_bytes());
+            let name = event.file_name().map(CStr::to_bytes);
             let is_of_messages = self.watches[&event.wd()];
             steps.extend(match (is_of_messages, name) {
                 (true, None) if is(ReadFlags::OPEN) => Some(Step::List),

@@ -79,7 +79,7 @@ fn of_another_store(newest: &Manifest) -> String {
     let Manifest { id, host, store, .. } = newest;
     format!(
         "the repository's newest snapshot {id} is of another store, {host}:{store}: `latest` is \
-         whichever was made last, `latest:{host}:{store}` that store's; better give each store a \
-         repository of its own"
+         whichever was made last, and `latest:{host}:{store}` the newest of that one; better give each \
+         store a repository of its own"
     )
 }

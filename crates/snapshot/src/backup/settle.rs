@@ -2,6 +2,7 @@
 //! both, and belongs into the snapshot once, while a copy (a hard link) belongs there as often as
 //! there are links. Some more listings in a row tell where each file was last.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
@@ -34,6 +35,8 @@ struct Place {
     /// In which round it was last seen there: 0 for before, [`QUIET`] for a folder that has not changed
     /// since it was listed.
     seen: u32,
+    /// In how many rounds it was seen there.
+    rounds: u32,
 }
 
 /// By inode: one that was freed may soon be another file's.
@@ -210,30 +213,36 @@ impl File {
     }
 
     fn see(&mut self, folder: &[u8], subdir: Subdir, name: &[u8], seen: u32) {
+        let is_round = u32::from((1..=ROUNDS).contains(&seen));
         match self.place(folder, name) {
             Some(at) => {
                 let place = &mut self.places[at];
                 place.subdir = subdir;
                 place.name = name.to_vec();
+                // A listing may have it twice.
+                place.rounds += if place.seen == seen { 0 } else { is_round };
                 place.seen = seen;
             }
             None => {
                 let (folder, name) = (folder.to_vec(), name.to_vec());
-                self.places.push(Place { folder, subdir, name, seen });
+                self.places.push(Place { folder, subdir, name, seen, rounds: is_round });
             }
         }
     }
 
     /// Keeps the newest places, as many as the file has links. Those in quiet folders are not to be
-    /// changed any more, and stand for what may have moved on from there since. A place that several
-    /// rounds did not see is none: the links may lie outside the mailbox.
+    /// changed any more, and stand for what may have moved on from there since; what was seen in every
+    /// round did not. A place that several rounds did not see is none: the links may lie outside the
+    /// mailbox.
     fn choose(&mut self) {
-        self.places.sort_by_key(|place| std::cmp::Reverse(place.seen));
+        self.places.sort_by_key(|place| Reverse((place.seen, place.rounds)));
         let newest = self.places.iter().map(|place| place.seen).filter(|seen| *seen != QUIET);
         let newest = newest.max().unwrap_or_default();
         let is_fresh = |place: &&Place| place.seen + FRESH_ROUNDS > newest;
         let fresh = self.places.iter().take_while(is_fresh).count();
-        self.places.truncate(fresh.min(self.links.unwrap_or(1)).max(1));
+        let has_stayed = |place: &&Place| place.seen == QUIET || place.rounds == ROUNDS;
+        let stayed = self.places.iter().filter(has_stayed).count();
+        self.places.truncate(fresh.min(self.links.unwrap_or(1).max(stayed)).max(1));
     }
 }
 

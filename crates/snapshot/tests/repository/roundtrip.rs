@@ -173,7 +173,7 @@ impl Mailbox {
 
     /// A list that has those names that can stand in one.
     fn list(&self, bases: &[Vec<u8>]) -> Vec<u8> {
-        let is_listed = |base: &&Vec<u8>| base.iter().all(|byte| byte.is_ascii_graphic());
+        let is_listed = |base: &&Vec<u8>| base.iter().all(u8::is_ascii_graphic);
         let lines = (1..).zip(bases.iter().filter(is_listed));
         let lines =
             lines.map(|(at, base)| [format!("{} :", 7 * at).as_bytes(), base, b"\n"].concat());
