@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use maildir::{Dotlock, move_new};
+use maildir::{Dotlock, Listing, move_new};
 use rustix::fs::Mode;
 
 use super::beside::subscribe;
@@ -230,7 +230,8 @@ impl End<'_> {
         let snapshot = read_file(&stage.dir, list.name.as_bytes())?.unwrap_or_default();
         let present = read_file(dir, name)?;
         let times = (self.finished.highest, self.now_seconds);
-        let settled = settle_folder(&snapshot, present.as_deref(), path, self.uids, times)?;
+        let listing = survey::list(path)?;
+        let settled = settle_folder(&snapshot, present.as_deref(), &listing, self.uids, times);
         let Some(settled) = settled else {
             self.finished.useless.push(folder.join(&list.target.name));
             return Ok(false);
@@ -296,19 +297,18 @@ impl End<'_> {
     }
 }
 
-/// Settles the list of the folder that lies at `path` with the messages that it has.
+/// Settles the list of a folder that has these messages.
 pub(crate) fn settle_folder(
     snapshot: &[u8],
     present: Option<&[u8]>,
-    path: &Path,
+    listing: &Listing,
     uids: Uids,
     (highest, now_seconds): (u32, u32),
-) -> io::Result<Option<Settled>> {
-    let listing = survey::list(path)?;
+) -> Option<Settled> {
     let has = |base: &[u8]| !listing.find(base).is_empty();
     let messages = listing.entries().len() as u64;
     let present = Present { has: &has, messages, list: present, highest };
-    Ok(settle(snapshot, &present, uids, now_seconds))
+    settle(snapshot, &present, uids, now_seconds)
 }
 
 /// Marks a folder of Maildir++.

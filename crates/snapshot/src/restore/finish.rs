@@ -18,7 +18,7 @@ use super::partial::Partial;
 use super::plan::Kind;
 use super::report::{Counts, RestoredMailbox, RestoredTree};
 use super::site::{ASIDE, Site, raw_list};
-use super::survey::read_file;
+use super::survey::{self, read_file};
 use super::validity;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -108,7 +108,8 @@ impl Run<'_> {
             let bytes = read_file(&dir, raw.as_encoded_bytes())?.unwrap_or_default();
             let path = partial.path.join(&target.dir);
             let times = (finished.highest, self.now_seconds);
-            match settle_folder(&bytes, None, &path, uids, times)? {
+            let listing = survey::list_own(&path)?;
+            match settle_folder(&bytes, None, &listing, uids, times) {
                 Some(settled) => {
                     finished.note(&settled);
                     let mut content = settled.list.as_slice();
@@ -149,7 +150,8 @@ impl Run<'_> {
             let path = partial.path.join(&file.target.dir);
             let present = present.as_deref();
             let times = (finished.highest, self.now_seconds);
-            match settle_folder(&snapshot, present, &path, uids, times)? {
+            let listing = survey::list_own(&path)?;
+            match settle_folder(&snapshot, present, &listing, uids, times) {
                 Some(settled) => {
                     finished.note(&settled);
                     outside::put_list(&dir, file, &settled.list, &work.owners)?;

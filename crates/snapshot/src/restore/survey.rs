@@ -80,6 +80,11 @@ pub(crate) fn list(folder: &Path) -> io::Result<Listing> {
     Err(io::Error::other("the folder changed all the time, so that what is there is not certain"))
 }
 
+/// A listing of a folder that nobody else knows yet: nothing can move in it, however young it is.
+pub(crate) fn list_own(folder: &Path) -> io::Result<Listing> {
+    Lister::default().list_once(folder, None).map_err(named)
+}
+
 /// Says of which part of a folder an error is.
 fn named(error: maildir::Error) -> io::Error {
     let name = error.path.file_name().unwrap_or_default().to_string_lossy();
