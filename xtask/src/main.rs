@@ -36,8 +36,8 @@ usage: cargo xtask COMMAND
       [--messages N] [--nights N] [--rounds N] [--dir DIR] [--seed N] [--keep]
                             MAILRIG_BENCH_PROGRAM names another program than the release build
   churn                     back up mailboxes while processes change them; miss nothing; options:
-      [--minutes M] [--seed S] [--messages N] [--workers N] [--mailboxes N] [--dir DIR]
-      [--peers | --naive-only] [--program MAILRIG] [--json] [--write]
+      [--minutes M] [--seed S] [--messages N] [--workers N] [--mailboxes N] [--storms PERCENT]
+      [--dir DIR] [--peers | --naive-only] [--program MAILRIG] [--json] [--write]
   fuzz TARGET [--seconds N] feed a parser what libFuzzer invents: uidlist, base-name, catalog, manifest
 ";
 
