@@ -23,7 +23,7 @@ use super::report::Counts;
 use super::select::{Selected, folder_path};
 use super::site::Site;
 use super::unpack::Written;
-use super::{Queue, Run, is_free_below, is_odd_name, with_cause};
+use super::{Queue, Run, is_free_below, is_odd_name, is_of_mailbox, with_cause};
 use crate::catalog::Contents;
 use crate::contents::{no_folder, readable};
 use crate::error::{Error, Result};
@@ -53,6 +53,8 @@ pub(super) struct Work {
     pub(super) owners: Owners,
     pub(super) plan: MailboxPlan,
     packs_left: AtomicUsize,
+    /// Why nothing more is written to it.
+    left: Mutex<Option<Error>>,
     /// Messages, of a tree files, that are missing, and their bytes.
     pub(super) missing: Mutex<(u64, u64)>,
     /// Lists of UIDs that were written as the snapshot has them.
@@ -157,13 +159,14 @@ impl<'r> Run<'r> {
             plan,
             packs_left: AtomicUsize::new(packs.len()),
             missing: Mutex::new((0, 0)),
+            left: Mutex::default(),
             lists: Mutex::default(),
             counts,
             outside: Mutex::default(),
             places,
         });
         if packs.is_empty() {
-            return self.finish(&work);
+            return self.end(&work);
         }
         // Taken from the end: what is newest comes first.
         queue.add(packs.into_iter().rev().map(|pack| Job::Pack(Arc::clone(&work), pack)));
@@ -344,16 +347,37 @@ impl<'r> Run<'r> {
     }
 
     pub(super) fn pack(&self, work: &Work, pack: &PackPlan) -> Result<()> {
+        let is_left = work.left.lock().expect("no holder panics").is_some();
+        if !is_left {
+            match self.write_pack(work, pack) {
+                Err(e) if is_of_mailbox(&e) => {
+                    work.left.lock().expect("no holder panics").get_or_insert(e);
+                }
+                done => done?,
+            }
+        }
+        if work.packs_left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.end(work)?;
+        }
+        Ok(())
+    }
+
+    /// Finishes a mailbox. One that changed meanwhile is left as it is, and the others go on.
+    fn end(&self, work: &Work) -> Result<()> {
+        let left = work.left.lock().expect("no holder panics").take();
+        match left.map_or_else(|| self.finish(work), Err) {
+            Err(e) if is_of_mailbox(&e) => self.leave(work, &e),
+            done => done,
+        }
+    }
+
+    fn write_pack(&self, work: &Work, pack: &PackPlan) -> Result<()> {
         let mut written = Written::default();
         match self.unpack(work, pack, &mut written) {
             Err(e) if e.is_local_to_object() => self.salvage(work, pack, &e, &mut written)?,
             done => done?,
         }
-        self.settle_pack(work, written)?;
-        if work.packs_left.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.finish(work)?;
-        }
-        Ok(())
+        self.settle_pack(work, written)
     }
 
     /// What becomes of the files of a pack, which are proven.
@@ -394,9 +418,6 @@ impl<'r> Run<'r> {
     /// A message that could not be put into place: it came to be there, or its name is odd.
     fn not_placed(&self, work: &Work, target: &Target, error: io::Error) -> Result<()> {
         if error.kind() == io::ErrorKind::AlreadyExists {
-            let mut missing = work.missing.lock().expect("no holder panics");
-            missing.0 += 1;
-            missing.1 += target.size;
             return Ok(());
         }
         let path = work.site.path().join(&target.dir).join(&target.name);
