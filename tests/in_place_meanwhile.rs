@@ -137,3 +137,25 @@ fn a_control_folder_that_is_a_file_is_a_problem_of_its_mailbox() {
     let report = env.run(&new).expect(3).json();
     assert_eq!(report["mailboxes"].as_array().unwrap().len(), 1, "{report}");
 }
+
+#[test]
+fn of_several_mailboxes_one_that_is_gone_keeps_no_other_from_its_folder() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    let bob = bob(&env);
+    env.backup(&[]).expect(0);
+    fs::remove_dir_all(bob.path("")).unwrap();
+    let beside = ["--as-folder", "Back", "--mailbox"];
+    let only = in_place(&env, &[&beside[..], &["bob@example.org"]].concat()).expect(1);
+    assert!(only.stderr.contains("find the live mailbox "), "{only}");
+    let find = ["find", env.repo(), "--from", "@", "--json"];
+    let found = env.run(&find).expect(0).json();
+    fs::write(env.path("ids"), found.to_string()).unwrap();
+    let (ids, store) = (env.path("ids"), env.path("store"));
+    let place = ["--in-place", text(&store), "--as-folder", "Back", "--json"];
+    let run = [&["restore", env.repo(), "--messages", text(&ids)], &place[..]].concat();
+    let report = env.run(&run).expect(3).json();
+    assert_eq!(report["problems"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(report["problems"][0]["mailbox"], "bob@example.org");
+    assert_eq!(messages(&alice.path(".Back")).len(), 4);
+}

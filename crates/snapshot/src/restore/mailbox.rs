@@ -88,7 +88,15 @@ impl<'r> Run<'r> {
             self.live_store.check(store, &path, self.manifests)?;
         }
         let mut contents = contents;
-        let beside = self.beside(&mut contents, &name)?;
+        let beside = match self.beside(&mut contents, &name) {
+            Err(e) if is_of_mailbox(&e) && !selected.is_only => {
+                let messages = contents.folders.values().map(|f| f.messages.len() as u64).sum();
+                self.report.problem(&name, messages, with_cause(&e));
+                Progress::add(&self.progress.units_done, 1);
+                return Ok(());
+            }
+            done => done?,
+        };
         let folder = if beside.is_some() { None } else { self.folder(&contents, &name)? };
         let is_exact = self.options.uids == Some(Uids::Exact) || contents.tree;
         let places = match self.places(&mailbox.name, &contents) {
@@ -229,10 +237,8 @@ impl<'r> Run<'r> {
             contents.folders.retain(|path, _| *path == folder);
         }
         let path = safe_path(&contents.path).map(|path| store.join(path)).unwrap_or_default();
-        let tree = maildir::read_tree(&path, maildir::Scope::Mailbox).map_err(|e| {
-            let reason = format!("{name} has no live mailbox at {}: {e}", path.display());
-            Error::Selection(reason)
-        })?;
+        let tree = maildir::read_tree(&path, maildir::Scope::Mailbox)
+            .map_err(|e| Error::io("find the live mailbox", &path, e.source))?;
         let folders = tree.folders.iter().filter(|folder| folder.is_maildir);
         let live = Layout::of(folders.map(|folder| folder.path.as_os_str().as_bytes()));
         let decoded: Vec<_> =
