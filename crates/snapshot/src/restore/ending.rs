@@ -14,8 +14,9 @@ use rustix::fs::Mode;
 
 use super::beside::subscribe;
 use super::files::{Owners, has, open_beneath};
-use super::finished::Finished;
+use super::finished::{Finished, Left, sum};
 use super::inplace::{How, Reflag};
+use super::is_of_all;
 use super::live::{Live, STAGE, Staged, remove_stale_at, replace};
 use super::options::Uids;
 use super::outside;
@@ -47,19 +48,18 @@ impl Live {
             End { live: self, plan, owners, uids, clock, progress, finished: &mut finished };
         for (folder, live) in &self.folders {
             let files = by_folder.remove(folder).unwrap_or_default();
-            match self.how(folder) {
-                Some(How::New) => end.new_folder(folder, files)?,
-                Some(How::Whole) => {
-                    if let Some(lock) = end.lock(folder, &files)? {
-                        end.whole_folder(folder, files, &lock)?;
-                    }
+            let messages = sum(&files).0;
+            let (failed, locked) = (end.finished.failed.len(), end.finished.locked_messages());
+            let before = self.settled();
+            let is_renumbered = live.lock().expect("no holder panics").is_renumbered;
+            if let Err(error) = end.folder(folder, files, is_renumbered) {
+                if is_of_all(&error) {
+                    return Err(error);
                 }
-                _ => end.files(files),
-            }
-            if live.lock().expect("no holder panics").is_renumbered
-                && let Some(lock) = end.lock(folder, &[])?
-            {
-                end.renumber(folder, &lock)?;
+                let told = (end.finished.failed.len() - failed) as u64
+                    + (end.finished.locked_messages() - locked);
+                let messages = messages.saturating_sub(self.settled() - before + told);
+                end.finished.left.push(Left { folder: folder.clone(), error, messages });
             }
         }
         for files in by_folder.into_values() {
@@ -103,6 +103,22 @@ struct End<'e> {
 }
 
 impl End<'_> {
+    fn folder(&mut self, folder: &Path, files: Vec<Staged>, is_renumbered: bool) -> io::Result<()> {
+        match self.live.how(folder) {
+            Some(How::New) => self.new_folder(folder, files)?,
+            Some(How::Whole) => {
+                if let Some(lock) = self.lock(folder, &files)? {
+                    self.whole_folder(folder, files, &lock)?;
+                }
+            }
+            _ => self.files(files),
+        }
+        if is_renumbered && let Some(lock) = self.lock(folder, &[])? {
+            self.renumber(folder, &lock)?;
+        }
+        Ok(())
+    }
+
     /// Puts a folder that is not there together, and gives it its name when it is whole.
     fn new_folder(&mut self, folder: &Path, files: Vec<Staged>) -> io::Result<()> {
         let stage = self.live.stage()?;
@@ -117,6 +133,7 @@ impl End<'_> {
         let (outside, files): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.target.outside.is_some());
         self.files(outside);
+        let (messages, bytes) = sum(&files);
         for file in files {
             let inside = file.target.dir.strip_prefix(folder).unwrap_or(Path::new(""));
             let to = open_beneath(&dir, inside)?;
@@ -136,7 +153,9 @@ impl End<'_> {
         let above = folder.parent().unwrap_or(Path::new(""));
         let parent = self.owners.make_dirs(&self.live.root, above, owner)?;
         let name = folder.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        move_new(&stage.dir, aside.as_str(), &parent, name)
+        move_new(&stage.dir, aside.as_str(), &parent, name)?;
+        self.live.add_placed(messages, bytes);
+        Ok(())
     }
 
     /// Fills a folder that is there, while its server has to wait.

@@ -218,6 +218,21 @@ fn is_odd_name(error: &io::Error) -> bool {
     matches!(error.kind(), AlreadyExists | InvalidFilename | InvalidInput | NotADirectory)
 }
 
+/// Whether a failure of the target concerns all mailboxes, or ends the run.
+fn is_of_all(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), Interrupted | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+}
+
+/// Whether one mailbox is left as it is for this, and others go on.
+fn is_of_mailbox(error: &Error) -> bool {
+    match error {
+        Error::Io { source, .. } => !is_of_all(source),
+        Error::TargetExists { .. } => true,
+        _ => false,
+    }
+}
+
 fn with_cause(error: &Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
