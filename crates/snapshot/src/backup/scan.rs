@@ -195,9 +195,13 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
 
     /// Whether there are files that were listed and never read under any name.
     fn has_unread(&self) -> bool {
+        self.unread_inodes().any(|ino| !self.run.reader.remembers(ino))
+    }
+
+    /// The files that were listed, and not found to be read in the place where they were.
+    pub(super) fn unread_inodes(&self) -> impl Iterator<Item = u64> {
         let missing = self.looks.values().flat_map(|look| look.missing.values());
-        let mut inodes = missing.map(|(ino, _)| *ino).chain(self.account.lost_inodes());
-        inodes.any(|ino| !self.run.reader.remembers(ino))
+        missing.map(|(ino, _)| *ino).chain(self.account.lost_inodes())
     }
 
     /// The folders that are not as they were listed, with their directories as they are now.

@@ -120,9 +120,12 @@ impl Scan<'_, '_, '_> {
             }
         }
         watched.extend(changed);
+        // A copy of what is on its way and was never read may rest elsewhere: without it nothing tells
+        // which file that is.
+        let unread: HashSet<u64> = self.unread_inodes().collect();
         for (path, state) in folders().filter(|(path, _)| !watched.contains(*path)) {
             for message in state.messages().unwrap_or_default() {
-                if files.has(&message) {
+                if files.has(&message) || unread.contains(&message.ino) {
                     files.file(&message).see(path, message.subdir(), message.name, QUIET);
                 }
             }
