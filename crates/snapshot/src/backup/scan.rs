@@ -167,9 +167,11 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             if pass == PASSES_MAX - 1 || (pass >= PASSES && is_idle) {
                 break;
             }
-            if pass < PASSES && changed.iter().any(|(_, print)| print.is_some_and(|p| p.is_young()))
-            {
-                std::thread::sleep(TICK * (pass + 1));
+            let prints = changed.iter().filter_map(|(_, print)| *print);
+            let tick = prints.filter(FolderPrint::is_young).map(|print| print.tick()).max();
+            let tick = tick.filter(|_| pass < PASSES);
+            if let Some(tick) = tick {
+                std::thread::sleep(tick.max(TICK * (pass + 1)));
             }
             if pass == REMEMBER_PASS {
                 self.run.reader.remember(self.run.next.folders.values());
@@ -177,7 +179,7 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             let read = self.run.outcome.work.messages_read;
             for (folder, print) in changed {
                 self.run.context.progress.check()?;
-                self.is_restless |= self.again(folder, print)?;
+                self.is_restless |= self.again(folder, print.filter(|_| tick.is_some()))?;
             }
             if !self.is_restless {
                 return Ok(tree);
