@@ -121,7 +121,7 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
         let is_there = |path: &Vec<u8>| {
             Path::new(os(path)).starts_with(maildir::OUTSIDE) || there.contains(&path[..])
         };
-        self.is_restless |= !self.run.old.folders.keys().all(is_there);
+        self.is_restless |= tree.is_shaky || !self.run.old.folders.keys().all(is_there);
         Ok(())
     }
 
@@ -157,7 +157,7 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
                     return Ok(Tree::default());
                 }
             };
-            self.is_restless = self.follow_folders(&tree);
+            self.is_restless = self.follow_folders(&tree) || tree.is_shaky;
             let changed = self.changed(&tree);
             unsettled = changed.iter().map(|(folder, _)| key(folder).to_vec()).collect();
             if self.run.context.options.proof == Proof::Agreement {

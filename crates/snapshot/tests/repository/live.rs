@@ -151,6 +151,40 @@ fn a_folder_that_is_made_renamed_or_removed_meanwhile_is_as_it_is_in_the_end() {
 }
 
 #[test]
+fn a_folder_that_is_renamed_for_ever_is_not_missed_without_a_word() {
+    let (world, objects) = world();
+    let [a, b] = [".A", ".B"].map(|folder| world.store().join(ALICE).join(folder));
+    fs::remove_dir_all(&b).unwrap();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                fs::rename(&a, &b).unwrap();
+                fs::rename(&b, &a).unwrap();
+            }
+        });
+        let nights = [(); 3].map(|()| {
+            let report = world.backup(Arc::clone(&objects)).unwrap();
+            let (restored, _) = world.restore(Arc::clone(&objects), "latest").unwrap();
+            let is_there = restored.values().any(|(content, ..)| content == b"of folder .A\n");
+            (is_there, report.is_incomplete)
+        });
+        is_done.store(true, Ordering::Relaxed);
+        assert!(!nights.contains(&(false, false)), "there, incomplete: {nights:?}");
+    });
+    // When it has come to rest, a night is quiet again.
+    let report = loop {
+        let report = world.backup(Arc::clone(&objects)).unwrap();
+        assert!(!report.is_incomplete, "{:?}", report.incidents);
+        if report.messages.folders_listed == 0 {
+            break report;
+        }
+    };
+    assert_eq!(report.messages.read, 0);
+    assert_whole(&world, &objects, "at rest");
+}
+
+#[test]
 fn a_mailbox_that_disappears_midway_keeps_what_the_snapshot_had() {
     let (world, objects) = world();
     world.backup(Arc::clone(&objects)).unwrap();
