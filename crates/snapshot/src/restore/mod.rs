@@ -11,6 +11,7 @@ mod inplace;
 mod keywords;
 mod live;
 mod mailbox;
+mod merge;
 mod names;
 mod options;
 mod outside;
