@@ -62,6 +62,8 @@ pub fn run(
         Some(identity) => identity,
         None => return Err(Error::NoIdentity),
     };
+    // Backup followed the same links; in what differs from user to user none is followed.
+    let options = &Options { outside: options.outside.resolve()?, ..options.clone() };
     let run = Run {
         repository,
         identity,
