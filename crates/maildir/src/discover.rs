@@ -2,6 +2,7 @@
 //! a mailbox are not looked at here; a home directory that has a `Maildir` is not searched beyond it.
 //! Mailboxes in other formats are found too, to be refused.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -71,6 +72,12 @@ pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
             }
             continue;
         }
+        if is_partial(entry.file_name()) {
+            if entry.file_type().is_dir() {
+                walk.skip_current_dir();
+            }
+            continue;
+        }
         let in_home = home.as_ref().is_some_and(|home| path.parent() == Some(home));
         if !entry.file_type().is_dir() {
             // Of a home with a Maildir, an mbox is its owner's private matter.
@@ -117,6 +124,11 @@ fn holds_mailbox(dir: &Path) -> bool {
     dirs.any(|entry| is_maildir(entry.path()) || is_marked(entry.path()))
 }
 
+/// Whether it is a mailbox that a restore has not finished, which is nobody's.
+fn is_partial(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(PARTIAL.as_bytes())
+}
+
 /// Whether Dovecot marked a directory as the root of a mailbox: nested layout with an INBOX below.
 fn is_marked(path: &Path) -> bool {
     MARKERS.iter().any(|marker| path.join(marker).is_file())
@@ -147,6 +159,9 @@ fn looks_like_domain(part: &[u8]) -> bool {
 const HOME_MAILDIR: &str = "Maildir";
 
 const MARKERS: [&str; 3] = ["dovecot-uidvalidity", "dovecot.list.index", "dovecot.list.index.log"];
+
+/// Begins the name of a mailbox's folder as long as it is being restored.
+pub const PARTIAL: &str = ".mailrig-partial-";
 
 /// Mailboxes lie a few levels down (`vmail/d/o/domain/u/user/Maildir`); deeper is something else.
 const MAX_DEPTH: usize = 10;
@@ -201,6 +216,17 @@ mod tests {
         assert_eq!(found.aliases, [PathBuf::from("alias")]);
         assert_eq!(found.links, [PathBuf::from("away")]);
         assert_eq!(found.broken, [PathBuf::from("broken"), PathBuf::from("broken-too")]);
+    }
+
+    #[test]
+    fn what_a_restore_has_not_finished_is_no_mailbox() {
+        let store = tempfile::tempdir().unwrap();
+        for dir in ["bob/cur", "bob/new", ".mailrig-partial-1/cur", ".mailrig-partial-1/new"] {
+            fs::create_dir_all(store.path().join(dir)).unwrap();
+        }
+        let found = find_mailboxes(store.path()).unwrap();
+        let names: Vec<_> = found.mailboxes.iter().map(|mailbox| &mailbox.path).collect();
+        assert_eq!(names, ["bob"].map(Path::new));
     }
 
     #[test]

@@ -37,8 +37,8 @@ impl Run<'_> {
         let finished = match &work.site {
             Site::New(partial) => self.settle_lists(work, partial, uids).map_err(failed)?,
             Site::Live(live) => {
-                let (now, progress) = (self.now_seconds, self.progress);
-                live.finish(&work.plan, &work.owners, uids, now, progress).map_err(failed)?
+                let (clock, progress) = (self.clock, self.progress);
+                live.finish(&work.plan, &work.owners, uids, clock, progress).map_err(failed)?
             }
         };
         for link in &work.plan.links {
@@ -107,7 +107,7 @@ impl Run<'_> {
             let raw = raw_list(target);
             let bytes = read_file(&dir, raw.as_encoded_bytes())?.unwrap_or_default();
             let path = partial.path.join(&target.dir);
-            let times = (finished.highest, self.now_seconds);
+            let times = (finished.highest, self.clock);
             let listing = survey::list_own(&path)?;
             match settle_folder(&bytes, None, &listing, uids, times) {
                 Some(settled) => {
@@ -149,7 +149,7 @@ impl Run<'_> {
             let present = read_file(&dir, file.target.name.as_encoded_bytes())?;
             let path = partial.path.join(&file.target.dir);
             let present = present.as_deref();
-            let times = (finished.highest, self.now_seconds);
+            let times = (finished.highest, self.clock);
             let listing = survey::list_own(&path)?;
             match settle_folder(&snapshot, present, &listing, uids, times) {
                 Some(settled) => {

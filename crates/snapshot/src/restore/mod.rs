@@ -42,6 +42,7 @@ use self::report::Shared;
 pub use self::report::{Counts, Problem, Report, RestoredMailbox, RestoredTree};
 pub use self::select::folder_path;
 use self::store::LiveStore;
+use self::uids::Clock;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
@@ -78,7 +79,7 @@ pub fn run(
         deleted: AtomicU64::new(0),
         resized: AtomicU64::new(0),
         left_outside: Mutex::default(),
-        now_seconds: now_seconds(),
+        clock: clock(manifests),
     };
     let selected = run.select(manifests)?;
     run.check_places(&selected)?;
@@ -179,7 +180,7 @@ struct Run<'r> {
     resized: AtomicU64,
     /// What stayed beside the mail, by its kind: of how many mailboxes, and where one had it.
     left_outside: Mutex<BTreeMap<&'static str, (u64, String)>>,
-    now_seconds: u32,
+    clock: Clock,
 }
 
 /// Jobs, taken from the end, so that a mailbox's packs are done before the next mailbox is begun.
@@ -258,7 +259,10 @@ fn is_free(path: &Path) -> io::Result<bool> {
     }
 }
 
-fn now_seconds() -> u32 {
+fn clock(manifests: &[Manifest]) -> Clock {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX)
+    let now_seconds = u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX);
+    let oldest = manifests.iter().map(|manifest| manifest.time.as_second()).min();
+    let age = oldest.map_or(0, |oldest| i64::from(now_seconds).saturating_sub(oldest).max(0));
+    Clock { now_seconds, age_seconds: u32::try_from(age).unwrap_or(u32::MAX) }
 }
