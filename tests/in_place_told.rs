@@ -118,3 +118,22 @@ fn messages_that_the_next_expunge_removes_are_told() {
     }
     assert!(!told(&[]).contains("flag T"));
 }
+
+/// A name proves that it is the message, and not that nobody wrote over it.
+#[test]
+fn messages_of_another_size_are_told() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    let name = "cur/1600000007.M7P1.host:2,S";
+    alice.message(name, b"Subject: as it came\n\n");
+    env.backup(&[]).expect(0);
+    let note = "1 message that is there has another size than in the snapshot; `--as-folder` brings the snapshot's";
+    let report = in_place(&env, &[]).expect(0).json();
+    assert!(!report["notes"].to_string().contains("another size"), "{report}");
+    alice.message(name, b"Subject: overwritten since\n\n");
+    for more in [&["--dry-run"][..], &[]] {
+        let report = in_place(&env, more).expect(0).json();
+        assert_eq!(report["messages"], 0, "{report}");
+        assert!(report["notes"].as_array().unwrap().contains(&note.into()), "{report}");
+    }
+}

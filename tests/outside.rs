@@ -129,6 +129,40 @@ fn files_outside_go_where_the_server_looks() {
     assert_eq!(fs::read_link(home.join(".dovecot.sieve")).unwrap(), Path::new("sieve/rules.sieve"));
 }
 
+/// As where `/home` is a link to another disk.
+#[test]
+fn links_of_an_administrator_are_followed_and_those_of_users_are_not() {
+    let env = Env::encrypted();
+    furnish(&env);
+    lists(&env);
+    fs::rename(env.path("control"), env.path("real-control")).unwrap();
+    symlink("real-control", env.path("control")).unwrap();
+    backup(&env, 0, &[]);
+    fs::create_dir(env.path("disk")).unwrap();
+    symlink("disk", env.path("new")).unwrap();
+    let report = restore(&env, &["--to", text(&env.path("to"))], "new");
+    assert_eq!(report["mailboxes"][0]["uids_kept"], 5, "{report}");
+    assert!(env.path("disk/control/example.org/alice/.INBOX/dovecot-uidlist").exists());
+    assert!(env.path("disk/index/alice@example.org/.INBOX/other").exists());
+
+    let run = |base: &str, to: &str| {
+        let control = format!("{}/control/%d/%n", env.path(base).display());
+        let to = env.path(to).display().to_string();
+        let place = ["--to", &to, "--control", &control, "--json"];
+        env.run(&[&["restore", env.repo(), "latest"][..], &place].concat())
+    };
+    symlink("nowhere", env.path("dangling")).unwrap();
+    let failure = run("dangling", "none").expect(1).error();
+    assert!(failure["message"].as_str().unwrap().contains("dangling"), "{failure}");
+    assert!(!env.path("none").exists());
+    fs::create_dir_all(env.path("theirs/control")).unwrap();
+    symlink(env.path("disk"), env.path("theirs/control/example.org")).unwrap();
+    let output = run("theirs", "other");
+    assert_ne!(output.code, Some(0), "{output}");
+    assert!(output.to_string().contains("links are not followed"), "{output}");
+    assert!(!env.path("disk/alice").exists());
+}
+
 #[test]
 fn one_folder_brings_its_own_control_folder_only() {
     let env = Env::encrypted();

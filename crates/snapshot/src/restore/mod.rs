@@ -11,6 +11,7 @@ mod inplace;
 mod keywords;
 mod live;
 mod mailbox;
+mod merge;
 mod names;
 mod options;
 mod outside;
@@ -62,6 +63,8 @@ pub fn run(
         Some(identity) => identity,
         None => return Err(Error::NoIdentity),
     };
+    // Backup followed the same links; in what differs from user to user none is followed.
+    let options = &Options { outside: options.outside.resolve()?, ..options.clone() };
     let run = Run {
         repository,
         identity,
@@ -74,6 +77,7 @@ pub fn run(
         xattrs_refused: AtomicU64::new(0),
         validity_kept: AtomicU64::new(0),
         deleted: AtomicU64::new(0),
+        resized: AtomicU64::new(0),
         left_outside: Mutex::default(),
         clock: clock(manifests),
     };
@@ -125,6 +129,14 @@ pub fn run(
              client removes {them} again; undelete {them} there first"
         ));
     }
+    let resized = run.resized.load(Ordering::Relaxed);
+    if resized > 0 {
+        let messages =
+            if resized == 1 { "message that is there has" } else { "messages that are there have" };
+        run.report.note(format!(
+            "{resized} {messages} another size than in the snapshot; `--as-folder` brings the snapshot's"
+        ));
+    }
     let refused = run.xattrs_refused.load(Ordering::Relaxed);
     if refused > 0 {
         let files = if refused == 1 { "file or folder" } else { "files and folders" };
@@ -164,6 +176,8 @@ struct Run<'r> {
     validity_kept: AtomicU64,
     /// Messages added to live mailboxes that are marked as deleted.
     deleted: AtomicU64,
+    /// Messages of live mailboxes that have another size than in the snapshot.
+    resized: AtomicU64,
     /// What stayed beside the mail, by its kind: of how many mailboxes, and where one had it.
     left_outside: Mutex<BTreeMap<&'static str, (u64, String)>>,
     clock: Clock,
