@@ -8,10 +8,11 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir};
 
-use crate::print::{RACY, TICK, now_ns};
+use crate::print::{RACY, now_ns};
 use crate::{DirPrint, Error, FileKind, FolderPrint, Listing, Result, Subdir};
 
 /// Lists folders; keeps its buffer from one to the next.
@@ -52,7 +53,8 @@ impl Lister {
     }
 
     /// Lists once, at once. The listing is stable if the directories did not change meanwhile, and
-    /// not shortly before: not since `earlier`, which was read a [`TICK`] ago.
+    /// not shortly before: not since `earlier`, which was read a
+    /// [`tick`](FolderPrint::tick) ago.
     pub fn list_once(&mut self, folder: &Path, earlier: Option<FolderPrint>) -> Result<Listing> {
         self.both(folder, |dir, index| attempt(dir, earlier.map(|print| print.dirs[index])))
     }
@@ -100,8 +102,7 @@ trait Directory {
     /// The files, sorted, and a digest of their names and inodes.
     fn read(&mut self) -> Result<(Listing, u64)>;
     fn now_ns(&self) -> i64;
-    /// Lets a [`TICK`] pass.
-    fn wait(&mut self);
+    fn wait(&mut self, tick: Duration);
     fn failed(&self, reason: io::Error) -> Error;
 }
 
@@ -111,8 +112,9 @@ fn list_dir(dir: &mut impl Directory, proof: Proof) -> Result<Attempt> {
     loop {
         let mut print = None;
         if (1..=WAITS).contains(&attempts) {
-            print = Some(dir.print()?);
-            dir.wait();
+            let earlier = dir.print()?;
+            dir.wait(earlier.tick());
+            print = Some(earlier);
         }
         let mut listed = attempt(dir, print)?;
         if proof == Proof::Agreement {
@@ -134,7 +136,7 @@ fn list_dir(dir: &mut impl Directory, proof: Proof) -> Result<Attempt> {
 
 fn attempt(dir: &mut impl Directory, earlier: Option<DirPrint>) -> Result<Attempt> {
     let print = dir.print()?;
-    let is_old = earlier == Some(print) || !print.is_younger_than(TICK, dir.now_ns());
+    let is_old = earlier == Some(print) || !print.is_young(dir.now_ns());
     let (files, digest) =
         if print == DirPrint::default() { (Listing::default(), 0) } else { dir.read()? };
     let is_stable = is_old && dir.print()? == print;
@@ -201,8 +203,8 @@ impl Directory for OnDisk<'_> {
         now_ns()
     }
 
-    fn wait(&mut self) {
-        std::thread::sleep(TICK);
+    fn wait(&mut self, tick: Duration) {
+        std::thread::sleep(tick);
     }
 
     fn failed(&self, reason: io::Error) -> Error {
@@ -219,7 +221,7 @@ fn open_dir(path: &Path) -> io::Result<OwnedFd> {
 /// How often a directory is listed until it has stood still.
 const ATTEMPTS: u32 = 10;
 
-/// Before how many of them a [`TICK`] is waited: a folder that was merely young is old then.
+/// Before how many of them a tick is waited: a folder that was merely young is old then.
 const WAITS: u32 = 3;
 
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -229,7 +231,8 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
+
+    use crate::print::{COARSE_TICK, TICK};
 
     /// A directory whose every reading is written down: names with inodes, and whether it changed
     /// while it was read. The last one stands for all that come later.
@@ -239,14 +242,16 @@ mod tests {
         waits: usize,
         mtime_ns: i64,
         now_ns: i64,
+        /// What its times are multiples of.
+        unit_ns: i64,
     }
 
     impl Fake {
         fn new(age: Duration, readings: &[(&[(&'static str, u64)], bool)]) -> Self {
-            let now_ns = 1_000_000_000_000;
+            let now_ns = 1_000_700_000_001;
             let mtime_ns = now_ns - age.as_nanos() as i64;
             let readings = readings.iter().map(|(names, moves)| (names.to_vec(), *moves)).collect();
-            Self { readings, read: 0, waits: 0, mtime_ns, now_ns }
+            Self { readings, read: 0, waits: 0, mtime_ns, now_ns, unit_ns: 1 }
         }
 
         /// The files' names and whether the listing was stable.
@@ -259,7 +264,8 @@ mod tests {
 
     impl Directory for Fake {
         fn print(&mut self) -> Result<DirPrint> {
-            Ok(DirPrint { dev: 1, ino: 1, mtime_ns: self.mtime_ns, ctime_ns: self.mtime_ns })
+            let time_ns = self.mtime_ns - self.mtime_ns % self.unit_ns;
+            Ok(DirPrint { dev: 1, ino: 1, mtime_ns: time_ns, ctime_ns: time_ns })
         }
 
         fn read(&mut self) -> Result<(Listing, u64)> {
@@ -281,9 +287,9 @@ mod tests {
             self.now_ns
         }
 
-        fn wait(&mut self) {
+        fn wait(&mut self, tick: Duration) {
             self.waits += 1;
-            self.now_ns += TICK.as_nanos() as i64;
+            self.now_ns += tick.as_nanos() as i64;
         }
 
         fn failed(&self, reason: io::Error) -> Error {
@@ -314,6 +320,25 @@ mod tests {
         let mut dir = Fake::new(TICK / 10, &readings);
         dir.mtime_ns = i64::MAX;
         assert_eq!(dir.list(Proof::Times), (vec!["1.a".into(), "2.b".into()], true));
+    }
+
+    /// Its last change was some ticks ago, and the file system tells the second of it.
+    #[test]
+    fn where_times_are_whole_seconds_a_change_within_the_second_is_not_missed() {
+        let readings: [(&[_], _); 3] =
+            [(&[("1.a", 1)], true), (&[("1.a", 1)], true), (&[("1.a", 1), ("2.b", 2)], false)];
+        let mut dir = Fake::new(TICK * 4, &readings);
+        dir.unit_ns = 1_000_000_000;
+        assert_eq!(dir.list(Proof::Times), (vec!["1.a".into(), "2.b".into()], true));
+        assert!(dir.waits > 0);
+        // The same readings where the second is over, and where nothing says that it counts.
+        let still: [(&[_], _); 2] = [(&[("1.a", 1)], false), (&[("1.a", 1), ("2.b", 2)], false)];
+        for (age, unit_ns) in [(COARSE_TICK, 1_000_000_000), (TICK * 4, 1)] {
+            let mut dir = Fake::new(age, &still);
+            dir.unit_ns = unit_ns;
+            assert_eq!(dir.list(Proof::Times).0.len(), 1);
+            assert_eq!(dir.waits, 0);
+        }
     }
 
     #[test]

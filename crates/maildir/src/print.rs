@@ -33,7 +33,7 @@ impl DirPrint {
         }
     }
 
-    fn of(stat: &Stat) -> Self {
+    pub(crate) fn of(stat: &Stat) -> Self {
         Self {
             dev: stat.st_dev,
             ino: stat.st_ino,
@@ -47,6 +47,17 @@ impl DirPrint {
     pub(crate) fn is_younger_than(&self, age: Duration, now_ns: i64) -> bool {
         let age_ns = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
         self.mtime_ns.max(self.ctime_ns) > now_ns.saturating_sub(age_ns)
+    }
+
+    /// Whether a change that was made at `now_ns` could carry these times.
+    pub(crate) fn is_young(&self, now_ns: i64) -> bool {
+        self.is_younger_than(self.tick(), now_ns)
+    }
+
+    /// How long these times may stand for further changes: old file systems count in whole seconds.
+    pub(crate) fn tick(&self) -> Duration {
+        let is_whole = |ns: i64| ns % 1_000_000_000 == 0;
+        if is_whole(self.mtime_ns) && is_whole(self.ctime_ns) { COARSE_TICK } else { TICK }
     }
 }
 
@@ -66,7 +77,12 @@ impl FolderPrint {
     /// Whether a change that was made just now could carry these times.
     pub fn is_young(&self) -> bool {
         let now_ns = now_ns();
-        self.dirs.iter().any(|dir| dir.is_younger_than(TICK, now_ns))
+        self.dirs.iter().any(|dir| dir.is_young(now_ns))
+    }
+
+    /// How long a further change could carry these times.
+    pub fn tick(&self) -> Duration {
+        self.dirs.iter().map(DirPrint::tick).max().unwrap_or(TICK)
     }
 }
 
@@ -83,6 +99,9 @@ pub(crate) fn now_ns() -> i64 {
 /// Longer than a clock tick of any kernel that stamps its files itself: two changes within it may
 /// carry one time.
 pub const TICK: Duration = Duration::from_millis(50);
+
+/// The same where times are cut to the second: ext3, and ext4 with small inodes.
+pub(crate) const COARSE_TICK: Duration = Duration::from_millis(1050);
 
 /// The same for the next run, which cannot look twice: coarse file systems count in seconds.
 pub(crate) const RACY: Duration = Duration::from_secs(2);

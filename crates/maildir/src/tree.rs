@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Stat};
 
-use crate::print::nanoseconds;
-use crate::{Error, Result};
+use crate::print::{nanoseconds, now_ns};
+use crate::{DirPrint, Error, Result};
 
 /// Mode and owner of a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -103,6 +103,8 @@ pub struct Tree {
     pub skipped: Vec<PathBuf>,
     /// Directories that could not be read, or lie too deep. What vanished meanwhile is not among them.
     pub unreadable: Vec<Error>,
+    /// Whether folders may be missing because they were renamed meanwhile.
+    pub is_shaky: bool,
 }
 
 /// Which of a folder's entries belong to a tree.
@@ -126,7 +128,7 @@ pub fn read_tree(root: &Path, scope: Scope) -> Result<Tree> {
 
 /// The files and links of one directory that a tree of this scope has.
 pub fn read_files(dir: &Path, scope: Scope) -> Result<Vec<OsString>> {
-    let is_kept = |(name, kind): &(OsString, fs::FileType)| {
+    let is_kept = |(name, kind): &Entry| {
         (kind.is_file() || kind.is_symlink()) && !scope.leaves_out(name.as_bytes())
     };
     Ok(entries(dir)?.into_iter().filter(is_kept).map(|(name, _)| name).collect())
@@ -142,12 +144,21 @@ fn visit(
     stat: &Stat,
     depth: usize,
 ) -> Result<()> {
-    let entries = entries(&root.join(inside))?;
-    let has = |name: &str| entries.iter().any(|(n, kind)| n == name && kind.is_dir());
+    let has_messages = |entries: &[Entry]| {
+        let is_theirs = |(name, kind): &Entry| (name == "new" || name == "cur") && kind.is_dir();
+        // Either will do: tools that prune empty folders take the other away, not the mail.
+        scope == Scope::Mailbox && entries.iter().any(is_theirs)
+    };
+    let may_have_folders = |entries: &[Entry]| {
+        let is_folder = |(name, kind): &Entry| kind.is_dir() && !scope.passes_over(name, depth);
+        scope == Scope::Mailbox
+            && (depth == 0 || !has_messages(entries) || entries.iter().any(is_folder))
+    };
+    let (entries, is_proved) = proved_entries(&root.join(inside), may_have_folders)?;
+    tree.is_shaky |= !is_proved;
     tree.folders.push(Folder {
         path: inside.to_owned(),
-        // Either will do: tools that prune empty folders take the other away, not the mail.
-        is_maildir: scope == Scope::Mailbox && (has("new") || has("cur")),
+        is_maildir: has_messages(&entries),
         attributes: Attributes::of(stat),
         mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
     });
@@ -170,16 +181,39 @@ fn visit(
             let visited = lstat(&root.join(&path))
                 .and_then(|stat| visit(tree, root, scope, &path, &stat, depth + 1));
             match visited {
-                Err(e) if !e.is_vanished() => tree.unreadable.push(e),
-                _ => {}
+                Ok(()) => {}
+                Err(e) if e.is_vanished() => tree.is_shaky = true,
+                Err(e) => tree.unreadable.push(e),
             }
         }
     }
     Ok(())
 }
 
+/// A directory's entries, and whether it stood still while they were read, if that matters: readdir may
+/// not show what is renamed under it.
+fn proved_entries(dir: &Path, matters: impl Fn(&[Entry]) -> bool) -> Result<(Vec<Entry>, bool)> {
+    let mut earlier = None;
+    let mut attempts = 0;
+    loop {
+        let before = DirPrint::of(&lstat(dir)?);
+        let is_old = earlier == Some(before) || !before.is_young(now_ns());
+        let entries = entries(dir)?;
+        let after = DirPrint::of(&lstat(dir)?);
+        let is_proved = (is_old && before == after) || !matters(&entries);
+        attempts += 1;
+        if is_proved || attempts == ATTEMPTS {
+            return Ok((entries, is_proved));
+        }
+        std::thread::sleep(after.tick());
+        earlier = Some(after);
+    }
+}
+
+type Entry = (OsString, fs::FileType);
+
 /// A directory's entries by name.
-fn entries(dir: &Path) -> Result<Vec<(OsString, fs::FileType)>> {
+fn entries(dir: &Path) -> Result<Vec<Entry>> {
     let failed = |e| Error::new("list", dir, e);
     let mut entries = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
@@ -247,7 +281,7 @@ pub(crate) fn is_maildir(path: &Path) -> bool {
 
 /// Whether a file in a directory has a name as messages have.
 fn has_message(dir: &Path) -> bool {
-    let is_message = |(name, kind): &(OsString, fs::FileType)| {
+    let is_message = |(name, kind): &Entry| {
         let base = crate::base_name(name.as_bytes());
         kind.is_file() && (crate::is_unique_name(base) || base.len() < name.len())
     };
@@ -262,6 +296,9 @@ fn lstat(path: &Path) -> Result<Stat> {
     rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|e| Error::new("stat", path, e))
 }
+
+/// How often a directory of folders is read until it has stood still.
+const ATTEMPTS: u32 = 4;
 
 /// Folders lie in folders a few levels deep.
 const MAX_DEPTH: usize = 40;

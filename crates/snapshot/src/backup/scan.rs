@@ -121,7 +121,7 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
         let is_there = |path: &Vec<u8>| {
             Path::new(os(path)).starts_with(maildir::OUTSIDE) || there.contains(&path[..])
         };
-        self.is_restless |= !self.run.old.folders.keys().all(is_there);
+        self.is_restless |= tree.is_shaky || !self.run.old.folders.keys().all(is_there);
         Ok(())
     }
 
@@ -157,7 +157,7 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
                     return Ok(Tree::default());
                 }
             };
-            self.is_restless = self.follow_folders(&tree);
+            self.is_restless = self.follow_folders(&tree) || tree.is_shaky;
             let changed = self.changed(&tree);
             unsettled = changed.iter().map(|(folder, _)| key(folder).to_vec()).collect();
             if self.run.context.options.proof == Proof::Agreement {
@@ -167,9 +167,11 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             if pass == PASSES_MAX - 1 || (pass >= PASSES && is_idle) {
                 break;
             }
-            if pass < PASSES && changed.iter().any(|(_, print)| print.is_some_and(|p| p.is_young()))
-            {
-                std::thread::sleep(TICK * (pass + 1));
+            let prints = changed.iter().filter_map(|(_, print)| *print);
+            let tick = prints.filter(FolderPrint::is_young).map(|print| print.tick()).max();
+            let tick = tick.filter(|_| pass < PASSES);
+            if let Some(tick) = tick {
+                std::thread::sleep(tick.max(TICK * (pass + 1)));
             }
             if pass == REMEMBER_PASS {
                 self.run.reader.remember(self.run.next.folders.values());
@@ -177,7 +179,7 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             let read = self.run.outcome.work.messages_read;
             for (folder, print) in changed {
                 self.run.context.progress.check()?;
-                self.is_restless |= self.again(folder, print)?;
+                self.is_restless |= self.again(folder, print.filter(|_| tick.is_some()))?;
             }
             if !self.is_restless {
                 return Ok(tree);
@@ -195,9 +197,13 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
 
     /// Whether there are files that were listed and never read under any name.
     fn has_unread(&self) -> bool {
+        self.unread_inodes().any(|ino| !self.run.reader.remembers(ino))
+    }
+
+    /// The files that were listed, and not found to be read in the place where they were.
+    pub(super) fn unread_inodes(&self) -> impl Iterator<Item = u64> {
         let missing = self.looks.values().flat_map(|look| look.missing.values());
-        let mut inodes = missing.map(|(ino, _)| *ino).chain(self.account.lost_inodes());
-        inodes.any(|ino| !self.run.reader.remembers(ino))
+        missing.map(|(ino, _)| *ino).chain(self.account.lost_inodes())
     }
 
     /// The folders that are not as they were listed, with their directories as they are now.

@@ -48,9 +48,10 @@ impl Scan<'_, '_, '_> {
     pub(super) fn settle(&mut self, tree: &Tree, unsettled: &BTreeSet<Vec<u8>>) {
         for path in unsettled {
             let name = self.run.path_of(os(path).as_ref(), b"");
-            if let Some(look) = self.looks.get_mut(path) {
-                look.ledger.note(Incident::UnstableFolder, name, None);
-            }
+            // One that was never there when it was to be listed has no look.
+            let look = self.looks.get_mut(path);
+            let ledger = look.map_or(&mut self.run.outcome.ledger, |look| &mut look.ledger);
+            ledger.note(Incident::UnstableFolder, name, None);
         }
         if unsettled.is_empty() {
             return;
@@ -120,9 +121,12 @@ impl Scan<'_, '_, '_> {
             }
         }
         watched.extend(changed);
+        // A copy of what is on its way and was never read may rest elsewhere: without it nothing tells
+        // which file that is.
+        let unread: HashSet<u64> = self.unread_inodes().collect();
         for (path, state) in folders().filter(|(path, _)| !watched.contains(*path)) {
             for message in state.messages().unwrap_or_default() {
-                if files.has(&message) {
+                if files.has(&message) || unread.contains(&message.ino) {
                     files.file(&message).see(path, message.subdir(), message.name, QUIET);
                 }
             }

@@ -22,7 +22,7 @@ use super::options::Uids;
 use super::outside;
 use super::plan::{Kind, MailboxPlan, Target, UIDLIST};
 use super::survey::{self, KEYWORDS, read_file};
-use super::uids::{Present, Settled, renumber, settle};
+use super::uids::{Clock, Present, Settled, renumber, settle};
 use super::validity;
 use crate::progress::Progress;
 
@@ -33,7 +33,7 @@ impl Live {
         plan: &MailboxPlan,
         owners: &Owners,
         uids: Uids,
-        now_seconds: u32,
+        clock: Clock,
         progress: &Progress,
     ) -> io::Result<Finished> {
         let record = self.places.open_control_root(&self.root)?;
@@ -45,7 +45,7 @@ impl Live {
         }
         rustix::fs::syncfs(&self.stage()?.dir)?;
         let mut end =
-            End { live: self, plan, owners, uids, now_seconds, progress, finished: &mut finished };
+            End { live: self, plan, owners, uids, clock, progress, finished: &mut finished };
         for (folder, live) in &self.folders {
             let files = by_folder.remove(folder).unwrap_or_default();
             let messages = sum(&files).0;
@@ -97,7 +97,7 @@ struct End<'e> {
     plan: &'e MailboxPlan,
     owners: &'e Owners,
     uids: Uids,
-    now_seconds: u32,
+    clock: Clock,
     progress: &'e Progress,
     finished: &'e mut Finished,
 }
@@ -212,7 +212,7 @@ impl End<'_> {
         let listing = survey::list(&self.live.path.join(folder))?;
         let has = |base: &[u8]| !listing.find(base).is_empty();
         let highest = self.finished.highest;
-        let Some((list, validity)) = renumber(&list, has, highest, self.now_seconds) else {
+        let Some((list, validity)) = renumber(&list, has, highest, self.clock.now_seconds) else {
             self.finished.useless.push(folder.join(OsStr::from_bytes(UIDLIST)));
             return Ok(());
         };
@@ -248,7 +248,7 @@ impl End<'_> {
         let dir = elsewhere.as_ref().unwrap_or(dir);
         let snapshot = read_file(&stage.dir, list.name.as_bytes())?.unwrap_or_default();
         let present = read_file(dir, name)?;
-        let times = (self.finished.highest, self.now_seconds);
+        let times = (self.finished.highest, self.clock);
         let listing = survey::list(path)?;
         let settled = settle_folder(&snapshot, present.as_deref(), &listing, self.uids, times);
         let Some(settled) = settled else {
@@ -267,7 +267,7 @@ impl End<'_> {
         // Rewritten as a file of its own, so that a crash leaves the old one or the new one.
         let name = format!("list-{}", stage.next.fetch_add(1, Ordering::Relaxed));
         let mut target = list.target.clone();
-        target.mtime_ns = i64::from(self.now_seconds) * 1_000_000_000;
+        target.mtime_ns = i64::from(self.clock.now_seconds) * 1_000_000_000;
         let file = self.owners.write(
             &stage.dir,
             OsStr::new(&name),
@@ -347,12 +347,12 @@ pub(crate) fn settle_folder(
     present: Option<&[u8]>,
     listing: &Listing,
     uids: Uids,
-    (highest, now_seconds): (u32, u32),
+    (highest, clock): (u32, Clock),
 ) -> Option<Settled> {
     let has = |base: &[u8]| !listing.find(base).is_empty();
     let messages = listing.entries().len() as u64;
     let present = Present { has: &has, messages, list: present, highest };
-    settle(snapshot, &present, uids, now_seconds)
+    settle(snapshot, &present, uids, clock)
 }
 
 /// Marks a folder of Maildir++.

@@ -37,8 +37,8 @@ impl Run<'_> {
         let finished = match &work.site {
             Site::New(partial) => self.settle_lists(work, partial, uids).map_err(failed)?,
             Site::Live(live) => {
-                let (now, progress) = (self.now_seconds, self.progress);
-                live.finish(&work.plan, &work.owners, uids, now, progress).map_err(failed)?
+                let (clock, progress) = (self.clock, self.progress);
+                live.finish(&work.plan, &work.owners, uids, clock, progress).map_err(failed)?
             }
         };
         for link in &work.plan.links {
@@ -123,11 +123,7 @@ impl Run<'_> {
                 let placed = *live.placed.lock().expect("no holder panics");
                 (placed, live.met.load(Ordering::Relaxed))
             }
-            Site::New(partial) => {
-                // One that cannot be removed is no harm: the next restore does it.
-                let _ = std::fs::remove_dir_all(&partial.path);
-                ((0, 0), 0)
-            }
+            Site::New(_) => ((0, 0), 0),
         };
         let lacking = work.plan.messages.saturating_sub(missing + met + placed.0);
         let next = match (error, &self.options.place) {
@@ -160,7 +156,7 @@ impl Run<'_> {
             let raw = raw_list(target);
             let bytes = read_file(&dir, raw.as_encoded_bytes())?.unwrap_or_default();
             let path = partial.path.join(&target.dir);
-            let times = (finished.highest, self.now_seconds);
+            let times = (finished.highest, self.clock);
             let listing = survey::list_own(&path)?;
             match settle_folder(&bytes, None, &listing, uids, times) {
                 Some(settled) => {
@@ -202,7 +198,7 @@ impl Run<'_> {
             let present = read_file(&dir, file.target.name.as_encoded_bytes())?;
             let path = partial.path.join(&file.target.dir);
             let present = present.as_deref();
-            let times = (finished.highest, self.now_seconds);
+            let times = (finished.highest, self.clock);
             let listing = survey::list_own(&path)?;
             match settle_folder(&snapshot, present, &listing, uids, times) {
                 Some(settled) => {

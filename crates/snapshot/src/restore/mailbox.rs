@@ -346,6 +346,7 @@ impl<'r> Run<'r> {
             }
         }
         self.validity_kept.fetch_add(fitted.validity_kept, Ordering::Relaxed);
+        self.resized.fetch_add(fitted.resized, Ordering::Relaxed);
         live.reflags = fitted.reflags;
         let folders = fitted.folders.into_iter();
         live.folders = folders.map(|(path, folder)| (path, Mutex::new(folder))).collect();

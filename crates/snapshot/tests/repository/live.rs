@@ -99,6 +99,38 @@ fn what_happens_to_messages_that_were_just_listed_is_in_the_ledger() {
     assert_whole(&world, &objects, "flags");
 }
 
+/// While folders are followed it is always in the one that is not being listed, or is listed and gone
+/// before it can be read. Its copy, a hard link, is in a third, and does not stand for it.
+#[test]
+fn a_message_that_eludes_every_pass_is_found_beside_its_copy() {
+    for (is_listed, has_copy) in [(false, false), (false, true), (true, true)] {
+        let (world, objects) = world();
+        let path = |folder: &str| world.folder(ALICE, folder).join("cur/1.m.host:2,S");
+        if has_copy {
+            fs::hard_link(path(".A"), path(".C").with_file_name("7.copy.host:2,S")).unwrap();
+        }
+        let (a, b) = (path(".A"), path(".B"));
+        let mut listings = 0;
+        on_listed(&world.store(), move |listed| {
+            let is_in_a = listed.ends_with(".A");
+            if !is_in_a && !listed.ends_with(".B") {
+                return;
+            }
+            listings += 1;
+            let (from, to) = if is_in_a == is_listed { (&a, &b) } else { (&b, &a) };
+            // It rests in the end, or none of the last rounds would show it either.
+            if listings <= 20 && from.exists() {
+                fs::rename(from, to).unwrap();
+            }
+        });
+        let report = world.backup(Arc::clone(&objects)).unwrap();
+        assert!(report.ledger.unstable_folders > 0, "the folders came to rest");
+        let (restored, _) = world.restore(Arc::clone(&objects), "latest").unwrap();
+        let copies = restored.values().filter(|(content, ..)| content == b"of folder .A\n").count();
+        assert_eq!(copies, 1 + usize::from(has_copy), "listed: {is_listed}");
+    }
+}
+
 #[test]
 fn a_folder_that_is_made_renamed_or_removed_meanwhile_is_as_it_is_in_the_end() {
     let (world, objects) = world();
@@ -116,6 +148,40 @@ fn a_folder_that_is_made_renamed_or_removed_meanwhile_is_as_it_is_in_the_end() {
     assert_eq!(names(&report, Incident::ExpungedDuringRun), [".A/cur/1.m.host:2,S"]);
     assert_eq!(names(&report, Incident::MovedDuringRun), [".D/cur/5.x:2,S"]);
     assert_whole(&world, &objects, "folders");
+}
+
+#[test]
+fn a_folder_that_is_renamed_for_ever_is_not_missed_without_a_word() {
+    let (world, objects) = world();
+    let [a, b] = [".A", ".B"].map(|folder| world.store().join(ALICE).join(folder));
+    fs::remove_dir_all(&b).unwrap();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                fs::rename(&a, &b).unwrap();
+                fs::rename(&b, &a).unwrap();
+            }
+        });
+        let nights = [(); 3].map(|()| {
+            let report = world.backup(Arc::clone(&objects)).unwrap();
+            let (restored, _) = world.restore(Arc::clone(&objects), "latest").unwrap();
+            let is_there = restored.values().any(|(content, ..)| content == b"of folder .A\n");
+            (is_there, report.is_incomplete)
+        });
+        is_done.store(true, Ordering::Relaxed);
+        assert!(!nights.contains(&(false, false)), "there, incomplete: {nights:?}");
+    });
+    // When it has come to rest, a night is quiet again.
+    let report = loop {
+        let report = world.backup(Arc::clone(&objects)).unwrap();
+        assert!(!report.is_incomplete, "{:?}", report.incidents);
+        if report.messages.folders_listed == 0 {
+            break report;
+        }
+    };
+    assert_eq!(report.messages.read, 0);
+    assert_whole(&world, &objects, "at rest");
 }
 
 #[test]
