@@ -86,6 +86,28 @@ fn messages_that_came_to_be_there_meanwhile_are_counted_once() {
     assert_eq!((&report["messages"], &report["there"]), (&0.into(), &6.into()), "{report}");
 }
 
+#[test]
+fn keywords_that_the_server_made_meanwhile_are_told_where_letters_mean_others() {
+    for (made, code) in [("0 other\n", 3), ("0 todo\n1 more\n", 0)] {
+        let env = Env::plain();
+        let alice = furnish(&env);
+        alice.rename(".Sent/cur/1600000006.M6P1.host:2,S", ".Sent/cur/1600000006.M6P1.host:2,Sa");
+        alice.message(".Sent/dovecot-keywords", b"0 todo\n");
+        env.backup(&[]).expect(0);
+        fs::remove_dir_all(alice.path(".Sent")).unwrap();
+        alice.folder(".Sent");
+        let run = waiting(&env, &alice);
+        alice.message(".Sent/dovecot-keywords", made.as_bytes()).remove("dovecot-uidlist.lock");
+        let report = run.wait().expect(code).json();
+        assert_eq!(report["messages"], 3, "{report}");
+        let is_told = report["problems"].to_string().contains("run again with `--flags snapshot`");
+        assert_eq!(is_told, code == 3, "{report}");
+        in_place(&env, &["--flags", "snapshot"]).expect(0);
+        let flags = &messages(&alice.path(".Sent"))["1600000006.M6P1.host"].1;
+        assert_eq!(flags, if code == 3 { "Sb" } else { "Sa" });
+    }
+}
+
 /// The mailbox is made whole beside its name, which is not free any more in the end.
 #[test]
 fn a_mailbox_that_gets_mail_before_it_is_there_is_told_and_completed_by_the_next_run() {

@@ -9,19 +9,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use maildir::{Dotlock, Listing, move_new};
+use maildir::{Dotlock, Keywords, Listing, move_new};
 use rustix::fs::Mode;
 
 use super::beside::subscribe;
 use super::files::{Owners, has, open_beneath};
 use super::finished::{Finished, Left, sum};
-use super::inplace::{How, Reflag};
+use super::inplace::{How, Reflag, keywords};
 use super::is_of_all;
 use super::live::{Live, STAGE, Staged, remove_stale_at, replace};
 use super::options::Uids;
 use super::outside;
-use super::plan::{Kind, MailboxPlan, UIDLIST};
-use super::survey::{self, read_file};
+use super::plan::{Kind, MailboxPlan, Target, UIDLIST};
+use super::survey::{self, KEYWORDS, read_file};
 use super::uids::{Clock, Present, Settled, renumber, settle};
 use super::validity;
 use crate::progress::Progress;
@@ -284,6 +284,7 @@ impl End<'_> {
         let mut dirs = BTreeMap::new();
         for file in files {
             let path = file.target.dir.join(&file.target.name);
+            let keywords = self.keywords_staged(&file);
             let done = match &file.target.outside {
                 Some(to) => self
                     .live
@@ -294,9 +295,33 @@ impl End<'_> {
             match done {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => self.finished.failed.push((path, e)),
+                Err(e) => {
+                    self.finished.failed.push((path, e));
+                    continue;
+                }
+            }
+            if keywords.is_some_and(|wanted| !self.means(&file.target, &wanted)) {
+                self.finished.keywords.push(path);
             }
         }
+    }
+
+    /// Keywords that are about to be put into place.
+    fn keywords_staged(&self, file: &Staged) -> Option<Keywords> {
+        let stage = self.live.stage().ok().filter(|_| file.target.name.as_bytes() == KEYWORDS)?;
+        read_file(&stage.dir, file.name.as_bytes()).ok()?.map(|bytes| Keywords::parse(&bytes))
+    }
+
+    /// Whether letters mean at a target what they are wanted to. A server that met messages without a
+    /// file of keywords may have made one meanwhile.
+    fn means(&self, target: &Target, wanted: &Keywords) -> bool {
+        let dir = match &target.outside {
+            Some(dir) => outside::open(dir),
+            None => open_beneath(&self.live.root, &target.dir),
+        };
+        let there = keywords(dir.and_then(|dir| read_file(&dir, KEYWORDS)).ok().flatten());
+        let mut letters = (b'a'..=b'z').filter(|letter| wanted.name(*letter).is_some());
+        letters.all(|letter| there.name(letter) == wanted.name(letter))
     }
 
     fn reflag(&mut self, reflag: &Reflag) -> io::Result<()> {

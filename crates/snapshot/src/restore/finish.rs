@@ -78,6 +78,14 @@ impl Run<'_> {
             let reason = format!("finish {}: {}; {AGAIN}", folder.display(), left.error);
             self.report.problem(&work.name, left.messages, reason);
         }
+        for path in &finished.keywords {
+            let reason = format!(
+                "{}: the server made one meanwhile, in which the letters of keywords mean others than in the snapshot: \
+                 run again with `--flags snapshot`, which gives the messages the right ones",
+                path.display()
+            );
+            self.report.problem(&work.name, 0, reason);
+        }
         let slash = std::fs::File::open("/").map_err(failed)?;
         work.owners.finish_dirs(&slash, made.into_iter()).map_err(failed)?;
         if let Site::New(partial) = &work.site {
@@ -115,11 +123,7 @@ impl Run<'_> {
                 let placed = *live.placed.lock().expect("no holder panics");
                 (placed, live.met.load(Ordering::Relaxed))
             }
-            Site::New(partial) => {
-                // One that cannot be removed is no harm: the next restore does it.
-                let _ = std::fs::remove_dir_all(&partial.path);
-                ((0, 0), 0)
-            }
+            Site::New(_) => ((0, 0), 0),
         };
         let lacking = work.plan.messages.saturating_sub(missing + met + placed.0);
         let next = match (error, &self.options.place) {

@@ -31,6 +31,8 @@ pub(crate) struct Finished {
     pub(crate) locked: Vec<Locked>,
     /// Folders that changed meanwhile.
     pub(crate) left: Vec<Left>,
+    /// Files of keywords that give letters another meaning than the snapshot's.
+    pub(crate) keywords: Vec<PathBuf>,
     /// Folders whose list of UIDs changed while they were in use.
     pub(crate) merged: Vec<PathBuf>,
     /// Lists that say nothing.
