@@ -3,7 +3,9 @@
 
 use std::fs;
 
-use crate::env::{Env, text};
+use maildir::Uidlist;
+
+use crate::env::{Env, is_raised, text};
 use crate::in_place::{furnish, in_place};
 use crate::store::letter;
 use crate::tree::Tree;
@@ -90,7 +92,9 @@ fn lists_stay_as_they_are_when_nothing_is_merged() {
     alice.message("dovecot-uidlist", b"3 V1500000000 N9\n1 :1600000001.M1P1.host,S=99,W=101\n");
     in_place(&env, &["--uids", "keep"]).expect(0);
     let merged = list();
-    assert!(merged.starts_with("3 V1500000000 N1000009 ") && merged != before, "{merged}");
+    let head = Uidlist::parse(merged.as_bytes()).unwrap();
+    assert!(head.uid_validity == 1_500_000_000 && is_raised(9, head.next_uid), "{merged}");
+    assert_ne!(merged, before);
     let whole = Tree::read(&env.path("store"));
     let again = in_place(&env, &["--uids", "keep"]).expect(0).json();
     assert_eq!(again["messages"], 0, "{again}");
@@ -113,4 +117,23 @@ fn messages_that_the_next_expunge_removes_are_told() {
         assert!(told.contains(note), "{told}");
     }
     assert!(!told(&[]).contains("flag T"));
+}
+
+/// A name proves that it is the message, and not that nobody wrote over it.
+#[test]
+fn messages_of_another_size_are_told() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    let name = "cur/1600000007.M7P1.host:2,S";
+    alice.message(name, b"Subject: as it came\n\n");
+    env.backup(&[]).expect(0);
+    let note = "1 message that is there has another size than in the snapshot; `--as-folder` brings the snapshot's";
+    let report = in_place(&env, &[]).expect(0).json();
+    assert!(!report["notes"].to_string().contains("another size"), "{report}");
+    alice.message(name, b"Subject: overwritten since\n\n");
+    for more in [&["--dry-run"][..], &[]] {
+        let report = in_place(&env, more).expect(0).json();
+        assert_eq!(report["messages"], 0, "{report}");
+        assert!(report["notes"].as_array().unwrap().contains(&note.into()), "{report}");
+    }
 }

@@ -22,6 +22,7 @@ mod foreign;
 mod full_disk;
 mod fuzz_seeds;
 mod in_place;
+mod in_place_meanwhile;
 mod in_place_told;
 mod keys;
 mod kills;

@@ -5,9 +5,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use maildir::Uidlist;
 use serde_json::{Value, json};
 
-use crate::env::{Env, text};
+use crate::env::{Env, is_raised, text};
 use crate::store::set_mode;
 use crate::tree::Tree;
 
@@ -119,11 +120,47 @@ fn files_outside_go_where_the_server_looks() {
     assert!(!home.join("Maildir/.mailrig-outside").exists());
     let control = env.path("new/control/example.org/alice");
     let list = fs::read_to_string(control.join(".INBOX/dovecot-uidlist")).unwrap();
-    assert!(list.starts_with("3 V1500000000 N1000009\n1 :1600000000.M1P0.host\n4 :"), "{list}");
+    let head = Uidlist::parse(list.as_bytes()).unwrap();
+    assert!(head.uid_validity == 1_500_000_000 && is_raised(9, head.next_uid), "{list}");
+    assert!(list.contains("\n1 :1600000000.M1P0.host\n4 :"), "{list}");
     assert_eq!(fs::read_to_string(control.join("subscriptions")).unwrap(), "Sent\n");
     assert!(env.path("new/index/alice@example.org/.INBOX/other").exists());
     assert_eq!(fs::read_to_string(home.join("sieve/rules.sieve")).unwrap(), "keep;");
     assert_eq!(fs::read_link(home.join(".dovecot.sieve")).unwrap(), Path::new("sieve/rules.sieve"));
+}
+
+/// As where `/home` is a link to another disk.
+#[test]
+fn links_of_an_administrator_are_followed_and_those_of_users_are_not() {
+    let env = Env::encrypted();
+    furnish(&env);
+    lists(&env);
+    fs::rename(env.path("control"), env.path("real-control")).unwrap();
+    symlink("real-control", env.path("control")).unwrap();
+    backup(&env, 0, &[]);
+    fs::create_dir(env.path("disk")).unwrap();
+    symlink("disk", env.path("new")).unwrap();
+    let report = restore(&env, &["--to", text(&env.path("to"))], "new");
+    assert_eq!(report["mailboxes"][0]["uids_kept"], 5, "{report}");
+    assert!(env.path("disk/control/example.org/alice/.INBOX/dovecot-uidlist").exists());
+    assert!(env.path("disk/index/alice@example.org/.INBOX/other").exists());
+
+    let run = |base: &str, to: &str| {
+        let control = format!("{}/control/%d/%n", env.path(base).display());
+        let to = env.path(to).display().to_string();
+        let place = ["--to", &to, "--control", &control, "--json"];
+        env.run(&[&["restore", env.repo(), "latest"][..], &place].concat())
+    };
+    symlink("nowhere", env.path("dangling")).unwrap();
+    let failure = run("dangling", "none").expect(1).error();
+    assert!(failure["message"].as_str().unwrap().contains("dangling"), "{failure}");
+    assert!(!env.path("none").exists());
+    fs::create_dir_all(env.path("theirs/control")).unwrap();
+    symlink(env.path("disk"), env.path("theirs/control/example.org")).unwrap();
+    let output = run("theirs", "other");
+    assert_ne!(output.code, Some(0), "{output}");
+    assert!(output.to_string().contains("links are not followed"), "{output}");
+    assert!(!env.path("disk/alice").exists());
 }
 
 #[test]
@@ -187,7 +224,9 @@ fn live_lists_outside_are_merged_and_never_go_back() {
     let report = restore(&env, &place, ".");
     assert_eq!(report["mailboxes"][0]["messages"], 5, "{report}");
     let after = fs::read_to_string(&list).unwrap();
-    assert!(after.starts_with("3 V1500000000 N1000070\n1 :1600000000.M1P0.host\n"), "{after}");
+    let head = Uidlist::parse(after.as_bytes()).unwrap();
+    assert!(head.uid_validity == 1_500_000_000 && is_raised(70, head.next_uid), "{after}");
+    assert!(after.contains("\n1 :1600000000.M1P0.host\n"), "{after}");
     assert!(!stale.exists());
     let home = store.join("example.org/alice");
     assert_eq!(fs::read_to_string(home.join("sieve/rules.sieve")).unwrap(), "keep;");

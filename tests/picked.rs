@@ -2,6 +2,7 @@
 //! live ones.
 
 use std::fs;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
 
@@ -193,6 +194,76 @@ fn keywords_keep_their_meaning_where_control_files_lie_elsewhere() {
     assert_eq!(words(".Back"), "0 urgent\n1 todo\n");
     assert_eq!(words(".Back.Sent"), "0 todo\n");
     assert!(!alice.path(".Back/dovecot-keywords").exists());
+}
+
+/// procmail's names come again, and files are overwritten in place.
+#[test]
+fn messages_of_one_name_and_other_content_are_all_restored() {
+    let env = Env::encrypted();
+    let alice = env.store().mailbox(ALICE);
+    alice.message("cur/1500000001.M1P1.host:2,S", b"Subject: always the same\n\nx");
+    alice.fill(".Sent", 30, 1);
+    let night = |content: &[u8; 2]| {
+        let _ = fs::remove_file(alice.path("cur/msg.aB3:2,S"));
+        alice.message("cur/msg.aB3:2,S", &[b"Subject: same size\n\n", &content[..]].concat());
+        let received = UNIX_EPOCH + Duration::from_secs(1_500_000_000 + u64::from(content[0]));
+        let file = fs::File::open(alice.path("cur/msg.aB3:2,S")).unwrap();
+        file.set_modified(received).unwrap();
+        let report = env.backup(&["--json"]).expect(0).json();
+        report["snapshot"].as_str().unwrap().to_owned()
+    };
+    let snapshots = [b"1\n", b"2\n", b"3\n"].map(night);
+    let bases = ["msg.aB3", "1500000001.M1P1.host"];
+    let ids = snapshots.iter().flat_map(|s| bases.map(|base| id(&env, s, "", base)));
+    let ids: Vec<String> = ids.collect();
+    for to in ["--to", "--in-place"] {
+        if to == "--in-place" {
+            alice.remove("cur/msg.aB3:2,S").remove("cur/1500000001.M1P1.host:2,S");
+        }
+        let place = if to == "--to" { env.path("to") } else { env.path("store") };
+        let report = run(&env, &ids.join("\n"), &[to, text(&place)]).expect(0).json();
+        assert_eq!(report["messages"], 4, "{report}");
+        let cur = place.join(ALICE).join("cur");
+        let files = fs::read_dir(&cur).unwrap().map(|entry| fs::read(entry.unwrap().path()));
+        let ends = files.map(|bytes| bytes.unwrap().iter().rev().nth(1).copied().unwrap());
+        let ends: std::collections::BTreeSet<u8> = ends.collect();
+        assert_eq!(ends, b"123\n".iter().copied().collect(), "{to}");
+        assert_eq!(fs::read(cur.join("msg.aB3:2,S")).unwrap().last_chunk(), Some(b"3\n"));
+        assert!(messages(&place.join(ALICE)).values().all(|m| *m == ("cur", "S".into())));
+    }
+    let store = env.path("store");
+    let again = run(&env, &ids.join("\n"), &["--in-place", text(&store)]).expect(0).json();
+    assert_eq!((&again["messages"], &again["there"]), (&0.into(), &4.into()));
+}
+
+/// A folder that was deleted and made again gives its letters to other words.
+#[test]
+fn keywords_of_several_snapshots_keep_their_meaning() {
+    let env = Env::encrypted();
+    let alice = env.store().mailbox(ALICE);
+    let night = |name: &str, words: &str| {
+        alice.message(&format!("cur/{name}"), &letter(1));
+        alice.message("dovecot-keywords", words.as_bytes());
+        let report = env.backup(&["--json"]).expect(0).json();
+        alice.remove(&format!("cur/{name}"));
+        let base = name.split(':').next().unwrap();
+        id(&env, report["snapshot"].as_str().unwrap(), "", base)
+    };
+    let ids = [
+        night("1500000001.M1P1.host:2,Sabc", "0 todo\n1 urgent\n2 old\n"),
+        night("1500000002.M1P1.host:2,Sab", "0 urgent\n1 todo\n"),
+    ];
+    let to = env.path("to");
+    let report = run(&env, &ids.join("\n"), &["--to", text(&to)]).expect(0).json();
+    let found = messages(&to.join(ALICE));
+    assert_eq!(found["1500000001.M1P1.host"], ("cur", "Sab".into()));
+    assert_eq!(found["1500000002.M1P1.host"], ("cur", "Sab".into()));
+    assert_eq!(fs::read(to.join(ALICE).join("dovecot-keywords")).unwrap(), b"0 urgent\n1 todo\n");
+    let notes = report["notes"].as_array().unwrap();
+    assert!(
+        notes.iter().any(|n| n.as_str().unwrap().contains("1 message lost keywords")),
+        "{report}"
+    );
 }
 
 /// As administrators type it: `find --deleted | restore --messages -`.

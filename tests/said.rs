@@ -2,6 +2,7 @@
 //! own; errors say where; what cannot be written is no success.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::Stdio;
 
 use crate::env::{Env, text};
@@ -107,6 +108,9 @@ fn errors_of_places_and_arguments_say_what_is_wrong_with_them() {
         let output = env.run(&restore).expect(2);
         assert!(output.stderr.contains("expected 2026-11-21, '2026-11-21 03:00'"), "{output}");
     }
+    // A name alone is a repository, as for all other commands.
+    let name = Path::new(env.repo()).file_name().unwrap().to_str().unwrap();
+    env.run(&["restore", name, "--to", &to, "--at", "0h ago", "--dry-run"]).expect(0);
     let restore = ["restore", env.repo(), "--to", &to, "--messages", "/dev/null"];
     let output = env.run(&restore).expect(1);
     assert!(output.stderr.contains("/dev/null: it is empty; `find` found nothing?"), "{output}");

@@ -2,6 +2,8 @@
 //! a mailbox are not looked at here; a home directory that has a `Maildir` is not searched beyond it.
 //! Mailboxes in other formats are found too, to be refused.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -71,6 +73,12 @@ pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
             }
             continue;
         }
+        if is_partial(entry.file_name()) {
+            if entry.file_type().is_dir() {
+                walk.skip_current_dir();
+            }
+            continue;
+        }
         let in_home = home.as_ref().is_some_and(|home| path.parent() == Some(home));
         if !entry.file_type().is_dir() {
             // Of a home with a Maildir, an mbox is its owner's private matter.
@@ -100,7 +108,52 @@ pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
             home = Some(path.to_owned());
         }
     }
+    found.sort_aliases(store, &real_store);
     Ok(found)
+}
+
+impl Discovery {
+    /// Where mail of the store is found.
+    pub fn reach(&self) -> Reach {
+        Reach(self.mailboxes.iter().map(|mailbox| mailbox.path.clone()).collect())
+    }
+
+    /// A link to a place in the store that no walk looks at hides what is there, as one out of it does.
+    fn sort_aliases(&mut self, store: &Path, real_store: &Path) {
+        let reach = self.reach();
+        let is_found = |link: &PathBuf| {
+            let real = store.join(link).canonicalize();
+            let inside = real.as_ref().map(|real| real.strip_prefix(real_store));
+            inside.is_ok_and(|inside| inside.is_ok_and(|inside| reach.has(inside)))
+        };
+        let (aliases, hiding) = std::mem::take(&mut self.aliases)
+            .into_iter()
+            .partition(|link| is_found(link) || !leads_to_mail(&store.join(link)));
+        self.aliases = aliases;
+        self.links.extend::<Vec<_>>(hiding);
+        self.links.sort();
+    }
+}
+
+/// The parts of a store in which mail is found.
+#[derive(Debug, Default)]
+pub struct Reach(BTreeSet<PathBuf>);
+
+impl Reach {
+    /// Whether what lies at this path inside the store is found under that path: it is in a mailbox,
+    /// or has mailboxes in it.
+    pub fn has(&self, inside: &Path) -> bool {
+        let Self(mailboxes) = self;
+        let below = mailboxes.range(inside.to_owned()..).next();
+        let mailbox = inside.ancestors().find(|path| mailboxes.contains(*path));
+        let is_passed_over = |mailbox: &Path| {
+            let rest = inside.strip_prefix(mailbox).unwrap_or(inside);
+            rest.components()
+                .any(|part| ["cur", "new", "tmp"].map(OsStr::new).contains(&part.as_os_str()))
+        };
+        below.is_some_and(|path| path.starts_with(inside))
+            || mailbox.is_some_and(|mailbox| !is_passed_over(mailbox))
+    }
 }
 
 /// Whether a link leads to mail that is therefore not where it is looked for: it is called `new` or
@@ -115,6 +168,11 @@ fn holds_mailbox(dir: &Path) -> bool {
     let below = WalkDir::new(dir).max_depth(SEARCH_DEPTH).into_iter().take(SEARCH_MAX).flatten();
     let mut dirs = below.filter(|entry| entry.file_type().is_dir());
     dirs.any(|entry| is_maildir(entry.path()) || is_marked(entry.path()))
+}
+
+/// Whether it is a mailbox that a restore has not finished, which is nobody's.
+fn is_partial(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(PARTIAL.as_bytes())
 }
 
 /// Whether Dovecot marked a directory as the root of a mailbox: nested layout with an INBOX below.
@@ -147,6 +205,9 @@ fn looks_like_domain(part: &[u8]) -> bool {
 const HOME_MAILDIR: &str = "Maildir";
 
 const MARKERS: [&str; 3] = ["dovecot-uidvalidity", "dovecot.list.index", "dovecot.list.index.log"];
+
+/// Begins the name of a mailbox's folder as long as it is being restored.
+pub const PARTIAL: &str = ".mailrig-partial-";
 
 /// Mailboxes lie a few levels down (`vmail/d/o/domain/u/user/Maildir`); deeper is something else.
 const MAX_DEPTH: usize = 10;
@@ -201,6 +262,49 @@ mod tests {
         assert_eq!(found.aliases, [PathBuf::from("alias")]);
         assert_eq!(found.links, [PathBuf::from("away")]);
         assert_eq!(found.broken, [PathBuf::from("broken"), PathBuf::from("broken-too")]);
+    }
+
+    /// Of a home only its Maildir is looked at, and of a Maildir no `tmp`.
+    #[test]
+    fn a_link_to_what_is_not_found_in_the_store_is_told() {
+        let store = tempfile::tempdir().unwrap();
+        for dir in ["al/Maildir", "al/Archive/2020", "al/Maildir/tmp/x", "ca/.local/mail", "di"] {
+            fs::create_dir_all(store.path().join(dir).join("cur")).unwrap();
+            fs::create_dir_all(store.path().join(dir).join("new")).unwrap();
+        }
+        let link = |to: &str, from: &str| {
+            std::os::unix::fs::symlink(store.path().join(to), store.path().join(from)).unwrap();
+        };
+        link("al/Archive/2020", "lost");
+        link("al/Maildir/tmp/x", "lost-too");
+        link("al", "alias");
+        link("di", "alias-too");
+        fs::create_dir(store.path().join("plain")).unwrap();
+        link("plain", "no-mail");
+        let found = find_mailboxes(store.path()).unwrap();
+        assert_eq!(found.links, ["lost", "lost-too"].map(PathBuf::from));
+        assert_eq!(found.aliases, ["alias", "alias-too", "no-mail"].map(PathBuf::from));
+        let reach = found.reach();
+        for (path, expected) in [
+            ("al/Maildir/.Sent", true),
+            ("al", true),
+            ("", true),
+            ("al/Archive/2020", false),
+            ("al/Maildir/tmp/x", false),
+        ] {
+            assert_eq!(reach.has(Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_a_restore_has_not_finished_is_no_mailbox() {
+        let store = tempfile::tempdir().unwrap();
+        for dir in ["bob/cur", "bob/new", ".mailrig-partial-1/cur", ".mailrig-partial-1/new"] {
+            fs::create_dir_all(store.path().join(dir)).unwrap();
+        }
+        let found = find_mailboxes(store.path()).unwrap();
+        let names: Vec<_> = found.mailboxes.iter().map(|mailbox| &mailbox.path).collect();
+        assert_eq!(names, ["bob"].map(Path::new));
     }
 
     #[test]

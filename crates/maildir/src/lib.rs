@@ -22,7 +22,9 @@ mod xattr;
 
 pub use control::{Layout, control_dir};
 pub use deliver::{fresh_base, move_new};
-pub use discover::{Discovery, MailboxDir, find_mailboxes, leads_to_mail, mailbox_name};
+pub use discover::{
+    Discovery, MailboxDir, PARTIAL, Reach, find_mailboxes, leads_to_mail, mailbox_name,
+};
 pub use dotlock::Dotlock;
 pub use error::{Error, Result};
 pub use foreign::{Foreign, Format};

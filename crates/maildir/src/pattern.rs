@@ -1,7 +1,8 @@
 //! Paths with Dovecot's variables, in the spellings of 2.3 (`%u`, `%Ln`, `%1.1d`) and of 2.4
 //! (`%{user | domain | lower}`). Knows a user's name and home, and nothing else that Dovecot may know.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
@@ -89,6 +90,18 @@ impl Pattern {
         (one == expand("two@domain", "/two")).then(|| same.map(|(part, _)| part).collect())
     }
 
+    /// The same with the links followed in the folders before its first variable, as far as they are
+    /// there; the error names the folder that cannot be looked at.
+    pub fn resolve(&self) -> Result<Self, crate::Error> {
+        let Some(Part::Text(text)) = self.parts.first() else { return Ok(self.clone()) };
+        let end = memchr::memrchr(b'/', text).unwrap_or(0);
+        let resolved = follow(Path::new(OsStr::from_bytes(&text[..end])))?;
+        let mut fixed = resolved.into_os_string().into_vec();
+        fixed.extend_from_slice(&text[end..]);
+        let rest = self.parts[1..].iter().cloned();
+        Ok(Self { parts: std::iter::once(Part::Text(fixed)).chain(rest).collect() })
+    }
+
     /// The path of the user with this name and home.
     pub fn expand(&self, user: &[u8], home: &Path) -> PathBuf {
         let mut path = Vec::new();
@@ -106,6 +119,22 @@ impl Pattern {
         // Slashes that an empty part left double.
         PathBuf::from(OsString::from_vec(path)).components().collect()
     }
+}
+
+/// A path without links; what of it is not there stays as it is. A link that leads nowhere is an error.
+fn follow(path: &Path) -> Result<PathBuf, crate::Error> {
+    for above in path.ancestors() {
+        let below = path.strip_prefix(above).unwrap_or(Path::new(""));
+        match above.canonicalize() {
+            Ok(real) => return Ok(real.components().chain(below.components()).collect()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !above.is_symlink() => {}
+            Err(source) => {
+                let path = above.to_owned();
+                return Err(crate::Error { action: "follow", path, source });
+            }
+        }
+    }
+    Ok(path.to_owned())
 }
 
 impl Filter {
@@ -236,6 +265,38 @@ mod tests {
         ] {
             let expected = shared.map(PathBuf::from);
             assert_eq!(pattern.parse::<Pattern>().unwrap().shared(), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn links_are_followed_before_the_first_variable_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(base.join("real")).unwrap();
+        for (link, to) in [("ctl", "real"), ("real/al", "/etc"), ("dangling", "nowhere")] {
+            std::os::unix::fs::symlink(to, base.join(link)).unwrap();
+        }
+        let resolve = |pattern: &str| {
+            let pattern: Pattern = format!("{}/{pattern}", base.display()).parse().unwrap();
+            pattern.resolve().map(|pattern| pattern.expand(b"al", Path::new("/home/al")))
+        };
+        for (pattern, expected) in [
+            ("ctl/%u", "real/al"),
+            ("ctl/x%u/y", "real/xal/y"),
+            ("ctl/new/folder/%u", "real/new/folder/al"),
+            // The link to the active script is what is restored.
+            ("ctl", "ctl"),
+            ("new/%u", "new/al"),
+        ] {
+            assert_eq!(resolve(pattern).unwrap(), base.join(expected), "{pattern}");
+        }
+        assert_eq!(resolve("dangling/x/%u").unwrap_err().path, base.join("dangling"));
+        for pattern in ["~/sieve", "/%u"] {
+            let pattern: Pattern = pattern.parse().unwrap();
+            assert_eq!(
+                pattern.resolve().unwrap().expand(b"a", Path::new("/h")),
+                pattern.expand(b"a", Path::new("/h"))
+            );
         }
     }
 

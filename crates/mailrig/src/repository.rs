@@ -22,8 +22,7 @@ pub(crate) const REPO_VARIABLE: &str = "MAILRIG_REPO";
 /// Splits positional arguments into REPO and `names`' values. With `MAILRIG_REPO` set, REPO may be
 /// left out.
 pub(crate) fn split_repo(given: &[String], names: &[&str]) -> Result<(String, Vec<String>)> {
-    let variable = std::env::var(REPO_VARIABLE).ok().filter(|value| !value.is_empty());
-    match (given, variable) {
+    match (given, repo_of_environment()) {
         ([repo, rest @ ..], _) if rest.len() == names.len() => Ok((repo.clone(), rest.to_vec())),
         (rest, Some(repo)) if rest.len() == names.len() => Ok((repo, rest.to_vec())),
         _ => {
@@ -37,6 +36,11 @@ pub(crate) fn split_repo(given: &[String], names: &[&str]) -> Result<(String, Ve
             Err(UsageError(reason).into())
         }
     }
+}
+
+/// The repository that `MAILRIG_REPO` names.
+pub(crate) fn repo_of_environment() -> Option<String> {
+    std::env::var(REPO_VARIABLE).ok().filter(|value| !value.is_empty())
 }
 
 /// The objects at a location.

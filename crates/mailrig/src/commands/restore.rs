@@ -17,7 +17,7 @@ use snapshot::restore::{self, Flags, LOCK_WAIT, Options, Place, Problem, Report,
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::{Exit, UsageError};
-use crate::repository::{identity, open, split_repo};
+use crate::repository::{identity, open, repo_of_environment, split_repo};
 use crate::time;
 use crate::ui::{Ui, cell, count, duration, plural, size, table};
 
@@ -174,7 +174,10 @@ fn add_unread(report: &mut Report, unread: messages::Ids) {
 fn positional(args: &RestoreArgs) -> Result<(String, Option<String>)> {
     let given = &args.positional;
     let may_lack = args.at.is_some() || args.messages.is_some();
-    let is_repo = |word: &String| word.contains(['/', ':']) && !is_latest(word);
+    // With a repository in the environment, one word alone may be the snapshot.
+    let is_repo = |word: &String| {
+        (word.contains(['/', ':']) && !is_latest(word)) || repo_of_environment().is_none()
+    };
     if may_lack && (given.is_empty() || given.len() == 1 && is_repo(&given[0])) {
         return Ok((split_repo(given, &[])?.0, None));
     }

@@ -192,7 +192,8 @@ impl<'env> Run<'_, 'env> {
     fn hides_mail(&mut self, inside: &Path, path: &Path) -> bool {
         let root = self.context.root;
         let real = path.canonicalize();
-        if self.job.is_tree() || real.as_ref().is_ok_and(|real| real.starts_with(root)) {
+        let in_store = real.as_ref().ok().and_then(|real| real.strip_prefix(root).ok());
+        if self.job.is_tree() || in_store.is_some_and(|inside| self.context.reach.has(inside)) {
             return false;
         }
         let is_below = |path: &[u8]| Path::new(OsStr::from_bytes(path)).starts_with(inside);

@@ -94,11 +94,9 @@ pub(crate) fn reason(link: &Path, root: &Path) -> String {
     let target = std::fs::read_link(link).unwrap_or_default();
     let target = target.display();
     match link.canonicalize() {
-        Ok(real) if real.starts_with(root) => {
-            format!(
-                "a link to {target}, which is no mailbox of the store: remove it, or move that here"
-            )
-        }
+        Ok(real) if real.starts_with(root) => format!(
+            "a link to {target}, where no mailbox of the store is looked for: move that here"
+        ),
         Ok(_) => format!(
             "a link out of the store, to {target}: mount that here (`mount --bind`), move it into the \
              store, or back it up as a store of its own"

@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 pub use maildir::Proof;
-use maildir::{Discovery, Foreign, MailboxDir, Opener};
+use maildir::{Discovery, Foreign, MailboxDir, Opener, Reach};
 use serde::Serialize;
 
 pub use self::alarm::{Alarm, Expunged};
@@ -214,7 +214,7 @@ pub fn run(
     let jobs = introduce(repository, state, root, &selection.jobs, &mut known, options)?;
     Progress::add(&progress.units, jobs.len() as u64);
     let new = count(&known).saturating_sub(before);
-    let mut done = work(repository, state, root, &jobs, options, progress)?;
+    let mut done = work(repository, state, (root, &found.reach()), &jobs, options, progress)?;
     note_store(root, &found, &mut done.ledger);
     links.note(selection.behind_links(), &mut done.ledger, &mut notices);
     notices.extend(done.remarks.sentences());
@@ -362,7 +362,7 @@ fn introduce(
 fn work(
     repository: &Repository,
     state: &State,
-    root: &Path,
+    (root, reach): (&Path, &Reach),
     jobs: &[Job],
     options: &Options,
     progress: &Progress,
@@ -374,6 +374,7 @@ fn work(
         progress,
         uploads: Arc::new(Uploads::new(progress)),
         root,
+        reach,
         levels: Levels::default(),
     };
     let next = AtomicUsize::new(0);

@@ -33,6 +33,21 @@ pub struct Outside {
 pub(crate) type Places = BTreeMap<String, PathBuf>;
 
 impl Outside {
+    /// The same with an administrator's links followed: see [`Pattern::resolve`].
+    pub(crate) fn resolve(&self) -> Result<Self> {
+        let resolve = |pattern: &Pattern| {
+            pattern.resolve().map_err(|e| Error::io(e.action, &e.path, e.source))
+        };
+        let one = |pattern: &Option<Pattern>| pattern.as_ref().map(resolve).transpose();
+        Ok(Self {
+            home: one(&self.home)?,
+            control: one(&self.control)?,
+            index: one(&self.index)?,
+            attributes: one(&self.attributes)?,
+            sieve: self.sieve.iter().map(resolve).collect::<Result<_>>()?,
+        })
+    }
+
     /// The places of a mailbox of the store at `root`. What lies in the mailbox is kept anyway.
     pub(crate) fn places(&self, root: &Path, mailbox: &MailboxDir) -> Places {
         let path = root.join(&mailbox.path);

@@ -14,14 +14,15 @@ use rustix::fs::Mode;
 
 use super::beside::subscribe;
 use super::files::{Owners, has, open_beneath};
-use super::finished::Finished;
+use super::finished::{Finished, Left, sum};
 use super::inplace::{How, Reflag};
+use super::is_of_all;
 use super::live::{Live, STAGE, Staged, remove_stale_at, replace};
 use super::options::Uids;
 use super::outside;
 use super::plan::{Kind, MailboxPlan, UIDLIST};
 use super::survey::{self, read_file};
-use super::uids::{Present, Settled, renumber, settle};
+use super::uids::{Clock, Present, Settled, renumber, settle};
 use super::validity;
 use crate::progress::Progress;
 
@@ -32,7 +33,7 @@ impl Live {
         plan: &MailboxPlan,
         owners: &Owners,
         uids: Uids,
-        now_seconds: u32,
+        clock: Clock,
         progress: &Progress,
     ) -> io::Result<Finished> {
         let record = self.places.open_control_root(&self.root)?;
@@ -44,22 +45,21 @@ impl Live {
         }
         rustix::fs::syncfs(&self.stage()?.dir)?;
         let mut end =
-            End { live: self, plan, owners, uids, now_seconds, progress, finished: &mut finished };
+            End { live: self, plan, owners, uids, clock, progress, finished: &mut finished };
         for (folder, live) in &self.folders {
             let files = by_folder.remove(folder).unwrap_or_default();
-            match self.how(folder) {
-                Some(How::New) => end.new_folder(folder, files)?,
-                Some(How::Whole) => {
-                    if let Some(lock) = end.lock(folder, &files)? {
-                        end.whole_folder(folder, files, &lock)?;
-                    }
+            let messages = sum(&files).0;
+            let (failed, locked) = (end.finished.failed.len(), end.finished.locked_messages());
+            let before = self.settled();
+            let is_renumbered = live.lock().expect("no holder panics").is_renumbered;
+            if let Err(error) = end.folder(folder, files, is_renumbered) {
+                if is_of_all(&error) {
+                    return Err(error);
                 }
-                _ => end.files(files),
-            }
-            if live.lock().expect("no holder panics").is_renumbered
-                && let Some(lock) = end.lock(folder, &[])?
-            {
-                end.renumber(folder, &lock)?;
+                let told = (end.finished.failed.len() - failed) as u64
+                    + (end.finished.locked_messages() - locked);
+                let messages = messages.saturating_sub(self.settled() - before + told);
+                end.finished.left.push(Left { folder: folder.clone(), error, messages });
             }
         }
         for files in by_folder.into_values() {
@@ -97,12 +97,28 @@ struct End<'e> {
     plan: &'e MailboxPlan,
     owners: &'e Owners,
     uids: Uids,
-    now_seconds: u32,
+    clock: Clock,
     progress: &'e Progress,
     finished: &'e mut Finished,
 }
 
 impl End<'_> {
+    fn folder(&mut self, folder: &Path, files: Vec<Staged>, is_renumbered: bool) -> io::Result<()> {
+        match self.live.how(folder) {
+            Some(How::New) => self.new_folder(folder, files)?,
+            Some(How::Whole) => {
+                if let Some(lock) = self.lock(folder, &files)? {
+                    self.whole_folder(folder, files, &lock)?;
+                }
+            }
+            _ => self.files(files),
+        }
+        if is_renumbered && let Some(lock) = self.lock(folder, &[])? {
+            self.renumber(folder, &lock)?;
+        }
+        Ok(())
+    }
+
     /// Puts a folder that is not there together, and gives it its name when it is whole.
     fn new_folder(&mut self, folder: &Path, files: Vec<Staged>) -> io::Result<()> {
         let stage = self.live.stage()?;
@@ -117,6 +133,7 @@ impl End<'_> {
         let (outside, files): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.target.outside.is_some());
         self.files(outside);
+        let (messages, bytes) = sum(&files);
         for file in files {
             let inside = file.target.dir.strip_prefix(folder).unwrap_or(Path::new(""));
             let to = open_beneath(&dir, inside)?;
@@ -136,7 +153,9 @@ impl End<'_> {
         let above = folder.parent().unwrap_or(Path::new(""));
         let parent = self.owners.make_dirs(&self.live.root, above, owner)?;
         let name = folder.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        move_new(&stage.dir, aside.as_str(), &parent, name)
+        move_new(&stage.dir, aside.as_str(), &parent, name)?;
+        self.live.add_placed(messages, bytes);
+        Ok(())
     }
 
     /// Fills a folder that is there, while its server has to wait.
@@ -193,7 +212,7 @@ impl End<'_> {
         let listing = survey::list(&self.live.path.join(folder))?;
         let has = |base: &[u8]| !listing.find(base).is_empty();
         let highest = self.finished.highest;
-        let Some((list, validity)) = renumber(&list, has, highest, self.now_seconds) else {
+        let Some((list, validity)) = renumber(&list, has, highest, self.clock.now_seconds) else {
             self.finished.useless.push(folder.join(OsStr::from_bytes(UIDLIST)));
             return Ok(());
         };
@@ -229,7 +248,7 @@ impl End<'_> {
         let dir = elsewhere.as_ref().unwrap_or(dir);
         let snapshot = read_file(&stage.dir, list.name.as_bytes())?.unwrap_or_default();
         let present = read_file(dir, name)?;
-        let times = (self.finished.highest, self.now_seconds);
+        let times = (self.finished.highest, self.clock);
         let listing = survey::list(path)?;
         let settled = settle_folder(&snapshot, present.as_deref(), &listing, self.uids, times);
         let Some(settled) = settled else {
@@ -248,7 +267,7 @@ impl End<'_> {
         // Rewritten as a file of its own, so that a crash leaves the old one or the new one.
         let name = format!("list-{}", stage.next.fetch_add(1, Ordering::Relaxed));
         let mut target = list.target.clone();
-        target.mtime_ns = i64::from(self.now_seconds) * 1_000_000_000;
+        target.mtime_ns = i64::from(self.clock.now_seconds) * 1_000_000_000;
         let file = self.owners.write(
             &stage.dir,
             OsStr::new(&name),
@@ -303,12 +322,12 @@ pub(crate) fn settle_folder(
     present: Option<&[u8]>,
     listing: &Listing,
     uids: Uids,
-    (highest, now_seconds): (u32, u32),
+    (highest, clock): (u32, Clock),
 ) -> Option<Settled> {
     let has = |base: &[u8]| !listing.find(base).is_empty();
     let messages = listing.entries().len() as u64;
     let present = Present { has: &has, messages, list: present, highest };
-    settle(snapshot, &present, uids, now_seconds)
+    settle(snapshot, &present, uids, clock)
 }
 
 /// Marks a folder of Maildir++.

@@ -6,13 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use super::Run;
 use super::ending::settle_folder;
 use super::files::open_beneath;
 use super::finished::Finished;
 use super::live::remove_stale_at;
 use super::mailbox::{Work, stopped};
-use super::options::Uids;
+use super::options::{Place, Uids};
 use super::outside;
 use super::partial::Partial;
 use super::plan::Kind;
@@ -20,6 +19,7 @@ use super::report::{Counts, RestoredMailbox, RestoredTree};
 use super::site::{ASIDE, Site, raw_list};
 use super::survey::{self, read_file};
 use super::validity;
+use super::{Run, with_cause};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -37,8 +37,8 @@ impl Run<'_> {
         let finished = match &work.site {
             Site::New(partial) => self.settle_lists(work, partial, uids).map_err(failed)?,
             Site::Live(live) => {
-                let (now, progress) = (self.now_seconds, self.progress);
-                live.finish(&work.plan, &work.owners, uids, now, progress).map_err(failed)?
+                let (clock, progress) = (self.clock, self.progress);
+                live.finish(&work.plan, &work.owners, uids, clock, progress).map_err(failed)?
             }
         };
         for link in &work.plan.links {
@@ -73,6 +73,11 @@ impl Run<'_> {
             missing.0 += locked.messages;
             missing.1 += locked.bytes;
         }
+        for left in &finished.left {
+            let folder = path.join(&left.folder);
+            let reason = format!("finish {}: {}; {AGAIN}", folder.display(), left.error);
+            self.report.problem(&work.name, left.messages, reason);
+        }
         let slash = std::fs::File::open("/").map_err(failed)?;
         work.owners.finish_dirs(&slash, made.into_iter()).map_err(failed)?;
         if let Site::New(partial) = &work.site {
@@ -87,13 +92,53 @@ impl Run<'_> {
         self.notes(work, &finished);
         let (missing, missing_bytes) = *work.missing.lock().expect("no holder panics");
         let lost = finished.failed.len() as u64;
-        let messages = work.plan.messages.saturating_sub(missing + lost);
-        let bytes = work.plan.bytes.saturating_sub(missing_bytes);
+        let (messages, bytes) = match &work.site {
+            Site::Live(live) => *live.placed.lock().expect("no holder panics"),
+            Site::New(_) => (
+                work.plan.messages.saturating_sub(missing + lost),
+                work.plan.bytes.saturating_sub(missing_bytes),
+            ),
+        };
         if let Site::Live(live) = &work.site {
             let had_sum = live.remove_stale_sums(messages, &work.plan).map_err(failed)?;
             self.advise(&work.name, &finished.merged, had_sum);
         }
         self.restored((&work.name, work.is_tree), &work.shown, (messages, bytes), counts);
+        Ok(())
+    }
+
+    /// Leaves a mailbox that changed meanwhile as it is, and says what it lacks.
+    pub(super) fn leave(&self, work: &Work, error: &Error) -> Result<()> {
+        let (missing, _) = *work.missing.lock().expect("no holder panics");
+        let (placed, met) = match &work.site {
+            Site::Live(live) => {
+                let placed = *live.placed.lock().expect("no holder panics");
+                (placed, live.met.load(Ordering::Relaxed))
+            }
+            Site::New(partial) => {
+                // One that cannot be removed is no harm: the next restore does it.
+                let _ = std::fs::remove_dir_all(&partial.path);
+                ((0, 0), 0)
+            }
+        };
+        let lacking = work.plan.messages.saturating_sub(missing + met + placed.0);
+        let next = match (error, &self.options.place) {
+            (Error::TargetExists { .. }, Place::Below(_)) => {
+                "move it away and run the restore again"
+            }
+            _ => AGAIN,
+        };
+        let reason = format!("{}; {next}", with_cause(error));
+        self.report.problem(&work.name, lacking, reason);
+        if let Site::Live(live) = &work.site {
+            // The mailbox may be gone.
+            let had_sum = live.remove_stale_sums(placed.0, &work.plan).unwrap_or(false);
+            self.advise(&work.name, &[], had_sum);
+            let counts = Counts { there: work.counts.there + met, ..work.counts };
+            self.restored((&work.name, work.is_tree), &work.shown, placed, counts);
+        } else {
+            Progress::add(&self.progress.units_done, 1);
+        }
         Ok(())
     }
 
@@ -107,7 +152,7 @@ impl Run<'_> {
             let raw = raw_list(target);
             let bytes = read_file(&dir, raw.as_encoded_bytes())?.unwrap_or_default();
             let path = partial.path.join(&target.dir);
-            let times = (finished.highest, self.now_seconds);
+            let times = (finished.highest, self.clock);
             let listing = survey::list_own(&path)?;
             match settle_folder(&bytes, None, &listing, uids, times) {
                 Some(settled) => {
@@ -149,7 +194,7 @@ impl Run<'_> {
             let present = read_file(&dir, file.target.name.as_encoded_bytes())?;
             let path = partial.path.join(&file.target.dir);
             let present = present.as_deref();
-            let times = (finished.highest, self.now_seconds);
+            let times = (finished.highest, self.clock);
             let listing = survey::list_own(&path)?;
             match settle_folder(&snapshot, present, &listing, uids, times) {
                 Some(settled) => {
@@ -229,6 +274,9 @@ impl Run<'_> {
         }
     }
 }
+
+/// What a person does about a mailbox that changed.
+const AGAIN: &str = "run the restore again: it completes";
 
 fn is_live(work: &Work) -> bool {
     matches!(work.site, Site::Live(_))

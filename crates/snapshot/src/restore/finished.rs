@@ -29,6 +29,8 @@ pub(crate) struct Finished {
     pub(crate) failed: Vec<(PathBuf, io::Error)>,
     /// What was not done for want of a lock.
     pub(crate) locked: Vec<Locked>,
+    /// Folders that changed meanwhile.
+    pub(crate) left: Vec<Left>,
     /// Folders whose list of UIDs changed while they were in use.
     pub(crate) merged: Vec<PathBuf>,
     /// Lists that say nothing.
@@ -40,6 +42,19 @@ pub(crate) struct Locked {
     pub(crate) error: io::Error,
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
+}
+
+/// A folder that others changed, and how many messages so stay away.
+pub(crate) struct Left {
+    pub(crate) folder: PathBuf,
+    pub(crate) error: io::Error,
+    pub(crate) messages: u64,
+}
+
+/// The messages among `files`, and their bytes.
+pub(super) fn sum(files: &[Staged]) -> (u64, u64) {
+    let messages = files.iter().filter(|file| file.target.kind == Kind::Message);
+    messages.fold((0, 0), |(count, bytes), file| (count + 1, bytes + file.target.size))
 }
 
 impl Finished {
@@ -56,14 +71,16 @@ impl Finished {
     ) -> io::Result<Option<Dotlock>> {
         match lock {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                let messages = files.iter().filter(|file| file.target.kind == Kind::Message);
-                let (messages, bytes) = messages
-                    .fold((0, 0), |(count, bytes), file| (count + 1, bytes + file.target.size));
+                let (messages, bytes) = sum(files);
                 self.locked.push(Locked { error, messages, bytes });
                 Ok(None)
             }
             lock => lock.map(Some),
         }
+    }
+
+    pub(super) fn locked_messages(&self) -> u64 {
+        self.locked.iter().map(|locked| locked.messages).sum()
     }
 
     /// Counts what a settled list says.

@@ -57,6 +57,8 @@ pub(crate) struct Fitted {
     pub(crate) counts: Counts,
     /// Folders in use that were to get a new UIDVALIDITY, and have no list of Dovecot's.
     pub(crate) validity_kept: u64,
+    /// Messages that are there with another size than in the snapshot.
+    pub(crate) resized: u64,
 }
 
 /// Options, and means to reach what is not in the plan.
@@ -243,6 +245,7 @@ impl Fitting<'_> {
             }
         }
         fitted.counts.there += present.len() as u64;
+        fitted.resized += self.resized(folder, &present, &there.listing);
         if self.flags != Flags::Snapshot {
             present.clear();
         }
@@ -260,6 +263,19 @@ impl Fitting<'_> {
             None => name_all(None),
         }
         Ok(added.into_iter().map(|(item, _)| item).collect())
+    }
+
+    /// How many messages have another size than in the snapshot: compressed since, or overwritten.
+    fn resized(&self, folder: &Path, present: &[(Item, Entry)], listing: &Listing) -> u64 {
+        let open = |subdir: Subdir| open_beneath(self.root, &folder.join(subdir.name())).ok();
+        let (new, cur) = (open(Subdir::New), open(Subdir::Cur));
+        let is_resized = |(item, entry): &&(Item, Entry)| {
+            let dir = if entry.subdir == Subdir::New { &new } else { &cur };
+            let name = OsStr::from_bytes(listing.name(entry));
+            let size = dir.as_ref().and_then(|dir| survey::size(dir, name));
+            size.is_some_and(|size| size != item.target.size)
+        };
+        present.iter().filter(is_resized).count() as u64
     }
 
     fn name_all(

@@ -42,6 +42,8 @@ pub(crate) struct Live {
     pub(super) waiting: Mutex<Vec<Staged>>,
     /// Messages that came to be there while others were written.
     pub(super) met: AtomicU64,
+    /// Messages that have their names, and their bytes.
+    pub(super) placed: Mutex<(u64, u64)>,
 }
 
 /// A folder in `tmp` that nobody else looks into.
@@ -78,6 +80,7 @@ impl Live {
             lock_wait: LOCK_WAIT,
             waiting: Mutex::default(),
             met: AtomicU64::new(0),
+            placed: Mutex::default(),
         }))
     }
 
@@ -187,7 +190,7 @@ impl Live {
                 self.move_file(&file, &folder.join(file.target.subdir().name()), &mut dirs)
             };
             match done {
-                Ok(()) => {}
+                Ok(()) => self.add_placed(1, file.target.size),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                     self.discard(&file.name);
                     self.met.fetch_add(1, Ordering::Relaxed);
@@ -197,6 +200,17 @@ impl Live {
             }
         }
         failed
+    }
+
+    pub(super) fn add_placed(&self, messages: u64, bytes: u64) {
+        let mut placed = self.placed.lock().expect("no holder panics");
+        placed.0 += messages;
+        placed.1 += bytes;
+    }
+
+    /// Messages that were placed or came to be there.
+    pub(super) fn settled(&self) -> u64 {
+        self.placed.lock().expect("no holder panics").0 + self.met.load(Ordering::Relaxed)
     }
 
     pub(super) fn move_file(

@@ -23,7 +23,7 @@ use super::report::Counts;
 use super::select::{Selected, folder_path};
 use super::site::Site;
 use super::unpack::Written;
-use super::{Queue, Run, is_free_below, is_odd_name, with_cause};
+use super::{Queue, Run, is_free_below, is_odd_name, is_of_mailbox, with_cause};
 use crate::catalog::Contents;
 use crate::contents::{no_folder, readable};
 use crate::error::{Error, Result};
@@ -53,6 +53,8 @@ pub(super) struct Work {
     pub(super) owners: Owners,
     pub(super) plan: MailboxPlan,
     packs_left: AtomicUsize,
+    /// Why nothing more is written to it.
+    left: Mutex<Option<Error>>,
     /// Messages, of a tree files, that are missing, and their bytes.
     pub(super) missing: Mutex<(u64, u64)>,
     /// Lists of UIDs that were written as the snapshot has them.
@@ -86,7 +88,15 @@ impl<'r> Run<'r> {
             self.live_store.check(store, &path, self.manifests)?;
         }
         let mut contents = contents;
-        let beside = self.beside(&mut contents, &name)?;
+        let beside = match self.beside(&mut contents, &name) {
+            Err(e) if is_of_mailbox(&e) && !selected.is_only => {
+                let messages = contents.folders.values().map(|f| f.messages.len() as u64).sum();
+                self.report.problem(&name, messages, with_cause(&e));
+                Progress::add(&self.progress.units_done, 1);
+                return Ok(());
+            }
+            done => done?,
+        };
         let folder = if beside.is_some() { None } else { self.folder(&contents, &name)? };
         let is_exact = self.options.uids == Some(Uids::Exact) || contents.tree;
         let places = match self.places(&mailbox.name, &contents) {
@@ -157,13 +167,14 @@ impl<'r> Run<'r> {
             plan,
             packs_left: AtomicUsize::new(packs.len()),
             missing: Mutex::new((0, 0)),
+            left: Mutex::default(),
             lists: Mutex::default(),
             counts,
             outside: Mutex::default(),
             places,
         });
         if packs.is_empty() {
-            return self.finish(&work);
+            return self.end(&work);
         }
         // Taken from the end: what is newest comes first.
         queue.add(packs.into_iter().rev().map(|pack| Job::Pack(Arc::clone(&work), pack)));
@@ -226,10 +237,8 @@ impl<'r> Run<'r> {
             contents.folders.retain(|path, _| *path == folder);
         }
         let path = safe_path(&contents.path).map(|path| store.join(path)).unwrap_or_default();
-        let tree = maildir::read_tree(&path, maildir::Scope::Mailbox).map_err(|e| {
-            let reason = format!("{name} has no live mailbox at {}: {e}", path.display());
-            Error::Selection(reason)
-        })?;
+        let tree = maildir::read_tree(&path, maildir::Scope::Mailbox)
+            .map_err(|e| Error::io("find the live mailbox", &path, e.source))?;
         let folders = tree.folders.iter().filter(|folder| folder.is_maildir);
         let live = Layout::of(folders.map(|folder| folder.path.as_os_str().as_bytes()));
         let decoded: Vec<_> =
@@ -337,6 +346,7 @@ impl<'r> Run<'r> {
             }
         }
         self.validity_kept.fetch_add(fitted.validity_kept, Ordering::Relaxed);
+        self.resized.fetch_add(fitted.resized, Ordering::Relaxed);
         live.reflags = fitted.reflags;
         let folders = fitted.folders.into_iter();
         live.folders = folders.map(|(path, folder)| (path, Mutex::new(folder))).collect();
@@ -344,16 +354,37 @@ impl<'r> Run<'r> {
     }
 
     pub(super) fn pack(&self, work: &Work, pack: &PackPlan) -> Result<()> {
+        let is_left = work.left.lock().expect("no holder panics").is_some();
+        if !is_left {
+            match self.write_pack(work, pack) {
+                Err(e) if is_of_mailbox(&e) => {
+                    work.left.lock().expect("no holder panics").get_or_insert(e);
+                }
+                done => done?,
+            }
+        }
+        if work.packs_left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.end(work)?;
+        }
+        Ok(())
+    }
+
+    /// Finishes a mailbox. One that changed meanwhile is left as it is, and the others go on.
+    fn end(&self, work: &Work) -> Result<()> {
+        let left = work.left.lock().expect("no holder panics").take();
+        match left.map_or_else(|| self.finish(work), Err) {
+            Err(e) if is_of_mailbox(&e) => self.leave(work, &e),
+            done => done,
+        }
+    }
+
+    fn write_pack(&self, work: &Work, pack: &PackPlan) -> Result<()> {
         let mut written = Written::default();
         match self.unpack(work, pack, &mut written) {
             Err(e) if e.is_local_to_object() => self.salvage(work, pack, &e, &mut written)?,
             done => done?,
         }
-        self.settle_pack(work, written)?;
-        if work.packs_left.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.finish(work)?;
-        }
-        Ok(())
+        self.settle_pack(work, written)
     }
 
     /// What becomes of the files of a pack, which are proven.
@@ -394,9 +425,6 @@ impl<'r> Run<'r> {
     /// A message that could not be put into place: it came to be there, or its name is odd.
     fn not_placed(&self, work: &Work, target: &Target, error: io::Error) -> Result<()> {
         if error.kind() == io::ErrorKind::AlreadyExists {
-            let mut missing = work.missing.lock().expect("no holder panics");
-            missing.0 += 1;
-            missing.1 += target.size;
             return Ok(());
         }
         let path = work.site.path().join(&target.dir).join(&target.name);

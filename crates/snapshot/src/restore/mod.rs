@@ -11,6 +11,7 @@ mod inplace;
 mod keywords;
 mod live;
 mod mailbox;
+mod merge;
 mod names;
 mod options;
 mod outside;
@@ -41,6 +42,7 @@ use self::report::Shared;
 pub use self::report::{Counts, Problem, Report, RestoredMailbox, RestoredTree};
 pub use self::select::folder_path;
 use self::store::LiveStore;
+use self::uids::Clock;
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
@@ -61,6 +63,8 @@ pub fn run(
         Some(identity) => identity,
         None => return Err(Error::NoIdentity),
     };
+    // Backup followed the same links; in what differs from user to user none is followed.
+    let options = &Options { outside: options.outside.resolve()?, ..options.clone() };
     let run = Run {
         repository,
         identity,
@@ -73,8 +77,9 @@ pub fn run(
         xattrs_refused: AtomicU64::new(0),
         validity_kept: AtomicU64::new(0),
         deleted: AtomicU64::new(0),
+        resized: AtomicU64::new(0),
         left_outside: Mutex::default(),
-        now_seconds: now_seconds(),
+        clock: clock(manifests),
     };
     let selected = run.select(manifests)?;
     run.check_places(&selected)?;
@@ -124,6 +129,14 @@ pub fn run(
              client removes {them} again; undelete {them} there first"
         ));
     }
+    let resized = run.resized.load(Ordering::Relaxed);
+    if resized > 0 {
+        let messages =
+            if resized == 1 { "message that is there has" } else { "messages that are there have" };
+        run.report.note(format!(
+            "{resized} {messages} another size than in the snapshot; `--as-folder` brings the snapshot's"
+        ));
+    }
     let refused = run.xattrs_refused.load(Ordering::Relaxed);
     if refused > 0 {
         let files = if refused == 1 { "file or folder" } else { "files and folders" };
@@ -163,9 +176,11 @@ struct Run<'r> {
     validity_kept: AtomicU64,
     /// Messages added to live mailboxes that are marked as deleted.
     deleted: AtomicU64,
+    /// Messages of live mailboxes that have another size than in the snapshot.
+    resized: AtomicU64,
     /// What stayed beside the mail, by its kind: of how many mailboxes, and where one had it.
     left_outside: Mutex<BTreeMap<&'static str, (u64, String)>>,
-    now_seconds: u32,
+    clock: Clock,
 }
 
 /// Jobs, taken from the end, so that a mailbox's packs are done before the next mailbox is begun.
@@ -217,6 +232,21 @@ fn is_odd_name(error: &io::Error) -> bool {
     matches!(error.kind(), AlreadyExists | InvalidFilename | InvalidInput | NotADirectory)
 }
 
+/// Whether a failure of the target concerns all mailboxes, or ends the run.
+fn is_of_all(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), Interrupted | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+}
+
+/// Whether one mailbox is left as it is for this, and others go on.
+fn is_of_mailbox(error: &Error) -> bool {
+    match error {
+        Error::Io { source, .. } => !is_of_all(source),
+        Error::TargetExists { .. } => true,
+        _ => false,
+    }
+}
+
 fn with_cause(error: &Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
@@ -244,7 +274,10 @@ fn is_free(path: &Path) -> io::Result<bool> {
     }
 }
 
-fn now_seconds() -> u32 {
+fn clock(manifests: &[Manifest]) -> Clock {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX)
+    let now_seconds = u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX);
+    let oldest = manifests.iter().map(|manifest| manifest.time.as_second()).min();
+    let age = oldest.map_or(0, |oldest| i64::from(now_seconds).saturating_sub(oldest).max(0));
+    Clock { now_seconds, age_seconds: u32::try_from(age).unwrap_or(u32::MAX) }
 }

@@ -6,8 +6,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use maildir::PARTIAL;
 use rustix::fs::{Mode, RenameFlags};
 use rustix::io::Errno;
 
@@ -25,6 +26,7 @@ pub(crate) struct Partial {
     pub(crate) path: PathBuf,
     pub(crate) root: OwnedFd,
     next: AtomicU64,
+    is_finished: AtomicBool,
 }
 
 impl Partial {
@@ -58,7 +60,15 @@ impl Partial {
         }
         rustix::fs::mkdirat(&parent, &partial, Mode::RWXU)?;
         let root = open_beneath(parent.as_fd(), &partial)?;
-        Ok(Self { parent, name, partial, path: left_behind, root, next: AtomicU64::new(0) })
+        Ok(Self {
+            parent,
+            name,
+            partial,
+            path: left_behind,
+            root,
+            next: AtomicU64::new(0),
+            is_finished: AtomicBool::new(false),
+        })
     }
 
     /// A name for a file that goes elsewhere in the end.
@@ -74,9 +84,21 @@ impl Partial {
         {
             Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS) => {
                 // rename replaces an empty folder, and nothing else.
-                Ok(rustix::fs::renameat(parent, &self.partial, parent, name)?)
+                rustix::fs::renameat(parent, &self.partial, parent, name)?;
             }
-            other => Ok(other?),
+            other => other?,
+        }
+        self.is_finished.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// What did not become a mailbox would take space, and a server might list it. After a kill the next
+/// restore clears it away.
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.is_finished.load(Ordering::Relaxed) {
+            let _ = std::fs::remove_dir_all(&self.path);
         }
     }
 }
@@ -84,6 +106,3 @@ impl Partial {
 fn parent_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
-
-/// Begins the name of a folder that is not whole yet.
-const PARTIAL: &str = ".mailrig-partial-";

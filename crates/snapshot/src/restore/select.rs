@@ -120,8 +120,7 @@ impl<'r> Run<'r> {
             }
             if let Some((first_head, first)) = &mut all {
                 renumber(&mut head, &mut contents, first_head);
-                first_head.needs.append(&mut head.needs);
-                merge(first, contents);
+                self.merge(&mailbox, (first_head, first), (head, contents))?;
             } else {
                 all = Some((head, contents));
             }
@@ -185,25 +184,6 @@ fn renumber(head: &mut CatalogHead, contents: &mut Contents, other: &CatalogHead
         if let Line::File { content, .. } = line {
             renumber(content);
         }
-    }
-}
-
-/// Adds what an older catalog has beyond a newer one.
-fn merge(newer: &mut Contents, older: Contents) {
-    for (path, folder) in older.folders {
-        match newer.folders.entry(path) {
-            std::collections::btree_map::Entry::Vacant(free) => {
-                free.insert(folder);
-            }
-            std::collections::btree_map::Entry::Occupied(mut known) => {
-                for (key, message) in folder.messages {
-                    known.get_mut().messages.entry(key).or_insert(message);
-                }
-            }
-        }
-    }
-    for (path, line) in older.files {
-        newer.files.entry(path).or_insert(line);
     }
 }
 

@@ -123,6 +123,12 @@ pub(crate) fn is_same(dir: impl AsFd, name: &OsStr, size: u64, mtime_ns: i64) ->
         && (stat.st_mtime_nsec == fraction || stat.st_mtime_nsec == 0)
 }
 
+/// A file's size; `None` if it is not there any more.
+pub(crate) fn size(dir: impl AsFd, name: &OsStr) -> Option<u64> {
+    let stat = rustix::fs::statat(dir, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    Some(stat.st_size.unsigned_abs())
+}
+
 /// Keeps other restores out of a mailbox as long as its directory is open.
 pub(crate) fn lock(root: &OwnedFd) -> io::Result<()> {
     match rustix::fs::flock(root, FlockOperation::NonBlockingLockExclusive) {

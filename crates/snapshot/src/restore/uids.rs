@@ -36,12 +36,21 @@ pub(crate) struct Settled {
     pub(crate) is_there: bool,
 }
 
+/// When a restore is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    /// Since 1970.
+    pub(crate) now_seconds: u32,
+    /// Since the snapshot.
+    pub(crate) age_seconds: u32,
+}
+
 /// Merges the snapshot's list into a folder. `None` if the snapshot's list says nothing.
 pub(crate) fn settle(
     snapshot: &[u8],
     present: &Present<'_>,
     uids: Uids,
-    now_seconds: u32,
+    clock: Clock,
 ) -> Option<Settled> {
     let is_courier = snapshot.first() == Some(&b'1');
     let mut list = Uidlist::parse(snapshot)?;
@@ -75,11 +84,11 @@ pub(crate) fn settle(
     let next_uid = list.next_uid.max(same.map_or(0, |target| target.next_uid));
     // Clients know UIDs of this validity up to some number that nobody kept.
     let is_unseen = uids == Uids::New || (target.is_some() && same.is_none());
-    match next_uid.checked_add(MARGIN).filter(|_| !is_unseen) {
+    match next_uid.checked_add(clock.margin()).filter(|_| !is_unseen) {
         Some(raised) => list.next_uid = raised,
         None => {
             let highest = before.max(target.as_ref().map_or(0, |target| target.uid_validity));
-            list.uid_validity = above(highest.max(present.highest), now_seconds);
+            list.uid_validity = above(highest.max(present.highest), clock.now_seconds);
             list.next_uid = next_uid;
         }
     }
@@ -127,20 +136,32 @@ fn above(highest: u32, now_seconds: u32) -> u32 {
     now_seconds.max(highest.saturating_add(1))
 }
 
-/// How far the next UID is raised: more than any mailbox gets between a backup and its restore, and
-/// little enough for thousands of restores.
+impl Clock {
+    /// How far the next UID is raised: beyond what clients may have seen since the snapshot, also of what
+    /// came after an earlier restore of the same snapshot, of which nothing else is left to tell.
+    fn margin(self) -> u32 {
+        MARGIN.saturating_add(self.age_seconds.saturating_mul(UIDS_A_SECOND))
+    }
+}
+
+/// More than a folder gets at once, and little enough for thousands of restores.
 const MARGIN: u32 = 1_000_000;
+
+/// More than a folder gets for long.
+const UIDS_A_SECOND: u32 = 4;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const NEW: Clock = Clock { now_seconds: 500, age_seconds: 0 };
+
     fn run(snapshot: &str, target: Option<&str>, files: &[&str], uids: Uids) -> (String, Settled) {
         let has = |base: &[u8]| files.iter().any(|file| file.as_bytes() == base);
         let list = target.map(str::as_bytes);
         let present = Present { has: &has, messages: files.len() as u64, list, highest: 0 };
-        let settled = settle(snapshot.as_bytes(), &present, uids, 500).unwrap();
+        let settled = settle(snapshot.as_bytes(), &present, uids, NEW).unwrap();
         (String::from_utf8(settled.list.clone()).unwrap(), settled)
     }
 
@@ -179,6 +200,19 @@ mod tests {
             assert_eq!((settled.kept, settled.new, settled.unusable), counts, "{expected}");
             assert_eq!(settled.is_bumped, !list.starts_with("3 V100 "));
         }
+    }
+
+    /// What came after the first restore had UIDs, and is gone without a trace.
+    #[test]
+    fn a_second_restore_of_a_snapshot_gives_no_uid_again() {
+        let present = Present { has: &|_| true, messages: 1, list: None, highest: 0 };
+        let next_uid = |age_seconds| {
+            let clock = Clock { age_seconds, ..NEW };
+            let settled = settle(b"3 V100 N9\n2 :a\n", &present, Uids::Keep, clock).unwrap();
+            Uidlist::parse(&settled.list).unwrap().next_uid
+        };
+        assert_eq!(next_uid(0), 1_000_009);
+        assert!(next_uid(7_200) > next_uid(3_600) + 3_600);
     }
 
     #[test]

@@ -45,6 +45,23 @@ fn restored(world: &World, objects: &Arc<Memory>) -> TreeImage {
     image
 }
 
+/// Of a home only its Maildir is looked at, and of a Maildir no `tmp`.
+#[test]
+fn a_folder_that_is_a_link_to_where_nobody_looks_is_named() {
+    for target in ["example.org/alice/Archive/2020", "example.net/carol/tmp/archive"] {
+        let (world, objects) = first_night();
+        let folder = "example.org/alice/Maildir/.Sent";
+        let to = world.store().join(target);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        replace(&world, folder, &to);
+        let report = world.backup(Arc::clone(&objects)).unwrap();
+        assert!(report.is_incomplete, "{target}");
+        assert_eq!(incidents(&report), [(Incident::NotFollowed, folder)]);
+        let contents = restored(&world, &objects);
+        assert!(contents.values().any(|(content, ..)| content == b"sent\n"), "{target}");
+    }
+}
+
 #[test]
 fn what_is_behind_a_link_stays_in_the_snapshots_and_is_named_every_night() {
     let behind = [(Incident::Unreadable, ALICE)];
