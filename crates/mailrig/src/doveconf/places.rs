@@ -68,6 +68,18 @@ impl Places {
         }
     }
 
+    /// INBOX apart from the other folders: it is in the mailbox only if it lies below `root`.
+    fn inbox(&mut self, setting: &str, text: &str, root: &str) {
+        let (inbox, root) = (with_tilde(text), with_tilde(root));
+        let below = inbox.strip_prefix(root.trim_end_matches('/'));
+        if !below.is_some_and(|below| below.is_empty() || below.starts_with('/')) {
+            self.notices.push(format!(
+                "{setting} {text}: INBOX lies outside the mailboxes; back it up as a store of its own \
+                 if it is not in this one"
+            ));
+        }
+    }
+
     /// The pattern that a setting gives; a notice if it is none.
     fn pattern(&mut self, setting: &str, text: &str) -> Option<Pattern> {
         match text.parse::<Pattern>() {
@@ -127,6 +139,12 @@ fn location(
         if let Some(text) = settings.get("mail_index_path").filter(|text| *text != "MEMORY") {
             places.index = places.pattern("mail_index_path", text);
         }
+        let root = inbox.or_else(|| settings.get("mail_path")).unwrap_or_default();
+        // Namespaces may have it, too.
+        let paths = settings.iter().filter(|s| s.key == "mail_inbox_path" && !s.value.is_empty());
+        for setting in paths {
+            places.inbox(&setting.key, &setting.value, root);
+        }
         if let Some(name) = settings.get("mailbox_directory_name") {
             places.deeper("mailbox_directory_name", name);
         }
@@ -155,6 +173,7 @@ fn location(
             Some(("INDEX", text)) if text != "MEMORY" => {
                 places.index = places.pattern("INDEX", text);
             }
+            Some(("INBOX", text)) => places.inbox("INBOX", text, &parts[1]),
             _ => {}
         }
     }
@@ -184,6 +203,12 @@ fn split_location(location: &str) -> Vec<String> {
         parts.last_mut().expect("there is one from the start").push(c);
     }
     parts
+}
+
+/// A path in the home folder as one spelling has it.
+fn with_tilde(path: &str) -> String {
+    let below = ["%h", "%{home}"].into_iter().find_map(|home| path.strip_prefix(home));
+    below.map_or_else(|| path.to_owned(), |below| format!("~{below}"))
 }
 
 fn home(settings: &Settings, places: &mut Places) {

@@ -154,6 +154,17 @@ fn small_things_are_understood_or_told() {
             "mail_driver = maildir\nmail_control_path = /c/%u\nmailbox_directory_name = mail\n",
             "mailbox_directory_name mail together with",
         ),
+        ("mail_location = maildir:~/M:INBOX=/var/mail/%u\n", "INBOX /var/mail/%u: INBOX lies"),
+        ("mail_location = maildir:~/M:INBOX=~/Mail\n", "INBOX ~/Mail: INBOX lies"),
+        (
+            "mail_driver = maildir\nmail_path = ~/M\nmail_inbox_path = /var/mail/%{user}\n",
+            "mail_inbox_path /var/mail/%{user}: INBOX lies",
+        ),
+        (
+            "mail_driver = maildir\nmail_path = ~/M\nnamespace inbox {\n  \
+             mail_inbox_path = /var/mail/x\n}\n",
+            "mail_inbox_path /var/mail/x: INBOX lies",
+        ),
         ("ssl = no\n", "it does not say where mail lies"),
         (
             "mail_location = maildir:~/M\nplugin {\n  sieve = ldap:/x;name=y\n}\n",
@@ -163,6 +174,13 @@ fn small_things_are_understood_or_told() {
     ] {
         let notices = understood(text).notices;
         assert!(notices[0].starts_with(notice), "{notices:?}");
+    }
+    for text in [
+        "mail_location = maildir:~/M:INBOX=%h/M/.INBOX\n",
+        "mail_location = maildir:~/M/:INBOX=~/M\n",
+        "mail_driver = maildir\nmail_path = ~/M\nmail_inbox_path = %{home}/M/in\n",
+    ] {
+        assert_eq!(understood(text).notices, [""; 0], "it is in the mailbox");
     }
     let shared = "mail_location = maildir:~/M\nmail_attribute_dict = file:/etc/keys\nplugin {\n  \
                   sieve = /etc/sieve/all.sieve\n  mail_crypt_curve = secp521r1\n}\n";

@@ -1,7 +1,7 @@
 //! What a mailbox keeps outside its folder: control, index and Sieve files. In its catalog each place
 //! is a folder (or file) below [`maildir::OUTSIDE`], so that it is restored, and erased, with the mail.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -89,12 +89,12 @@ impl Outside {
     /// Takes from `found` what only looks like mailboxes: control and index folders have the files by
     /// which Dovecot's mailboxes are recognised.
     pub(crate) fn drop_places(&self, root: &Path, found: &mut Vec<MailboxDir>) {
-        let places: Vec<PathBuf> =
+        let places: HashSet<PathBuf> =
             found.iter().flat_map(|mailbox| self.places(root, mailbox).into_values()).collect();
         found.retain(|mailbox| {
             let path = root.join(&mailbox.path);
             let holds_mail = path.join("cur").is_dir() || path.join("new").is_dir();
-            holds_mail || !places.iter().any(|place| path.starts_with(place))
+            holds_mail || !path.ancestors().any(|dir| places.contains(dir))
         });
     }
 }

@@ -179,7 +179,7 @@ impl<'run> Reader<'run> {
         let opened = self.opener.open(source.folder, source.subdir, source.name).ok()?;
         let Opened::Message(mut message) = opened else { return None };
         is_wanted(message.size_bytes).then_some(())?;
-        hash_file(&mut message.file, message.size_bytes).ok().map(|(sum, _)| sum)
+        hash_file(&mut message.file, message.size_bytes, false).ok().map(|(sum, _)| sum)
     }
 
     fn known(&self, message: &OpenMessage) -> Option<Stored> {
@@ -237,8 +237,11 @@ impl<'run> Reader<'run> {
                 attributes,
             }))
         };
-        if open.size_bytes <= IN_MEMORY_BYTES {
-            if let Err(e) = read_whole(&mut open.file, open.size_bytes, &mut self.buffer) {
+        let size = open.size_bytes;
+        // Lines are appended to a uidlist at any time: what it was when it was opened is whole.
+        let may_grow = !is_mail;
+        if size <= IN_MEMORY_BYTES {
+            if let Err(e) = read_whole(&mut open.file, size, may_grow, &mut self.buffer) {
                 return Ok(Content::Unreadable(e.to_string()));
             }
             let (bytes, headers) = (&self.buffer, &self.headers);
@@ -247,12 +250,11 @@ impl<'run> Reader<'run> {
             let place = packer.place(bytes, sum, headers)?;
             return stored(place, sum, bytes.len() as u64, bytes);
         }
-        let (sum, head) = match hash_file(&mut open.file, open.size_bytes) {
+        let (sum, head) = match hash_file(&mut open.file, size, may_grow) {
             Ok(hashed) => hashed,
             Err(e) => return Ok(Content::Unreadable(e.to_string())),
         };
         let headers = if is_mail { self.headers.read(&head) } else { Headers::default() };
-        let size = open.size_bytes;
         match packer.place_from(&mut open.file, size, sum, headers)? {
             Ok(place) => stored(place, sum, size, &head),
             Err(e) => Ok(Content::Unreadable(e.to_string())),
@@ -260,24 +262,30 @@ impl<'run> Reader<'run> {
     }
 }
 
-fn read_whole(file: &mut File, size_bytes: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+fn read_whole(
+    file: &mut File,
+    size_bytes: u64,
+    may_grow: bool,
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
     buffer.clear();
     buffer.resize(size_bytes as usize, 0);
     file.read_exact(buffer)?;
-    if file.read(&mut [0])? != 0 {
+    if !may_grow && file.read(&mut [0])? != 0 {
         return Err(changed());
     }
     Ok(())
 }
 
 /// Hashes a file, leaves it at its start, and gives its first part for the header fields.
-fn hash_file(file: &mut File, size_bytes: u64) -> io::Result<(Sum, Vec<u8>)> {
+fn hash_file(file: &mut File, size_bytes: u64, may_grow: bool) -> io::Result<(Sum, Vec<u8>)> {
+    let mut input = file.take(if may_grow { size_bytes } else { u64::MAX });
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; 1 << 20];
     let mut head = Vec::new();
     let mut total = 0;
     loop {
-        let got = file.read(&mut chunk)?;
+        let got = input.read(&mut chunk)?;
         if got == 0 {
             break;
         }
@@ -303,3 +311,28 @@ const CRYPT_MAGIC: &[u8] = b"CRYPTED\x03\x07";
 
 /// Larger contents are read twice instead of being held, and have packs of their own.
 pub(crate) const IN_MEMORY_BYTES: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nine bytes, of which stat told another size: it grew, or shrank.
+    #[test]
+    fn a_kept_file_may_grow_while_it_is_read_and_a_message_may_not() {
+        for (size, may_grow, is_read) in
+            [(9, false, true), (7, false, false), (7, true, true), (11, true, false)]
+        {
+            let mut file = tempfile::tempfile().unwrap();
+            std::io::Write::write_all(&mut file, b"1 :a\n2 :b").unwrap();
+            file.rewind().unwrap();
+            let hashed = hash_file(&mut file, size, may_grow);
+            file.rewind().unwrap();
+            let mut buffer = Vec::new();
+            let whole = read_whole(&mut file, size, may_grow, &mut buffer);
+            assert_eq!((hashed.is_ok(), whole.is_ok()), (is_read, is_read), "{size} {may_grow}");
+            if let Ok((sum, _)) = hashed {
+                assert_eq!((sum, buffer.len() as u64), (sha256(&buffer), size));
+            }
+        }
+    }
+}
