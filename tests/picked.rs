@@ -242,7 +242,7 @@ fn keywords_of_several_snapshots_keep_their_meaning() {
     let env = Env::encrypted();
     let alice = env.store().mailbox(ALICE);
     let night = |name: &str, words: &str| {
-        alice.message(&format!("cur/{name}"), &letter(1));
+        alice.message(format!("cur/{name}"), &letter(1));
         alice.message("dovecot-keywords", words.as_bytes());
         let report = env.backup(&["--json"]).expect(0).json();
         alice.remove(&format!("cur/{name}"));

@@ -52,8 +52,8 @@ impl Run<'_> {
                 newer.folders.insert(path, folder);
                 continue;
             };
-            let (added, nameless) = beyond(known, std::mem::take(&mut folder.messages), &is_same);
-            let mut added = added;
+            let messages = std::mem::take(&mut folder.messages);
+            let (mut added, nameless) = beyond(known, messages, &is_same);
             let mut letters = added.values().map(|entry| flags(entry.name.as_bytes()));
             if letters.any(has_keywords)
                 && let Some(from_to) = self.letters(mailbox, head, &path, newer, &older)?
@@ -183,8 +183,8 @@ fn beyond(
     let mut nameless = 0;
     for (key, mut entry) in messages {
         let is_known = |name: &String| {
-            let of_name = known.get(name).into_iter().flatten();
-            of_name.map(|content| is_same(content, &entry.content)).any(|is_same| is_same)
+            let mut of_name = known.get(name).into_iter().flatten();
+            of_name.any(|content| is_same(content, &entry.content))
         };
         let taken = |name: &String| known.contains_key(name);
         if names(&entry).take_while(taken).any(|name| is_known(&name)) {
