@@ -190,23 +190,33 @@ fn visit(
     Ok(())
 }
 
-/// A directory's entries, and whether it stood still while they were read, if that matters: readdir may
-/// not show what is renamed under it.
+/// A directory's entries, and whether they are all that it had, if that matters: readdir may not show what
+/// is renamed under it. Where a server keeps its files beside the folders the directory seldom stands still,
+/// so two readings that show the same folders will do as well.
 fn proved_entries(dir: &Path, matters: impl Fn(&[Entry]) -> bool) -> Result<(Vec<Entry>, bool)> {
+    let is_folder = |(_, kind): &&Entry| kind.is_dir();
     let mut earlier = None;
     let mut attempts = 0;
     loop {
         let before = DirPrint::of(&lstat(dir)?);
-        let is_old = earlier == Some(before) || !before.is_young(now_ns());
+        let is_old = !before.is_young(now_ns());
         let entries = entries(dir)?;
         let after = DirPrint::of(&lstat(dir)?);
-        let is_proved = (is_old && before == after) || !matters(&entries);
+        let is_same = |shown: &Vec<Entry>| {
+            let folders = entries.iter().filter(is_folder).map(|(name, _)| name);
+            shown.iter().filter(is_folder).map(|(name, _)| name).eq(folders)
+        };
+        let is_proved = (is_old && before == after)
+            || earlier.as_ref().is_some_and(is_same)
+            || !matters(&entries);
         attempts += 1;
         if is_proved || attempts == ATTEMPTS {
             return Ok((entries, is_proved));
         }
-        std::thread::sleep(after.tick());
-        earlier = Some(after);
+        if attempts > 1 {
+            std::thread::sleep(after.tick());
+        }
+        earlier = Some(entries);
     }
 }
 
