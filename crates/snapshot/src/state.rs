@@ -197,6 +197,28 @@ pub struct PendingPack {
     pub section: Vec<u8>,
 }
 
+#[cfg(test)]
+impl<'n> MessageState<'n> {
+    /// A message of this name, with a hash that `content` stands for.
+    pub(crate) fn sample(name: &'n [u8], content: u8) -> Self {
+        Self {
+            name,
+            is_new: false,
+            is_duplicate: false,
+            ino: 1,
+            size: 1,
+            mtime_ns: 1,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            xattrs: 0,
+            pack: 0,
+            member: 0,
+            sum: [content; 32],
+        }
+    }
+}
+
 impl<'b> MessageState<'b> {
     /// `new` or `cur`.
     pub fn subdir(&self) -> Subdir {

@@ -97,22 +97,9 @@ mod tests {
         let mut state = MailboxState::default();
         for (path, contents) in folders {
             let names: Vec<String> = contents.iter().map(|c| format!("{c:03}.m:2,S")).collect();
-            let message = |(name, content): (&'_ String, &u8)| MessageState {
-                name: Box::leak(name.clone().into_boxed_str()).as_bytes(),
-                is_new: false,
-                is_duplicate: false,
-                ino: 1,
-                size: 1,
-                mtime_ns: 1,
-                mode: 0,
-                uid: 0,
-                gid: 0,
-                xattrs: 0,
-                pack: 0,
-                member: 0,
-                sum: [*content; 32],
-            };
-            let messages: Vec<_> = names.iter().zip(*contents).map(message).collect();
+            let messages: Vec<_> = (names.iter().zip(*contents))
+                .map(|(name, content)| MessageState::sample(name.as_bytes(), *content))
+                .collect();
             let mut folder = FolderState { is_maildir: true, ..FolderState::default() };
             folder.set_messages(&messages);
             state.folders.insert(path.as_bytes().to_vec(), folder);

@@ -103,22 +103,7 @@ mod tests {
     use super::*;
 
     fn messages(contents: &[u8]) -> Vec<MessageState<'static>> {
-        let message = |content: &u8| MessageState {
-            name: b"1.a",
-            is_new: false,
-            is_duplicate: false,
-            ino: 1,
-            size: 1,
-            mtime_ns: 1,
-            mode: 0,
-            uid: 0,
-            gid: 0,
-            pack: 0,
-            member: 0,
-            xattrs: 0,
-            sum: [*content; 32],
-        };
-        contents.iter().map(message).collect()
+        contents.iter().map(|content| MessageState::sample(b"1.a", *content)).collect()
     }
 
     #[test]
