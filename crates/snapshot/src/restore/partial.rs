@@ -12,7 +12,7 @@ use maildir::PARTIAL;
 use rustix::fs::{Mode, RenameFlags};
 use rustix::io::Errno;
 
-use super::files::{Owners, open_beneath};
+use super::files::{Owners, open_beneath, remove_all};
 use super::plan::Dir;
 use crate::catalog::Owner;
 
@@ -53,8 +53,7 @@ impl Partial {
         // Short, so that a long name has room; always the same, so that a second try finds it.
         let sum = crate::hash::sha256(name.as_os_str().as_bytes());
         let partial = PathBuf::from(format!("{PARTIAL}{}", crate::hash::hex(&sum[..8])));
-        let left_behind = base.join(path).with_file_name(&partial);
-        match std::fs::remove_dir_all(&left_behind) {
+        match remove_all(&parent, partial.as_os_str()) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
@@ -63,8 +62,8 @@ impl Partial {
         Ok(Self {
             parent,
             name,
+            path: base.canonicalize()?.join(path).with_file_name(&partial),
             partial,
-            path: left_behind,
             root,
             next: AtomicU64::new(0),
             is_finished: AtomicBool::new(false),
@@ -98,7 +97,7 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.is_finished.load(Ordering::Relaxed) {
-            let _ = std::fs::remove_dir_all(&self.path);
+            let _ = remove_all(&self.parent, self.partial.as_os_str());
         }
     }
 }
