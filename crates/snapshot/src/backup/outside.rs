@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use maildir::{MailboxDir, OUTSIDE, Pattern, Scope, Tree, Xattrs};
+use maildir::{MailboxDir, OUTSIDE, Pattern, Scope, Tree, Xattrs, nofollow};
+use rustix::fs::FileType;
 
 use super::ledger::Incident;
 use super::mailbox::Run;
@@ -33,6 +34,19 @@ pub struct Outside {
 pub(crate) type Places = BTreeMap<String, PathBuf>;
 
 impl Outside {
+    /// The same for a backup, which a link that leads nowhere does not stop: it is named with each
+    /// mailbox that needs it.
+    pub(crate) fn resolve_some(&self) -> Self {
+        let one = |pattern: &Pattern| pattern.resolve().unwrap_or_else(|_| pattern.clone());
+        Self {
+            home: self.home.as_ref().map(one),
+            control: self.control.as_ref().map(one),
+            index: self.index.as_ref().map(one),
+            attributes: self.attributes.as_ref().map(one),
+            sieve: self.sieve.iter().map(one).collect(),
+        }
+    }
+
     /// The same with an administrator's links followed: see [`Pattern::resolve`].
     pub(crate) fn resolve(&self) -> Result<Self> {
         let resolve = |pattern: &Pattern| {
@@ -93,7 +107,7 @@ impl Outside {
             found.iter().flat_map(|mailbox| self.places(root, mailbox).into_values()).collect();
         found.retain(|mailbox| {
             let path = root.join(&mailbox.path);
-            let holds_mail = path.join("cur").is_dir() || path.join("new").is_dir();
+            let holds_mail = ["cur", "new"].iter().any(|dir| nofollow::is_dir(&path.join(dir)));
             holds_mail || !path.ancestors().any(|dir| places.contains(dir))
         });
     }
@@ -122,19 +136,23 @@ impl<'env> Run<'_, 'env> {
         old: &MailboxState,
         packer: &mut Packer<'_, 'env>,
     ) -> Result<()> {
-        if self.job.locate(self.context.root, Path::new("")).join(OUTSIDE).is_dir() {
+        let left = self.job.locate(self.context.root, Path::new("")).join(OUTSIDE);
+        if nofollow::is_dir(&left) {
             self.remark(Remark::LeftOutside, Path::new(OUTSIDE));
         }
         self.note_dropped(old);
         for (name, place) in &self.job.outside {
             let inside = Path::new(OUTSIDE).join(name);
             let was_there = old.outside.contains_key(name);
-            let mut tree = match std::fs::symlink_metadata(place) {
-                Ok(meta) if meta.is_dir() => maildir::read_tree(place, Scope::Outside),
+            let mut tree = match nofollow::stat(place) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => {
+                    maildir::read_tree(place, Scope::Outside)
+                }
                 // A script, or the link to it.
                 Ok(_) => Ok(Tree { files: vec![PathBuf::new()], ..Tree::default() }),
-                Err(source) => Err(maildir::Error { action: "stat", path: place.clone(), source }),
+                Err(e) => Err(e),
             };
+            tracing::debug!(folder = %place.display(), "listed");
             // People remove their scripts; nobody removes control files or keys of a mailbox in use.
             let is_lost = was_there && [CONTROL, ATTRIBUTES].contains(&name.as_str());
             match &tree {
