@@ -185,7 +185,8 @@ pub fn run(
     options: &Options,
     progress: &Progress,
 ) -> Result<Report> {
-    let options = &Options { outside: options.outside.resolve_some(), ..options.clone() };
+    let options =
+        &Options { outside: options.outside.resolve_what_leads_somewhere(), ..options.clone() };
     let mut found =
         maildir::find_mailboxes(root).map_err(|e| Error::io(e.action, &e.path, e.source))?;
     options.outside.drop_places(root, &mut found.mailboxes);

@@ -2,6 +2,7 @@
 //! is a folder (or file) below [`maildir::OUTSIDE`], so that it is restored, and erased, with the mail.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -34,31 +35,30 @@ pub struct Outside {
 pub(crate) type Places = BTreeMap<String, PathBuf>;
 
 impl Outside {
-    /// The same for a backup, which a link that leads nowhere does not stop: it is named with each
-    /// mailbox that needs it.
-    pub(crate) fn resolve_some(&self) -> Self {
-        let one = |pattern: &Pattern| pattern.resolve().unwrap_or_else(|_| pattern.clone());
-        Self {
-            home: self.home.as_ref().map(one),
-            control: self.control.as_ref().map(one),
-            index: self.index.as_ref().map(one),
-            attributes: self.attributes.as_ref().map(one),
-            sieve: self.sieve.iter().map(one).collect(),
-        }
-    }
-
     /// The same with an administrator's links followed: see [`Pattern::resolve`].
     pub(crate) fn resolve(&self) -> Result<Self> {
-        let resolve = |pattern: &Pattern| {
-            pattern.resolve().map_err(|e| Error::io(e.action, &e.path, e.source))
-        };
-        let one = |pattern: &Option<Pattern>| pattern.as_ref().map(resolve).transpose();
+        self.map(|pattern| pattern.resolve().map_err(|e| Error::io(e.action, &e.path, e.source)))
+    }
+
+    /// The same for a backup, which a link that leads nowhere does not stop: it is named with each
+    /// mailbox that needs it.
+    pub(crate) fn resolve_what_leads_somewhere(&self) -> Self {
+        let resolve = |pattern: &Pattern| pattern.resolve().or_else(|_| Ok(pattern.clone()));
+        let Ok(resolved) = self.map::<Infallible>(resolve);
+        resolved
+    }
+
+    fn map<E>(
+        &self,
+        each: impl Fn(&Pattern) -> std::result::Result<Pattern, E>,
+    ) -> std::result::Result<Self, E> {
+        let one = |pattern: &Option<Pattern>| pattern.as_ref().map(&each).transpose();
         Ok(Self {
             home: one(&self.home)?,
             control: one(&self.control)?,
             index: one(&self.index)?,
             attributes: one(&self.attributes)?,
-            sieve: self.sieve.iter().map(resolve).collect::<Result<_>>()?,
+            sieve: self.sieve.iter().map(&each).collect::<std::result::Result<_, E>>()?,
         })
     }
 
