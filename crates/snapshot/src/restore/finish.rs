@@ -8,14 +8,14 @@ use std::sync::atomic::Ordering;
 
 use super::ending::settle_folder;
 use super::files::open_beneath;
-use super::finished::Finished;
+use super::finished::{Failed, Finished};
 use super::live::remove_stale_at;
 use super::mailbox::{Work, stopped};
 use super::options::{Place, Uids};
 use super::outside;
 use super::partial::Partial;
 use super::plan::Kind;
-use super::report::{Counts, RestoredMailbox, RestoredTree};
+use super::report::{Counts, Missing, RestoredMailbox, RestoredTree};
 use super::site::{ASIDE, Site, raw_list};
 use super::survey::{self, read_file};
 use super::validity;
@@ -57,18 +57,19 @@ impl Run<'_> {
                         && e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => {
                     let reason = format!("link {}: {e}", link.path.display());
-                    self.report.problem(&work.name, 0, reason);
+                    self.report.problem(&work.name, Missing::files(1), reason);
                     work.missing.lock().expect("no holder panics").0 += u64::from(work.is_tree);
                 }
                 Ok(()) => {}
             }
         }
-        for (path, error) in &finished.failed {
-            self.report.problem(&work.name, 1, format!("{}: {error}", path.display()));
+        for Failed { path, kind, error } in &finished.failed {
+            let reason = format!("{}: {error}", path.display());
+            self.report.problem(&work.name, Missing::one(*kind), reason);
         }
         for locked in &finished.locked {
             let reason = format!("{}: run again when it is free", locked.error);
-            self.report.problem(&work.name, locked.messages, reason);
+            self.report.problem(&work.name, Missing::messages(locked.messages), reason);
             let mut missing = work.missing.lock().expect("no holder panics");
             missing.0 += locked.messages;
             missing.1 += locked.bytes;
@@ -76,7 +77,7 @@ impl Run<'_> {
         for left in &finished.left {
             let folder = path.join(&left.folder);
             let reason = format!("finish {}: {}; {AGAIN}", folder.display(), left.error);
-            self.report.problem(&work.name, left.messages, reason);
+            self.report.problem(&work.name, Missing::messages(left.messages), reason);
         }
         for path in &finished.keywords {
             let reason = format!(
@@ -84,7 +85,7 @@ impl Run<'_> {
                  run again with `--flags snapshot`, which gives the messages the right ones",
                 path.display()
             );
-            self.report.problem(&work.name, 0, reason);
+            self.report.problem(&work.name, Missing::NOTHING, reason);
         }
         let slash = std::fs::File::open("/").map_err(failed)?;
         work.owners.finish_dirs(&slash, made.into_iter()).map_err(failed)?;
@@ -99,7 +100,7 @@ impl Run<'_> {
         counts.add(&finished.counts);
         self.notes(work, &finished);
         let (missing, missing_bytes) = *work.missing.lock().expect("no holder panics");
-        let lost = finished.failed.len() as u64;
+        let lost = finished.failed_messages();
         let (messages, bytes) = match &work.site {
             Site::Live(live) => *live.placed.lock().expect("no holder panics"),
             Site::New(_) => (
@@ -133,7 +134,7 @@ impl Run<'_> {
             _ => AGAIN,
         };
         let reason = format!("{}; {next}", with_cause(error));
-        self.report.problem(&work.name, lacking, reason);
+        self.report.problem(&work.name, Missing::of(work.is_tree, lacking), reason);
         if let Site::Live(live) = &work.site {
             // The mailbox may be gone.
             let had_sum = live.remove_stale_sums(placed.0, &work.plan).unwrap_or(false);

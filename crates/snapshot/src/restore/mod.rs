@@ -39,7 +39,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use self::mailbox::{Job, Work};
 pub use self::options::{Flags, LOCK_WAIT, Options, Place, Uids};
 use self::report::Shared;
-pub use self::report::{Counts, Problem, Report, RestoredMailbox, RestoredTree};
+pub use self::report::{Counts, Missing, Problem, Report, RestoredMailbox, RestoredTree};
 pub use self::select::folder_path;
 use self::store::LiveStore;
 use self::uids::Clock;
