@@ -139,8 +139,8 @@ impl<'r> Run<'r> {
                 Progress::add(&self.progress.units_done, 1);
                 return Ok(());
             }
-            Err(Error::Io { action, path, source }) if is_odd_name(&source) || is_busy(&source) => {
-                let reason = with_cause(&Error::Io { action, path, source });
+            Err(e) if self.is_left_to_others(&e) => {
+                let reason = with_cause(&e);
                 self.report.problem(&name, Missing::of(contents.tree, plan.messages), reason);
                 Progress::add(&self.progress.units_done, 1);
                 return Ok(());
@@ -182,6 +182,15 @@ impl<'r> Run<'r> {
         // Taken from the end: what is newest comes first.
         queue.add(packs.into_iter().rev().map(|pack| Job::Pack(Arc::clone(&work), pack)));
         Ok(())
+    }
+
+    /// Whether what fails as a mailbox is opened says nothing of the others. In a folder that is being
+    /// filled, it does: all of them have their places there.
+    fn is_left_to_others(&self, error: &Error) -> bool {
+        match error {
+            Error::Io { source, .. } if is_odd_name(source) || is_busy(source) => true,
+            error => matches!(self.options.place, Place::Live { .. }) && is_of_mailbox(error),
+        }
     }
 
     /// Where what lay outside the mailbox goes; the error is a reason.
