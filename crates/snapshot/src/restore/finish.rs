@@ -19,7 +19,7 @@ use super::report::{Counts, Missing, RestoredMailbox, RestoredTree};
 use super::site::{ASIDE, Site, raw_list};
 use super::survey::{self, read_file};
 use super::validity;
-use super::{Run, with_cause};
+use super::{Run, is_of_all, with_cause};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -29,7 +29,12 @@ impl Run<'_> {
         let failed = |e: io::Error| stopped("finish", &path, e);
         let uids = self.options.uids.unwrap_or(Uids::Keep);
         let mut counts = work.counts;
-        let made = outside::make(&work.plan.outside_dirs, &work.owners).map_err(failed)?;
+        let (made, not_made) =
+            outside::make(&work.plan.outside_dirs, &work.owners).map_err(failed)?;
+        for (dir, error) in not_made {
+            let reason = format!("make {}: {error}", dir.display());
+            self.report.problem(&work.name, Missing::NOTHING, reason);
+        }
         let root = match &work.site {
             Site::New(partial) => &partial.root,
             Site::Live(live) => &live.root,
@@ -191,10 +196,19 @@ impl Run<'_> {
         for file in &files {
             let Some(to) = &file.target.outside else { continue };
             if file.target.kind != Kind::Uidlist {
-                outside::put(&aside, file, to, &work.owners)?;
+                match outside::put(&aside, file, to, &work.owners) {
+                    Err(e) if !is_of_all(&e) => {
+                        finished.failed.push(Failed::new(&file.target, e));
+                    }
+                    done => done?,
+                }
                 continue;
             }
-            let dir = outside::open(to)?;
+            // Mail without its UIDs would pass for restored: it stays away until they can be written.
+            let in_control = |e: io::Error| {
+                io::Error::new(e.kind(), format!("{}: {e}", to.join(&file.target.name).display()))
+            };
+            let dir = outside::open(to).map_err(in_control)?;
             let snapshot = read_file(&aside, file.name.as_encoded_bytes())?.unwrap_or_default();
             let present = read_file(&dir, file.target.name.as_encoded_bytes())?;
             let path = partial.path.join(&file.target.dir);
@@ -204,7 +218,8 @@ impl Run<'_> {
             match settle_folder(&snapshot, present, &listing, uids, times) {
                 Some(settled) => {
                     finished.note(&settled);
-                    outside::put_list(&dir, file, &settled.list, &work.owners)?;
+                    outside::put_list(&dir, file, &settled.list, &work.owners)
+                        .map_err(in_control)?;
                     finished.listed(&file.target, &file.target.dir, &settled);
                     if let Some(index) = work.places.index(&file.target.dir) {
                         remove_stale_at(&index, "dovecot.index")?;
