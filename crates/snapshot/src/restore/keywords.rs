@@ -5,6 +5,7 @@ use std::io;
 
 use super::inplace::Item;
 use super::plan::PackPlan;
+use super::report::Missing;
 use super::unpack::members;
 use super::{Run, salvage};
 use crate::error::{Error, Result};
@@ -23,7 +24,7 @@ impl Run<'_> {
             Err(e) if e.is_local_to_object() => {
                 let path = item.target.dir.join(&item.target.name);
                 let reason = format!("{}: {e}: its keywords are dropped", path.display());
-                self.report.problem(&mailbox.display_name(), 0, reason);
+                self.report.problem(&mailbox.display_name(), Missing::NOTHING, reason);
                 Ok(Vec::new())
             }
             done => done,

@@ -180,7 +180,7 @@ fn full_stores_again_what_the_repository_has_lost() {
     objects.delete(&pack).unwrap();
     assert!(!world.verify(Arc::clone(&objects)).is_sound, "the loss is found");
     let (restored, report) = world.restore(Arc::clone(&objects), "latest").unwrap();
-    assert!(report.is_incomplete && report.problems[0].messages == 20, "{report:?}");
+    assert!(report.is_incomplete && report.problems[0].missing.messages == 20, "{report:?}");
     assert_eq!(restored.values().filter(|file| file.0.starts_with(b"message")).count(), 0);
     world.backup(Arc::clone(&objects)).unwrap();
     let (_, report) = world.restore(Arc::clone(&objects), "latest").unwrap();
