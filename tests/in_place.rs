@@ -204,7 +204,8 @@ fn mailboxes_and_folders_that_are_gone_come_back_whole_with_their_uids() {
     let list = fs::read_to_string(alice.path(".Sent/dovecot-uidlist")).unwrap();
     let head = Uidlist::parse(list.as_bytes()).unwrap();
     assert!(head.uid_validity == 1_500_000_001 && is_raised(3, head.next_uid), "{list}");
-    let rest = " G3085f01b7f11094c501100008c4a11c2\n1 :1600000005.M5P1.host\n2 :1600000006.M6P1.host\n";
+    let rest =
+        " G3085f01b7f11094c501100008c4a11c2\n1 :1600000005.M5P1.host\n2 :1600000006.M6P1.host\n";
     assert!(list.ends_with(rest), "{list}");
     assert!(!alice.path("dovecot.list.index.log").exists());
 
@@ -436,8 +437,8 @@ fn without_root_owners_are_a_note_and_a_place_that_cannot_be_written_is_named() 
     set_mode(&alice.path("tmp"), 0o500);
     let store = env.path("store").display().to_string();
     let arguments = ["restore", env.repo(), "latest", "--in-place", &store];
-    let output = env.start_unprivileged(&arguments).wait().expect(1);
-    assert!(output.stderr.contains("error: restore to "), "{output}");
+    let output = env.start_unprivileged(&arguments).wait().expect(3);
+    assert!(output.stdout.contains("alice@example.org: restore to "), "{output}");
     set_mode(&alice.path("tmp"), 0o700);
     env.start_unprivileged(&arguments).wait().expect(0);
     assert_eq!(messages(&alice.path("")).len(), 4);

@@ -36,6 +36,8 @@ use workplace::Workplace;
 const ROUNDS_OF_OTHERS: u64 = 3;
 /// Rounds that broke the guarantee and are described.
 const TOLD_ROUNDS: u64 = 10;
+/// How often a run tells what it has so far: who ends it with Ctrl-C has lost nothing.
+const TOLD_EVERY: Duration = Duration::from_secs(30);
 
 /// How long, how much, and of what.
 pub(crate) struct Plan {
@@ -216,12 +218,17 @@ impl<'a> Harness<'a> {
         let folder = self.workplace.memory().join("site");
         let mut site = Site::new(tool, program, store(self.workplace), folder);
         let mut tally = Tally::new(tool);
+        let mut told = Instant::now();
         loop {
             let started = Instant::now();
             self.round(&mut site, &mut tally)
                 .with_context(|| format!("round {} of {}", tally.rounds + 1, tool.name()))?;
             if is_over(&tally, started.elapsed()) {
                 return Ok(tally);
+            }
+            if told.elapsed() >= TOLD_EVERY {
+                told = Instant::now();
+                eprintln!("so far {}", tally.sentence());
             }
         }
     }

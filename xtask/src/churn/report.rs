@@ -44,6 +44,19 @@ impl Tally {
             bad_rounds: 0,
         }
     }
+
+    pub(super) fn sentence(&self) -> String {
+        let Tally { tool, verdict, rounds, done, .. } = self;
+        format!(
+            "{} missed {} and doubled {} of {} messages in {} rounds under {} renames",
+            tool.name(),
+            grouped(verdict.missed),
+            grouped(verdict.doubled),
+            grouped(verdict.judged),
+            grouped(*rounds),
+            grouped(done.renames),
+        )
+    }
 }
 
 const HEAD: [&str; 10] = [
@@ -134,19 +147,7 @@ fn rows(tallies: &[Tally]) -> Vec<Vec<String>> {
 
 /// What all of it comes to.
 fn sentence(tallies: &[Tally]) -> String {
-    let parts: Vec<String> = tallies
-        .iter()
-        .map(|Tally { tool, verdict, rounds, done, .. }| {
-            format!(
-                "{} missed {} of {} messages in {} rounds under {} renames",
-                tool.name(),
-                grouped(verdict.missed),
-                grouped(verdict.judged),
-                grouped(*rounds),
-                grouped(done.renames),
-            )
-        })
-        .collect();
+    let parts: Vec<String> = tallies.iter().map(Tally::sentence).collect();
     format!("{}.", parts.join("; "))
 }
 

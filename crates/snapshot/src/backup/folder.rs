@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use maildir::{Dotlock, Folder, FolderPrint, Listing, Proof, Subdir, base_name};
+use maildir::{Folder, FolderPrint, Listing, Proof, Subdir, base_name};
 
 use super::Trust;
 use super::diff::{Decision, decide};
@@ -15,7 +15,8 @@ use super::ledger::{Incident, Ledger};
 use super::read::{Content, Found, Reader, Source};
 use super::renamed;
 use super::scan::{Scan, key};
-use crate::error::Result;
+use crate::dotlock;
+use crate::error::{Error, Result};
 use crate::hash::Sum;
 use crate::progress::Progress;
 use crate::state::{FolderState, MessageState};
@@ -63,7 +64,7 @@ impl Scan<'_, '_, '_> {
     /// Lists a folder for the first time in this run.
     pub(super) fn first(&mut self, folder: &Folder, known: Option<&FolderState>) -> Result<()> {
         let path = self.root().join(&folder.path);
-        match self.locked(folder, &path, |reader| reader.list(&path)) {
+        match self.locked(folder, &path, |reader| reader.list(&path))? {
             Ok(listing) => {
                 let none = FolderState::default();
                 self.take(folder, &listing, known.unwrap_or(&none), None)
@@ -80,7 +81,7 @@ impl Scan<'_, '_, '_> {
     /// Lists a folder again that changed. Whether there was anything to see.
     pub(super) fn again(&mut self, folder: &Folder, print: Option<FolderPrint>) -> Result<bool> {
         let path = self.root().join(&folder.path);
-        let listed = self.locked(folder, &path, |reader| reader.list_once(&path, print));
+        let listed = self.locked(folder, &path, |reader| reader.list_once(&path, print))?;
         let mut listing = match listed {
             Ok(listing) => listing,
             Err(e) if e.is_vanished() => return Ok(true),
@@ -116,24 +117,25 @@ impl Scan<'_, '_, '_> {
         folder: &Folder,
         path: &Path,
         list: impl FnOnce(&mut Reader<'_>) -> T,
-    ) -> T {
+    ) -> Result<T> {
         let uidlist = self.uidlist(folder);
         let is_wanted = self.run.context.options.dovecot_lock && !self.is_lock_refused;
         let mut lock = None;
         if is_wanted && uidlist.symlink_metadata().is_ok() {
-            match Dotlock::acquire(&uidlist, LOCK_WAIT) {
+            match dotlock::acquire(&uidlist, LOCK_WAIT, self.run.context.progress) {
                 Ok(held) => lock = Some(held),
+                Err(e) if e.is_interrupted() => return Err(Error::Cancelled),
                 Err(e) => {
                     // One wait a mailbox: it is listed all the same, as without the option.
                     self.is_lock_refused = true;
-                    self.run.outcome.notices.push(format!("listed without Dovecot's lock: {e}"));
+                    self.run.outcome.unlocked = Some(e.to_string());
                 }
             }
         }
         let listed = list(&mut self.run.reader);
         drop(lock);
         tracing::debug!(folder = %path.display(), "listed");
-        listed
+        Ok(listed)
     }
 
     /// A folder that is not there any more.

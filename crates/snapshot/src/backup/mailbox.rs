@@ -74,8 +74,8 @@ pub(crate) struct Outcome {
     pub(crate) is_recorded: bool,
     /// If it lost too much.
     pub(crate) alarm: Option<Expunged>,
-    /// What a person should know that is no incident.
-    pub(crate) notices: Vec<String>,
+    /// Why it was listed without Dovecot's lock, if that was wanted.
+    pub(crate) unlocked: Option<String>,
 }
 
 /// What was done for one mailbox, or all.

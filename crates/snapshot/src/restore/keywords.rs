@@ -6,6 +6,7 @@ use std::io;
 use super::Run;
 use super::inplace::Item;
 use super::plan::PackPlan;
+use super::report::Missing;
 use crate::error::{Error, Result};
 use crate::place::Proof;
 use crate::repository::OpenMailbox;
@@ -22,7 +23,7 @@ impl Run<'_> {
             Err(e) if e.is_local_to_object() => {
                 let path = item.target.dir.join(&item.target.name);
                 let reason = format!("{}: {e}: its keywords are dropped", path.display());
-                self.report.problem(&mailbox.display_name(), 0, reason);
+                self.report.problem(&mailbox.display_name(), Missing::NOTHING, reason);
                 Ok(Vec::new())
             }
             done => done,

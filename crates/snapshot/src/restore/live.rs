@@ -24,6 +24,7 @@ use super::options::LOCK_WAIT;
 use super::outside::{self, Places};
 use super::plan::{Kind, MailboxPlan, Target};
 use super::survey::{self, KEYWORDS, read_file};
+use crate::dotlock;
 use crate::progress::Progress;
 
 /// A mailbox that is there.
@@ -250,17 +251,7 @@ impl Live {
     /// Takes the server's lock of a file. A wait for it is told, and ends with the run, as
     /// [`io::ErrorKind::Interrupted`].
     pub(super) fn lock(&self, file: &Path, progress: &Progress) -> io::Result<Dotlock> {
-        let lock = progress.while_waiting(|tell| {
-            let mut go_on = |holder: Option<&str>| {
-                let file = file.display();
-                tell(match holder {
-                    Some(holder) => format!("{holder}, who has the lock of {file}"),
-                    None => format!("the lock of {file}"),
-                });
-                progress.check().is_ok()
-            };
-            Dotlock::acquire_while(file, self.lock_wait, &mut go_on)
-        });
+        let lock = dotlock::acquire(file, self.lock_wait, progress);
         lock.map_err(|e| io::Error::new(e.source.kind(), e.to_string()))
     }
 

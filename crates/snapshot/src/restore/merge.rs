@@ -9,6 +9,7 @@ use maildir::{Keywords, base_name, flags, fresh_base, translate};
 use super::Run;
 use super::names::has_keywords;
 use super::outside::folder_of_control;
+use super::report::Missing;
 use super::survey::KEYWORDS;
 use crate::catalog::{
     CatalogHead, Content, Contents, FolderContents, Line, MessageEntry, message_key, parse_time,
@@ -69,7 +70,7 @@ impl Run<'_> {
             }
             if nameless > 0 {
                 let reason = format!("{path}: all names that a message could have are taken");
-                self.report.problem(&mailbox.display_name(), nameless, reason);
+                self.report.problem(&mailbox.display_name(), Missing::messages(nameless), reason);
             }
             if let Some(known) = newer.folders.get_mut(&path) {
                 known.messages.append(&mut added);
@@ -146,7 +147,7 @@ impl Run<'_> {
                 Ok(_) => Ok(Keywords::parse(&bytes)),
                 Err(e) if e.is_local_to_object() => {
                     let reason = format!("{folder}: {e}: keywords are dropped");
-                    self.report.problem(&mailbox.display_name(), 0, reason);
+                    self.report.problem(&mailbox.display_name(), Missing::NOTHING, reason);
                     Ok(Keywords::default())
                 }
                 Err(e) => Err(e),

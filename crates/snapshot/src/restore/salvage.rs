@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use super::plan::PackPlan;
+use super::report::Missing;
 use super::unpack::{Opened, Written};
 use super::{Run, Work};
 use crate::error::{Error, Result};
@@ -169,7 +170,9 @@ impl Run<'_> {
         reason: String,
     ) -> (u64, u64) {
         let (count, bytes) = if is_tree { pack.files() } else { pack.messages() };
-        self.report.problem(name, if is_tree { 0 } else { count }, reason);
+        let messages = if is_tree { 0 } else { count };
+        let missing = Missing { messages, files: pack.files().0 - messages };
+        self.report.problem(name, missing, reason);
         (count, bytes)
     }
 
@@ -199,7 +202,7 @@ impl Run<'_> {
                         "{} has {size} bytes, not {expected}: what of it is right, the restore will tell",
                         pack.key
                     );
-                    self.report.problem(name, 0, reason);
+                    self.report.problem(name, Missing::NOTHING, reason);
                 }
                 None => {
                     let missing = store::Error::NotFound { key: pack.key.clone() }.to_string();
