@@ -83,7 +83,7 @@ pub fn new_snapshot_id(time: Timestamp, host: &str, store: &str) -> String {
     format!("{}{}", timed_id(time), tag_of_store(host, store))
 }
 
-/// What [`store_tag`] finds in the ids of a store's snapshots.
+/// What [`store_tag`] finds in the ids of a store's snapshots. Another store may have the same.
 pub fn tag_of_store(host: &str, store: &str) -> String {
     let sum = sha256(format!("{host}:{store}").as_bytes());
     hex(&sum[..STORE_TAG_DIGITS / 2])

@@ -1,7 +1,7 @@
 //! One folder: brings what is known of it to what a listing shows, and reads what is new. A listing
 //! that stood still replaces what was known; another one only adds to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use super::renamed;
 use super::scan::{Scan, key};
 use crate::dotlock;
 use crate::error::{Error, Result};
+use crate::hash::Sum;
 use crate::progress::Progress;
 use crate::state::{FolderState, MessageState};
 
@@ -197,8 +198,7 @@ impl Scan<'_, '_, '_> {
             let read = taken.read.iter().map(|at| messages[*at]).collect::<Vec<_>>();
             self.account_for(folder, listing, &known_messages, &read, before, &mut look);
             if listing.is_unstable {
-                let is_absent = |message: &&MessageState<'_>| !is_listed(listing, message);
-                messages.extend(known_messages.iter().filter(is_absent));
+                messages.extend(absent(&known_messages, listing));
                 sort(&mut messages);
             }
         }
@@ -257,8 +257,8 @@ impl Scan<'_, '_, '_> {
             }
             return;
         }
-        for message in known.iter().filter(|message| !is_listed(listing, message)) {
-            self.account.gone(message, &folder.path);
+        for message in absent(known, listing) {
+            self.account.gone(&message, &folder.path);
         }
         for (base, (ino, place)) in before.missing {
             if listing.find(&base).is_empty() {
@@ -383,10 +383,19 @@ impl<'b> Taken<'b> {
     }
 }
 
-/// Whether a known message is in a listing, under whatever name. One that could not be read has no inode.
-fn is_listed(listing: &Listing, message: &MessageState<'_>) -> bool {
-    let found = listing.find(message.base());
-    found.iter().any(|entry| message.ino == 0 || entry.ino == message.ino)
+/// The known messages that a listing does not have, under whatever name. One that could not be read has no
+/// inode.
+fn absent<'b>(known: &[MessageState<'b>], listing: &Listing) -> Vec<MessageState<'b>> {
+    let mut absent = Vec::new();
+    for same_base in known.chunk_by(|a, b| a.base() == b.base()) {
+        let found = listing.find(same_base[0].base());
+        let inodes: HashSet<u64> = found.iter().map(|entry| entry.ino).collect();
+        let is_listed = |message: &MessageState<'_>| {
+            inodes.contains(&message.ino) || (message.ino == 0 && !found.is_empty())
+        };
+        absent.extend(same_base.iter().filter(|message| !is_listed(message)));
+    }
+    absent
 }
 
 /// By base name; `new` comes before `cur`, as in a listing.
@@ -406,16 +415,19 @@ pub(super) fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
         return;
     }
     let mut kept: Vec<MessageState<'_>> = Vec::with_capacity(messages.len());
-    for mut message in messages.drain(..) {
-        let base = message.base();
-        let mut same_base = kept.iter().rev().take_while(|k| k.base() == base).peekable();
-        let is_duplicate = same_base.peek().is_some();
-        let is_same_file =
-            |k: &MessageState<'_>| k.ino == message.ino || k.ino.min(message.ino) == 0;
-        let is_kept_already = same_base.any(|k| k.sum == message.sum && is_same_file(k));
-        message.is_duplicate = is_duplicate;
-        if !is_kept_already {
-            kept.push(message);
+    for same_base in messages.chunk_by(|a, b| a.base() == b.base()) {
+        // What is kept of them: contents, each with its inodes and with none.
+        let mut files: HashSet<(Sum, Option<u64>)> = HashSet::new();
+        for (at, message) in same_base.iter().enumerate() {
+            let MessageState { sum, ino, .. } = *message;
+            let is_kept_already = match ino {
+                0 => files.contains(&(sum, None)),
+                _ => files.contains(&(sum, Some(ino))) || files.contains(&(sum, Some(0))),
+            };
+            if !is_kept_already {
+                files.extend([(sum, None), (sum, Some(ino))]);
+                kept.push(MessageState { is_duplicate: at > 0, ..*message });
+            }
         }
     }
     *messages = kept;

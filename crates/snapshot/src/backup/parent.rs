@@ -1,12 +1,13 @@
 //! Which snapshot a run builds on: the last one of its state, or, where that is lost, of its store. That
-//! another store goes into the same repository is told every time, because `latest` may be its.
+//! another store goes into the same repository is told every time, because `latest` may be its; an id tells
+//! so without its manifest.
 
 use std::path::Path;
 use std::time::Duration;
 
 use super::Options;
 use crate::error::Result;
-use crate::layout::{store_tag, tag_of_store, time_of_id};
+use crate::layout::{id_time, store_tag, tag_of_store};
 use crate::manifest::{self, Manifest};
 use crate::repository::Repository;
 use crate::state::State;
@@ -27,13 +28,15 @@ pub(crate) fn resume(
         notices.push(format!("the clock was ahead when snapshot {last} was made"));
         options.time = last_time + Duration::from_millis(1);
     }
-    let ids = manifest::ids(repository.store())?;
+    let first = last.clone().min(begin(&options));
+    let mut ids = manifest::ids_from(repository.store(), &first)?;
     if ids.binary_search(&last).is_err() {
         notices.push(format!(
             "snapshot {last}, the last one of this host, is not in the repository any more: \
              what it had is looked for and stored again where it is missing"
         ));
         options.rebase = true;
+        ids = manifest::ids(repository.store())?;
     }
     let own = tag_of_store(&options.host, &root.to_string_lossy());
     let is_own = |id: &&String| store_tag(id).is_none_or(|tag| tag == own);
@@ -43,7 +46,7 @@ pub(crate) fn resume(
                 "the repository's newest snapshot {newest} is of this store, and was made with \
                  another state: what two states know is stored twice; use one --state"
             )),
-            Ok(_) => {}
+            Ok(_) => notices.push(of_another_store(newest, root, &options)),
             Err(e) if e.is_local_to_object() => {}
             Err(e) => return Err(e),
         }
@@ -64,22 +67,20 @@ fn tell_other_store(
     let Some(other) = ids.iter().rev().find(|id| store_tag(id) != Some(&own)) else {
         return Ok(());
     };
-    let age = |id: &String| Some(options.time.duration_since(time_of_id(id)?));
-    let goes_on = age(other).is_some_and(|age| age.unsigned_abs() <= ONE_THAT_GOES_ON);
-    if !goes_on && ids.last() != Some(other) {
+    if *other < begin(options) && ids.last() != Some(other) {
         return Ok(());
     }
-    match Manifest::read(repository.store(), other) {
-        Ok(other) if !is_of(&other, root, options) => {
-            let notice = of_another_store(&other);
-            if !notices.contains(&notice) {
-                notices.push(notice);
-            }
-            Ok(())
-        }
-        Err(e) if !e.is_local_to_object() => Err(e),
-        _ => Ok(()),
+    let is_other = store_tag(other).is_some()
+        || match Manifest::read(repository.store(), other) {
+            Ok(manifest) => !is_of(&manifest, root, options),
+            Err(e) if e.is_local_to_object() => false,
+            Err(e) => return Err(e),
+        };
+    let notice = of_another_store(other, root, options);
+    if is_other && !notices.contains(&notice) {
+        notices.push(notice);
     }
+    Ok(())
 }
 
 /// The newest snapshot of this store; another store is told.
@@ -107,13 +108,17 @@ fn is_of(manifest: &Manifest, root: &Path, options: &Options) -> bool {
     manifest.host == options.host && manifest.store == root.to_string_lossy()
 }
 
-fn of_another_store(other: &Manifest) -> String {
-    let Manifest { id, host, store, .. } = other;
+fn of_another_store(other: &str, root: &Path, options: &Options) -> String {
+    let (host, store) = (&options.host, root.display());
     format!(
-        "the repository has snapshot {id} of another store, {host}:{store}: `latest` is \
-         whichever was made last, and `latest:{host}:{store}` the newest of that one; better give each \
-         store a repository of its own"
+        "the repository has snapshot {other} of another store: `latest` is whichever was made last, and \
+         `latest:{host}:{store}` the newest of this one; better give each store a repository of its own"
     )
+}
+
+/// Where the ids begin of stores that are still backed up.
+fn begin(options: &Options) -> String {
+    id_time(options.time.saturating_sub(ONE_THAT_GOES_ON).unwrap_or(options.time))
 }
 
 /// A store with no snapshot for longer is no longer backed up here, or goes by another name.

@@ -3,6 +3,7 @@
 //! there are links. Some more listings in a row tell where each file was last.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -21,7 +22,8 @@ use crate::state::{FolderState, MessageState};
 struct File {
     /// All that is known of it but its name.
     message: MessageState<'static>,
-    places: Vec<Place>,
+    /// By [`place`]: a mailbox may have a hundred thousand names for one file.
+    places: HashMap<Vec<u8>, Place>,
     /// How many names it has, as far as a look has told: the fewest, because a move may be a link and
     /// an unlink.
     links: Option<usize>,
@@ -73,9 +75,12 @@ impl Scan<'_, '_, '_> {
             }
         }
         let mut chosen: BTreeMap<&[u8], Vec<MessageState<'_>>> = BTreeMap::new();
-        files.0.values_mut().flatten().for_each(File::choose);
+        let mut places = Vec::new();
         for file in files.0.values().flatten() {
-            for place in file.places.iter().filter(|place| watched.contains(&place.folder)) {
+            places.extend(file.choose().into_iter().map(|place| (file, place)));
+        }
+        for (file, place) in places {
+            if watched.contains(&place.folder) {
                 chosen.entry(&place.folder).or_default().push(MessageState {
                     name: &place.name,
                     is_new: place.subdir == Subdir::New,
@@ -168,7 +173,7 @@ impl Files {
         let files = self.0.entry(message.ino).or_default();
         let at = files.iter().position(|file| file.holds(message)).unwrap_or_else(|| {
             let message = MessageState { name: b"", is_duplicate: false, ..*message };
-            files.push(File { message, places: Vec::new(), links: None });
+            files.push(File { message, places: HashMap::new(), links: None });
             files.len() - 1
         });
         &mut files[at]
@@ -180,7 +185,8 @@ impl Files {
         for entry in listing.entries() {
             let Some(files) = self.0.get_mut(&entry.ino) else { continue };
             let name = listing.name(entry);
-            let known = files.iter().position(|file| file.place(folder, name).is_some());
+            let place = place(folder, name);
+            let known = files.iter().position(|file| file.places.contains_key(&place));
             if let Some(file) = known.map(|at| &mut files[at]).filter(|f| f.links == Some(1)) {
                 file.see(folder, entry.subdir, name, round);
                 continue;
@@ -214,43 +220,47 @@ impl File {
         (stat.st_size.unsigned_abs(), mtime_ns) == (self.message.size, self.message.mtime_ns)
     }
 
-    fn place(&self, folder: &[u8], name: &[u8]) -> Option<usize> {
-        let base = base_name(name);
-        self.places.iter().position(|p| p.folder == folder && base_name(&p.name) == base)
-    }
-
     fn see(&mut self, folder: &[u8], subdir: Subdir, name: &[u8], seen: u32) {
         let is_round = u32::from((1..=ROUNDS).contains(&seen));
-        match self.place(folder, name) {
-            Some(at) => {
-                let place = &mut self.places[at];
+        match self.places.entry(place(folder, name)) {
+            Entry::Occupied(place) => {
+                let place = place.into_mut();
                 place.subdir = subdir;
                 place.name = name.to_vec();
                 // A listing may have it twice.
                 place.rounds += if place.seen == seen { 0 } else { is_round };
                 place.seen = seen;
             }
-            None => {
+            Entry::Vacant(place) => {
                 let (folder, name) = (folder.to_vec(), name.to_vec());
-                self.places.push(Place { folder, subdir, name, seen, rounds: is_round });
+                place.insert(Place { folder, subdir, name, seen, rounds: is_round });
             }
         }
     }
 
-    /// Keeps the newest places, as many as the file has links. Those in quiet folders are not to be
+    /// The newest places, as many as the file has links. Those in quiet folders are not to be
     /// changed any more, and stand for what may have moved on from there since; what was seen in every
     /// round did not. A place that several rounds did not see is none: the links may lie outside the
     /// mailbox.
-    fn choose(&mut self) {
-        self.places.sort_by_key(|place| Reverse((place.seen, place.rounds)));
-        let newest = self.places.iter().map(|place| place.seen).filter(|seen| *seen != QUIET);
+    fn choose(&self) -> Vec<&Place> {
+        let mut places: Vec<&Place> = self.places.values().collect();
+        places.sort_by_key(|place| {
+            (Reverse((place.seen, place.rounds)), &place.folder, base_name(&place.name))
+        });
+        let newest = places.iter().map(|place| place.seen).filter(|seen| *seen != QUIET);
         let newest = newest.max().unwrap_or_default();
-        let is_fresh = |place: &&Place| place.seen + FRESH_ROUNDS > newest;
-        let fresh = self.places.iter().take_while(is_fresh).count();
-        let has_stayed = |place: &&Place| place.seen == QUIET || place.rounds == ROUNDS;
-        let stayed = self.places.iter().filter(has_stayed).count();
-        self.places.truncate(fresh.min(self.links.unwrap_or(1).max(stayed)).max(1));
+        let is_fresh = |place: &&&Place| place.seen + FRESH_ROUNDS > newest;
+        let fresh = places.iter().take_while(is_fresh).count();
+        let has_stayed = |place: &&&Place| place.seen == QUIET || place.rounds == ROUNDS;
+        let stayed = places.iter().filter(has_stayed).count();
+        places.truncate(fresh.min(self.links.unwrap_or(1).max(stayed)).max(1));
+        places
     }
+}
+
+/// What tells one place of a file from another: its folder and base name.
+fn place(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    [folder, base_name(name)].join(&b'/')
 }
 
 /// How often folders that do not become quiet are listed to see where their files are.

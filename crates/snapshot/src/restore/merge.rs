@@ -47,7 +47,7 @@ impl Run<'_> {
                         _ => one.mtime == other.mtime,
                     }
         };
-        let mut dropped = 0;
+        let (mut dropped, mut unnamed) = (0, 0);
         for (path, mut folder) in std::mem::take(&mut older.folders) {
             let Some(known) = newer.folders.get(&path) else {
                 newer.folders.insert(path, folder);
@@ -55,6 +55,13 @@ impl Run<'_> {
             };
             let messages = std::mem::take(&mut folder.messages);
             let (mut added, nameless) = beyond(known, messages, &is_same);
+            if keywords_file(newer, &path).is_none()
+                && keywords_file(&older, &path).is_some()
+                && let Some(known) = newer.folders.get_mut(&path)
+            {
+                // The older file comes along, and would give these letters a meaning.
+                unnamed += reword(&mut known.messages, &<(Keywords, Keywords)>::default());
+            }
             let mut letters = added.values().map(|entry| flags(entry.name.as_bytes()));
             if letters.any(has_keywords)
                 && let Some(from_to) = self.letters(mailbox, head, &path, newer, &older)?
@@ -77,6 +84,13 @@ impl Run<'_> {
             self.report.note(format!(
                 "{}: {dropped} {messages} lost keywords that the folder did not have any more in the \
                  newest snapshot named; restored from one snapshot at a time, messages keep them",
+                mailbox.display_name()
+            ));
+        }
+        if unnamed > 0 {
+            let messages = if unnamed == 1 { "message" } else { "messages" };
+            self.report.note(format!(
+                "{}: {unnamed} {messages} lost letters of keywords that their snapshot has no names for",
                 mailbox.display_name()
             ));
         }

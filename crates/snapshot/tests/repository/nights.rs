@@ -203,6 +203,33 @@ fn rehash_finds_content_that_changed_under_its_name() {
 }
 
 #[test]
+fn a_newer_snapshot_of_another_store_costs_no_request() {
+    let (world, objects) = first_night();
+    let night = || {
+        let before = objects.requests().total();
+        let notices = world.backup(Arc::clone(&objects)).unwrap().notices;
+        (objects.requests().total() - before, notices)
+    };
+    let (alone, notices) = night();
+    assert_eq!(notices, [""; 0]);
+    let other = World::new();
+    other.deliver("bob", "cur/1.b.host:2,S", b"of another store\n");
+    other.backup(Arc::clone(&objects)).unwrap();
+    let (beside, notices) = night();
+    assert!(notices.iter().any(|notice| notice.contains("of another store")), "{notices:?}");
+    assert_eq!(beside, alone);
+    // One that may be of this store is looked at.
+    let state = world.dir.path().join("kept");
+    fs::rename(world.state(), &state).unwrap();
+    world.backup_with(Arc::clone(&objects), &world.options(), Some(&world.identity())).unwrap();
+    fs::remove_dir_all(world.state()).unwrap();
+    fs::rename(&state, world.state()).unwrap();
+    let (beside, notices) = night();
+    assert!(notices.iter().any(|notice| notice.contains("with another state")), "{notices:?}");
+    assert_eq!(beside, alone + 1);
+}
+
+#[test]
 fn many_nights_are_folded_into_few_packs_and_short_chains() {
     let (world, objects) = first_night();
     for night in 0..40 {
