@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use maildir::{Folder, FolderPrint, Listing, Proof, Subdir, base_name};
+use maildir::{Folder, FolderPrint, Listing, Proof, Subdir, base_name, nofollow};
 
 use super::Trust;
 use super::diff::{Decision, decide};
@@ -121,7 +121,7 @@ impl Scan<'_, '_, '_> {
         let uidlist = self.uidlist(folder);
         let is_wanted = self.run.context.options.dovecot_lock && !self.is_lock_refused;
         let mut lock = None;
-        if is_wanted && uidlist.symlink_metadata().is_ok() {
+        if is_wanted && nofollow::stat(&uidlist).is_ok() {
             match dotlock::acquire(&uidlist, LOCK_WAIT, self.run.context.progress) {
                 Ok(held) => lock = Some(held),
                 Err(e) if e.is_interrupted() => return Err(Error::Cancelled),
@@ -351,7 +351,7 @@ impl Scan<'_, '_, '_> {
         look: &mut Look,
     ) -> Option<MessageState<'b>> {
         let path = self.root().join(place).join(os(name));
-        let is_link = path.is_symlink();
+        let is_link = nofollow::is_linked(&path);
         let subdir = if place.ends_with(Subdir::New.name()) { Subdir::New } else { Subdir::Cur };
         let kept = as_known(known, subdir, name).filter(|_| is_link);
         look.has_links |= is_link;

@@ -107,6 +107,9 @@ pub(crate) fn backup(context: &Context<'_>, job: &Job, opener: &mut Opener) -> R
         Ok(tree) => tree,
         Err(e) => return Ok(run.carry_over(&e)),
     };
+    if job.is_tree() {
+        tracing::debug!(folder = %root.display(), "listed");
+    }
     run.scan(tree, &seal, &fold)?;
     let mut changes = Lines::default();
     changes.changes(&old, &run.next);

@@ -177,7 +177,8 @@ impl From<Requests> for RequestCounts {
     }
 }
 
-/// Backs up the store at `root`. `identity` is needed only if the state was lost.
+/// Backs up the store at `root`, a path without links, as those of `options.with` are: below them none is
+/// followed. `identity` is needed only if the state was lost.
 pub fn run(
     repository: &Repository,
     state: &State,
@@ -186,6 +187,8 @@ pub fn run(
     options: &Options,
     progress: &Progress,
 ) -> Result<Report> {
+    let options =
+        &Options { outside: options.outside.resolve_what_leads_somewhere(), ..options.clone() };
     let mut found =
         maildir::find_mailboxes(root).map_err(|e| Error::io(e.action, &e.path, e.source))?;
     options.outside.drop_places(root, &mut found.mailboxes);

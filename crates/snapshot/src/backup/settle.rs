@@ -5,12 +5,12 @@
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use maildir::nofollow::Dir;
 use maildir::{Listing, Subdir, Tree, base_name};
+use rustix::fs::Stat;
 
 use super::account::Gone;
 use super::folder::{drop_doubles, os, sort};
@@ -181,6 +181,7 @@ impl Files {
 
     /// Takes down where a listing, made in this `round`, has the files.
     fn see(&mut self, folder: &[u8], path: &Path, listing: &Listing, round: u32) {
+        let dirs = [Subdir::New, Subdir::Cur].map(|dir| Dir::open(&path.join(dir.name())).ok());
         for entry in listing.entries() {
             let Some(files) = self.0.get_mut(&entry.ino) else { continue };
             let name = listing.name(entry);
@@ -191,15 +192,16 @@ impl Files {
                 continue;
             }
             // Which file it is its time tells, or else a name that is known.
-            let stat = path.join(entry.subdir.name()).join(os(name)).symlink_metadata().ok();
-            let stat = stat.filter(|stat| stat.ino() == entry.ino);
+            let dir = &dirs[entry.subdir as usize];
+            let stat = dir.as_ref().and_then(|dir| dir.stat(os(name)).ok());
+            let stat = stat.filter(|stat| stat.st_ino == entry.ino);
             let same = match &stat {
                 Some(stat) => files.iter_mut().rev().find(|file| file.is(stat)),
                 None => known.map(|at| &mut files[at]),
             };
             let Some(file) = same else { continue };
             if let Some(stat) = &stat {
-                let links = usize::try_from(stat.nlink()).unwrap_or(usize::MAX);
+                let links = usize::try_from(stat.st_nlink).unwrap_or(usize::MAX);
                 file.links = Some(file.links.map_or(links, |fewest| fewest.min(links)));
             }
             file.see(folder, entry.subdir, name, round);
@@ -212,9 +214,10 @@ impl File {
         (self.message.mtime_ns, self.message.sum) == (message.mtime_ns, message.sum)
     }
 
-    fn is(&self, stat: &Metadata) -> bool {
-        let mtime_ns = stat.mtime().saturating_mul(SECOND_NS).saturating_add(stat.mtime_nsec());
-        (stat.size(), mtime_ns) == (self.message.size, self.message.mtime_ns)
+    fn is(&self, stat: &Stat) -> bool {
+        let mtime_ns =
+            stat.st_mtime.saturating_mul(SECOND_NS).saturating_add_unsigned(stat.st_mtime_nsec);
+        (stat.st_size.unsigned_abs(), mtime_ns) == (self.message.size, self.message.mtime_ns)
     }
 
     fn see(&mut self, folder: &[u8], subdir: Subdir, name: &[u8], seen: u32) {

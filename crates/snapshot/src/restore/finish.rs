@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::ending::settle_folder;
-use super::files::open_beneath;
+use super::files::{open_beneath, remove_all};
 use super::finished::{Failed, Finished};
 use super::live::remove_stale_at;
 use super::mailbox::{Work, stopped};
@@ -231,7 +231,7 @@ impl Run<'_> {
         if let Some(index) = work.places.index_root() {
             remove_stale_at(index, "dovecot.list.index")?;
         }
-        std::fs::remove_dir_all(partial.path.join(ASIDE))
+        remove_all(&partial.root, OsStr::new(ASIDE))
     }
 
     fn notes(&self, work: &Work, finished: &Finished) {

@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::beside::Layout;
-use super::files::{Owners, has, open_beneath};
+use super::files::{Owners, has, open_beneath, remove_all};
 use super::inplace::{How, LiveFolder, Reflag, keywords};
 use super::names::Translation;
 use super::options::LOCK_WAIT;
@@ -71,7 +71,8 @@ impl Live {
             Err(e) => return Err(e),
         };
         Ok(Some(Self {
-            path: store.join(path),
+            // Paths are opened without following links, and the store's own are the administrator's.
+            path: store.canonicalize()?.join(path),
             root,
             stage: None,
             folders: BTreeMap::new(),
@@ -91,7 +92,7 @@ impl Live {
         let owner = plan.dirs.first().map(|dir| &dir.owner);
         let tmp = owners.make_dirs(&self.root, Path::new("tmp"), owner)?;
         // What a restore that was killed left there.
-        match std::fs::remove_dir_all(self.path.join("tmp").join(STAGE)) {
+        match remove_all(&tmp, OsStr::new(STAGE)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
@@ -281,8 +282,7 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         if let Some(stage) = &self.stage {
-            let _ = std::fs::remove_dir_all(self.path.join("tmp").join(STAGE));
-            let _ = rustix::fs::unlinkat(&stage.tmp, STAGE, AtFlags::REMOVEDIR);
+            let _ = remove_all(&stage.tmp, OsStr::new(STAGE));
         }
     }
 }

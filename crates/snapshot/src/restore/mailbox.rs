@@ -248,6 +248,7 @@ impl<'r> Run<'r> {
         if let Some(folder) = self.folder(contents, name)?.map(str::to_owned) {
             contents.folders.retain(|path, _| *path == folder);
         }
+        let store = store.canonicalize().map_err(|e| Error::io("open", store, e))?;
         let path = safe_path(&contents.path).map(|path| store.join(path)).unwrap_or_default();
         let tree = maildir::read_tree(&path, maildir::Scope::Mailbox)
             .map_err(|e| Error::io("find the live mailbox", &path, e.source))?;

@@ -13,7 +13,7 @@ use maildir::PARTIAL;
 use rustix::fs::{AtFlags, FlockOperation, Mode, RenameFlags};
 use rustix::io::Errno;
 
-use super::files::{Owners, open_beneath};
+use super::files::{Owners, open_beneath, remove_all};
 use super::plan::Dir;
 use super::survey;
 use crate::catalog::Owner;
@@ -55,13 +55,12 @@ impl Partial {
         // Short, so that a long name has room; always the same, so that a second try finds it.
         let sum = crate::hash::sha256(name.as_os_str().as_bytes());
         let partial = PathBuf::from(format!("{PARTIAL}{}", crate::hash::hex(&sum[..8])));
-        let left_behind = base.join(path).with_file_name(&partial);
-        let root = take(&parent, &partial, &left_behind)?;
+        let root = take(&parent, &partial)?;
         Ok(Self {
             parent,
             name,
+            path: base.canonicalize()?.join(path).with_file_name(&partial),
             partial,
-            path: left_behind,
             root,
             next: AtomicU64::new(0),
             is_finished: AtomicBool::new(false),
@@ -90,9 +89,9 @@ impl Partial {
     }
 }
 
-/// Makes the folder `name` in `parent`, at `path`, and locks it. What a dead process left there is
+/// Makes the folder `name` in `parent`, and locks it. What a dead process left there is
 /// removed under its lock.
-fn take(parent: &OwnedFd, name: &Path, path: &Path) -> io::Result<OwnedFd> {
+fn take(parent: &OwnedFd, name: &Path) -> io::Result<OwnedFd> {
     for _ in 0..TRIES {
         let is_new = match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
             Err(Errno::EXIST) => false,
@@ -110,7 +109,7 @@ fn take(parent: &OwnedFd, name: &Path, path: &Path) -> io::Result<OwnedFd> {
         if is_new {
             return Ok(root);
         }
-        std::fs::remove_dir_all(path)?;
+        remove_all(parent, name.as_os_str())?;
     }
     Err(io::Error::new(io::ErrorKind::ResourceBusy, survey::BUSY))
 }
@@ -168,7 +167,7 @@ impl Drop for Claim {
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.is_finished.load(Ordering::Relaxed) {
-            let _ = std::fs::remove_dir_all(&self.path);
+            let _ = remove_all(&self.parent, self.partial.as_os_str());
         }
     }
 }

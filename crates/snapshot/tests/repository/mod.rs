@@ -15,5 +15,6 @@ mod property;
 mod roundtrip;
 mod salvage;
 mod search;
+mod swapped;
 mod world;
 mod xattrs;
