@@ -27,6 +27,10 @@ struct File {
     /// How many names it has, as far as a look has told: the fewest, because a move may be a link and
     /// an unlink.
     links: Option<usize>,
+    /// Those that lie outside the mailbox, as it seems: the fewest that any round left unexplained.
+    links_outside: Option<usize>,
+    /// Of the present round: the fewest links, and in how many places it was seen.
+    now: (Option<usize>, usize),
 }
 
 /// One of a file's places.
@@ -39,6 +43,8 @@ struct Place {
     seen: u32,
     /// In how many rounds it was seen there.
     rounds: u32,
+    /// Whether it was known there before the first of them.
+    is_known: bool,
 }
 
 /// By inode: one that was freed may soon be another file's.
@@ -64,20 +70,23 @@ impl Scan<'_, '_, '_> {
             files.file(&gone);
         }
         let mut watched = BTreeSet::new();
+        let mut listings: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
         for round in 1..=ROUNDS {
             self.watch(tree, &mut watched, &mut files);
             for folder in &watched {
                 let path = self.root().join(os(folder));
                 if let Ok(listing) = self.run.reader.list_once(&path, None) {
                     files.see(folder, &path, &listing, round);
+                    *listings.entry(folder.clone()).or_default() += 1;
                 }
                 tracing::debug!(folder = %path.display(), "listed");
             }
+            files.0.values_mut().flatten().for_each(File::end_round);
         }
         let mut chosen: BTreeMap<&[u8], Vec<MessageState<'_>>> = BTreeMap::new();
         let mut places = Vec::new();
         for file in files.0.values().flatten() {
-            places.extend(file.choose().into_iter().map(|place| (file, place)));
+            places.extend(file.choose(&listings).into_iter().map(|place| (file, place)));
         }
         for (file, place) in places {
             if watched.contains(&place.folder) {
@@ -173,7 +182,7 @@ impl Files {
         let files = self.0.entry(message.ino).or_default();
         let at = files.iter().position(|file| file.holds(message)).unwrap_or_else(|| {
             let message = MessageState { name: b"", is_duplicate: false, ..*message };
-            files.push(File { message, places: HashMap::new(), links: None });
+            files.push(File::new(message));
             files.len() - 1
         });
         &mut files[at]
@@ -202,7 +211,9 @@ impl Files {
             let Some(file) = same else { continue };
             if let Some(stat) = &stat {
                 let links = usize::try_from(stat.st_nlink).unwrap_or(usize::MAX);
-                file.links = Some(file.links.map_or(links, |fewest| fewest.min(links)));
+                for fewest in [&mut file.links, &mut file.now.0] {
+                    *fewest = Some(fewest.map_or(links, |fewest| fewest.min(links)));
+                }
             }
             file.see(folder, entry.subdir, name, round);
         }
@@ -210,6 +221,11 @@ impl Files {
 }
 
 impl File {
+    fn new(message: MessageState<'static>) -> Self {
+        let (links, links_outside, now) = (None, None, (None, 0));
+        Self { message, places: HashMap::new(), links, links_outside, now }
+    }
+
     fn holds(&self, message: &MessageState<'_>) -> bool {
         (self.message.mtime_ns, self.message.sum) == (message.mtime_ns, message.sum)
     }
@@ -221,39 +237,60 @@ impl File {
     }
 
     fn see(&mut self, folder: &[u8], subdir: Subdir, name: &[u8], seen: u32) {
-        let is_round = u32::from((1..=ROUNDS).contains(&seen));
+        let is_round = (1..=ROUNDS).contains(&seen);
         match self.places.entry(place(folder, name)) {
             Entry::Occupied(place) => {
                 let place = place.into_mut();
                 place.subdir = subdir;
                 place.name = name.to_vec();
                 // A listing may have it twice.
-                place.rounds += if place.seen == seen { 0 } else { is_round };
+                if place.seen != seen && is_round {
+                    place.rounds += 1;
+                    self.now.1 += 1;
+                }
                 place.seen = seen;
             }
             Entry::Vacant(place) => {
                 let (folder, name) = (folder.to_vec(), name.to_vec());
-                place.insert(Place { folder, subdir, name, seen, rounds: is_round });
+                let (rounds, is_known) = (u32::from(is_round), !is_round);
+                place.insert(Place { folder, subdir, name, seen, rounds, is_known });
+                self.now.1 += usize::from(is_round);
             }
         }
     }
 
+    /// All folders have been listed once more.
+    fn end_round(&mut self) {
+        let (links, seen) = std::mem::take(&mut self.now);
+        let Some(links) = links else { return };
+        let quiet = self.places.values().filter(|place| place.seen == QUIET).count();
+        let outside = links.saturating_sub(seen + quiet);
+        self.links_outside = Some(self.links_outside.map_or(outside, |least| least.min(outside)));
+    }
+
     /// The newest places, as many as the file has links. Those in quiet folders are not to be
-    /// changed any more, and stand for what may have moved on from there since; what was seen in every
-    /// round did not. A place that several rounds did not see is none: the links may lie outside the
-    /// mailbox.
-    fn choose(&self) -> Vec<&Place> {
+    /// changed any more, and stand for what may have moved on from there since; what was in every listing
+    /// of its folder did not. A place that several rounds did not see is none, unless fewer are left than
+    /// the file has links in this mailbox: what moves fast may elude them all.
+    fn choose(&self, listings: &BTreeMap<Vec<u8>, u32>) -> Vec<&Place> {
+        let has_stayed = |place: &Place| {
+            let listed = listings.get(&place.folder).copied().unwrap_or_default();
+            let is_always = place.rounds == ROUNDS || place.is_known && place.rounds == listed;
+            place.seen == QUIET || (is_always && listed > 0)
+        };
         let mut places: Vec<&Place> = self.places.values().collect();
         places.sort_by_key(|place| {
-            (Reverse((place.seen, place.rounds)), &place.folder, base_name(&place.name))
+            let newest = Reverse((has_stayed(place), place.seen, place.rounds));
+            (newest, &place.folder, base_name(&place.name))
         });
         let newest = places.iter().map(|place| place.seen).filter(|seen| *seen != QUIET);
         let newest = newest.max().unwrap_or_default();
-        let is_fresh = |place: &&&Place| place.seen + FRESH_ROUNDS > newest;
-        let fresh = places.iter().take_while(is_fresh).count();
-        let has_stayed = |place: &&&Place| place.seen == QUIET || place.rounds == ROUNDS;
-        let stayed = places.iter().filter(has_stayed).count();
-        places.truncate(fresh.min(self.links.unwrap_or(1).max(stayed)).max(1));
+        let fresh = places.iter().filter(|place| place.seen + FRESH_ROUNDS > newest).count();
+        let stayed = places.iter().filter(|place| has_stayed(place)).count();
+        let links = self.links.unwrap_or(1);
+        let most = fresh.min(links.max(stayed));
+        let least = links.saturating_sub(self.links_outside.unwrap_or(links));
+        places.truncate(most.max(least).max(1));
         places
     }
 }
@@ -264,7 +301,7 @@ fn place(folder: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 /// How often folders that do not become quiet are listed to see where their files are.
-const ROUNDS: u32 = 8;
+const ROUNDS: u32 = 12;
 
 const QUIET: u32 = ROUNDS + 1;
 
