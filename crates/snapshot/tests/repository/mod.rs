@@ -1,6 +1,7 @@
 //! Backups, restores and what happens between them, on stores in memory that fail, lose power, or
 //! are damaged on purpose.
 
+mod copies;
 mod counts;
 mod crash;
 mod hook;
