@@ -3,7 +3,6 @@
 //! there are links. Some more listings in a row tell where each file was last.
 
 use std::cmp::Reverse;
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -24,13 +23,9 @@ struct File {
     message: MessageState<'static>,
     /// By [`place`]: a mailbox may have a hundred thousand names for one file.
     places: HashMap<Vec<u8>, Place>,
-    /// How many names it has, as far as a look has told: the fewest, because a move may be a link and
-    /// an unlink.
-    links: Option<usize>,
-    /// Those that lie outside the mailbox, as it seems: the fewest that any round left unexplained.
-    links_outside: Option<usize>,
-    /// Of the present round: the fewest links, and in how many places it was seen.
-    now: (Option<usize>, usize),
+    /// How many names it has, for each round in which a look has told: the fewest, because a move may be a
+    /// link and an unlink.
+    links: [Option<usize>; ROUNDS],
 }
 
 /// One of a file's places.
@@ -38,14 +33,13 @@ struct Place {
     folder: Vec<u8>,
     subdir: Subdir,
     name: Vec<u8>,
-    /// In which round it was last seen there: 0 for before, [`QUIET`] for a folder that has not changed
-    /// since it was listed.
-    seen: u32,
-    /// In how many rounds it was seen there.
-    rounds: u32,
-    /// Whether it was known there before the first of them.
-    is_known: bool,
+    seen: Seen,
 }
+
+/// When a file was at a place: a bit for each round, and the lowest for before them. In a folder that has
+/// not changed since it was listed it always is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen(u32);
 
 /// By inode: one that was freed may soon be another file's.
 #[derive(Default)]
@@ -70,23 +64,20 @@ impl Scan<'_, '_, '_> {
             files.file(&gone);
         }
         let mut watched = BTreeSet::new();
-        let mut listings: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
         for round in 1..=ROUNDS {
-            self.watch(tree, &mut watched, &mut files);
+            self.watch(tree, round, &mut watched, &mut files);
             for folder in &watched {
                 let path = self.root().join(os(folder));
                 if let Ok(listing) = self.run.reader.list_once(&path, None) {
                     files.see(folder, &path, &listing, round);
-                    *listings.entry(folder.clone()).or_default() += 1;
                 }
                 tracing::debug!(folder = %path.display(), "listed");
             }
-            files.0.values_mut().flatten().for_each(File::end_round);
         }
         let mut chosen: BTreeMap<&[u8], Vec<MessageState<'_>>> = BTreeMap::new();
         let mut places = Vec::new();
         for file in files.0.values().flatten() {
-            places.extend(file.choose(&listings).into_iter().map(|place| (file, place)));
+            places.extend(file.choose().into_iter().map(|place| (file, place)));
         }
         for (file, place) in places {
             if watched.contains(&place.folder) {
@@ -120,8 +111,8 @@ impl Scan<'_, '_, '_> {
     }
 
     /// Watches the folders that changed since they were listed, with all files in them: something may have
-    /// come to one that was quiet before.
-    fn watch(&self, tree: &Tree, watched: &mut BTreeSet<Vec<u8>>, files: &mut Files) {
+    /// come to one that was quiet before. Until now what is known of them was so.
+    fn watch(&self, tree: &Tree, round: usize, watched: &mut BTreeSet<Vec<u8>>, files: &mut Files) {
         let changed = self.changed(tree).into_iter().map(|(folder, _)| key(folder));
         let changed: BTreeSet<Vec<u8>> =
             changed.filter(|path| !watched.contains(*path)).map(<[u8]>::to_vec).collect();
@@ -131,7 +122,7 @@ impl Scan<'_, '_, '_> {
         let folders = || self.run.next.folders.iter();
         for (path, state) in folders().filter(|(path, _)| changed.contains(*path)) {
             for message in state.messages().unwrap_or_default().iter().filter(|m| m.ino != 0) {
-                files.file(message).see(path, message.subdir(), message.name, 0);
+                files.file(message).is_at(path, message, Seen::before(round));
             }
         }
         watched.extend(changed);
@@ -141,7 +132,7 @@ impl Scan<'_, '_, '_> {
         for (path, state) in folders().filter(|(path, _)| !watched.contains(*path)) {
             for message in state.messages().unwrap_or_default() {
                 if files.has(&message) || unread.contains(&message.ino) {
-                    files.file(&message).see(path, message.subdir(), message.name, QUIET);
+                    files.file(&message).is_at(path, &message, Seen::ALWAYS);
                 }
             }
         }
@@ -189,14 +180,14 @@ impl Files {
     }
 
     /// Takes down where a listing, made in this `round`, has the files.
-    fn see(&mut self, folder: &[u8], path: &Path, listing: &Listing, round: u32) {
+    fn see(&mut self, folder: &[u8], path: &Path, listing: &Listing, round: usize) {
         let dirs = [Subdir::New, Subdir::Cur].map(|dir| Dir::open(&path.join(dir.name())).ok());
         for entry in listing.entries() {
             let Some(files) = self.0.get_mut(&entry.ino) else { continue };
             let name = listing.name(entry);
             let place = place(folder, name);
             let known = files.iter().position(|file| file.places.contains_key(&place));
-            if let Some(file) = known.map(|at| &mut files[at]).filter(|f| f.links == Some(1)) {
+            if let Some(file) = known.map(|at| &mut files[at]).filter(|f| f.has_one_link()) {
                 file.see(folder, entry.subdir, name, round);
                 continue;
             }
@@ -211,9 +202,8 @@ impl Files {
             let Some(file) = same else { continue };
             if let Some(stat) = &stat {
                 let links = usize::try_from(stat.st_nlink).unwrap_or(usize::MAX);
-                for fewest in [&mut file.links, &mut file.now.0] {
-                    *fewest = Some(fewest.map_or(links, |fewest| fewest.min(links)));
-                }
+                let fewest = &mut file.links[round - 1];
+                *fewest = Some(fewest.map_or(links, |fewest| fewest.min(links)));
             }
             file.see(folder, entry.subdir, name, round);
         }
@@ -222,8 +212,7 @@ impl Files {
 
 impl File {
     fn new(message: MessageState<'static>) -> Self {
-        let (links, links_outside, now) = (None, None, (None, 0));
-        Self { message, places: HashMap::new(), links, links_outside, now }
+        Self { message, places: HashMap::new(), links: [None; ROUNDS] }
     }
 
     fn holds(&self, message: &MessageState<'_>) -> bool {
@@ -236,62 +225,106 @@ impl File {
         (stat.st_size.unsigned_abs(), mtime_ns) == (self.message.size, self.message.mtime_ns)
     }
 
-    fn see(&mut self, folder: &[u8], subdir: Subdir, name: &[u8], seen: u32) {
-        let is_round = (1..=ROUNDS).contains(&seen);
-        match self.places.entry(place(folder, name)) {
-            Entry::Occupied(place) => {
-                let place = place.into_mut();
-                place.subdir = subdir;
-                place.name = name.to_vec();
-                // A listing may have it twice.
-                if place.seen != seen && is_round {
-                    place.rounds += 1;
-                    self.now.1 += 1;
-                }
-                place.seen = seen;
-            }
-            Entry::Vacant(place) => {
-                let (folder, name) = (folder.to_vec(), name.to_vec());
-                let (rounds, is_known) = (u32::from(is_round), !is_round);
-                place.insert(Place { folder, subdir, name, seen, rounds, is_known });
-                self.now.1 += usize::from(is_round);
-            }
-        }
+    fn has_one_link(&self) -> bool {
+        self.links.iter().flatten().any(|links| *links == 1)
     }
 
-    /// All folders have been listed once more.
-    fn end_round(&mut self) {
-        let (links, seen) = std::mem::take(&mut self.now);
-        let Some(links) = links else { return };
-        let quiet = self.places.values().filter(|place| place.seen == QUIET).count();
-        let outside = links.saturating_sub(seen + quiet);
-        self.links_outside = Some(self.links_outside.map_or(outside, |least| least.min(outside)));
+    /// Takes down that a message of it is known to be there.
+    fn is_at(&mut self, folder: &[u8], message: &MessageState<'_>, seen: Seen) {
+        self.place(folder, message.subdir(), message.name).seen = seen;
+    }
+
+    /// Takes down that a listing has it there.
+    fn see(&mut self, folder: &[u8], subdir: Subdir, name: &[u8], round: usize) {
+        let place = self.place(folder, subdir, name);
+        place.seen.0 |= 1 << round;
+    }
+
+    fn place(&mut self, folder: &[u8], subdir: Subdir, name: &[u8]) -> &mut Place {
+        let place = self.places.entry(place(folder, name)).or_insert_with(|| Place {
+            folder: folder.to_vec(),
+            subdir,
+            name: Vec::new(),
+            seen: Seen(0),
+        });
+        place.subdir = subdir;
+        place.name = name.to_vec();
+        place
     }
 
     /// The newest places, as many as the file has links. Those in quiet folders are not to be
-    /// changed any more, and stand for what may have moved on from there since; what was in every listing
-    /// of its folder did not. A place that several rounds did not see is none, unless fewer are left than
-    /// the file has links in this mailbox: what moves fast may elude them all.
-    fn choose(&self, listings: &BTreeMap<Vec<u8>, u32>) -> Vec<&Place> {
-        let has_stayed = |place: &Place| {
-            let listed = listings.get(&place.folder).copied().unwrap_or_default();
-            let is_always = place.rounds == ROUNDS || place.is_known && place.rounds == listed;
-            place.seen == QUIET || (is_always && listed > 0)
-        };
+    /// changed any more, and stand for what may have moved on from there since; what was always seen did
+    /// not. A place that several rounds did not see is none, unless fewer are left than the file has
+    /// links in this mailbox: what moves fast may elude them all.
+    fn choose(&self) -> Vec<&Place> {
         let mut places: Vec<&Place> = self.places.values().collect();
         places.sort_by_key(|place| {
-            let newest = Reverse((has_stayed(place), place.seen, place.rounds));
-            (newest, &place.folder, base_name(&place.name))
+            let Place { seen, folder, name, .. } = place;
+            (
+                Reverse((seen.has_stayed(), seen.last(), seen.0.count_ones())),
+                folder,
+                base_name(name),
+            )
         });
-        let newest = places.iter().map(|place| place.seen).filter(|seen| *seen != QUIET);
-        let newest = newest.max().unwrap_or_default();
-        let fresh = places.iter().filter(|place| place.seen + FRESH_ROUNDS > newest).count();
-        let stayed = places.iter().filter(|place| has_stayed(place)).count();
-        let links = self.links.unwrap_or(1);
+        let newest = places.iter().filter(|place| !place.seen.is_quiet());
+        let newest = newest.map(|place| place.seen.last()).max().unwrap_or_default();
+        let is_fresh = |seen: Seen| seen.is_quiet() || seen.last() + FRESH_ROUNDS > newest;
+        let fresh = places.iter().filter(|place| is_fresh(place.seen)).count();
+        let stayed = places.iter().filter(|place| place.seen.has_stayed()).count();
+        let links = self.links.iter().flatten().min().copied().unwrap_or(1);
         let most = fresh.min(links.max(stayed));
-        let least = links.saturating_sub(self.links_outside.unwrap_or(links));
-        places.truncate(most.max(least).max(1));
+        places.truncate(most.max(links.saturating_sub(self.links_outside())).max(1));
         places
+    }
+
+    /// How many of its links lie outside the mailbox, as it seems: the fewest that any round leaves
+    /// unexplained. One message that moved while the folders were listed explains only one.
+    fn links_outside(&self) -> usize {
+        let seen = || self.places.values().map(|place| place.seen);
+        let unexplained = (1..ROUNDS).filter_map(|round| {
+            let here = seen().filter(|seen| seen.is_in(round)).count();
+            let came = seen().filter(|seen| seen.came_in(round)).count();
+            let went = seen().filter(|seen| seen.went_in(round)).count();
+            Some(self.links[round - 1]?.saturating_sub(here - came.min(went)))
+        });
+        unexplained.min().unwrap_or(usize::MAX)
+    }
+}
+
+impl Seen {
+    const ALWAYS: Self = Self(u32::MAX);
+
+    /// In all rounds before this one.
+    fn before(round: usize) -> Self {
+        Self((1 << round) - 1)
+    }
+
+    fn is_in(self, round: usize) -> bool {
+        self.0 & (1 << round) != 0
+    }
+
+    /// Whether it came in this round, and stayed for the next.
+    fn came_in(self, round: usize) -> bool {
+        !self.is_in(round - 1) && self.is_in(round) && self.is_in(round + 1)
+    }
+
+    /// Whether it was there for the last time in this round, and not the first.
+    fn went_in(self, round: usize) -> bool {
+        self.is_in(round - 1) && self.is_in(round) && !self.is_in(round + 1)
+    }
+
+    fn is_quiet(self) -> bool {
+        self == Self::ALWAYS
+    }
+
+    /// Whether every round saw it, however it was before.
+    fn has_stayed(self) -> bool {
+        self.0 | 1 == Self::before(ROUNDS + 1).0 || self.is_quiet()
+    }
+
+    /// The last round that saw it; 0 for none.
+    fn last(self) -> u32 {
+        self.0.checked_ilog2().unwrap_or_default()
     }
 }
 
@@ -301,9 +334,7 @@ fn place(folder: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 /// How often folders that do not become quiet are listed to see where their files are.
-const ROUNDS: u32 = 12;
-
-const QUIET: u32 = ROUNDS + 1;
+const ROUNDS: usize = 12;
 
 /// A file that is still in a folder is seen there within so many rounds.
 const FRESH_ROUNDS: u32 = 4;

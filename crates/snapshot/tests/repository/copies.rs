@@ -193,3 +193,36 @@ fn a_message_that_stays_where_it_was_quiet_is_not_missed_when_copies_come_and_go
         assert!(found.iter().any(|path| path == stayed), "from listing {moment} on: {found:?}");
     });
 }
+
+/// As a copy of the store by `cp -al` has it. It is seen in both folders by the round in which it moves.
+#[test]
+fn a_message_with_a_link_outside_the_mailbox_that_moves_is_there_once() {
+    at_each_moment(5..=15, |moment| {
+        let (world, objects) = world();
+        let mailbox = world.store().join(ALICE);
+        let path = |folder: &str| world.folder(ALICE, folder).join("cur/1.m.host:2,S");
+        fs::hard_link(path(".A"), world.dir.path().join("outside")).unwrap();
+        for folder in [".A", ".B", ".C"] {
+            fs::write(restless(&mailbox, folder, 0), "restless").unwrap();
+        }
+        let (from, to) = (path(".A"), path(".C").with_file_name("9.moved:2,S"));
+        let mut listings: BTreeMap<String, u32> = BTreeMap::new();
+        on_listed(&world.store(), move |listed| {
+            let folder = listed.strip_prefix(ALICE).unwrap().trim_start_matches('/');
+            if folder.is_empty() {
+                return;
+            }
+            let count = listings.entry(folder.to_owned()).or_default();
+            let names = [0, 1].map(|more| restless(&mailbox, folder, *count + more));
+            fs::rename(&names[0], &names[1]).unwrap();
+            *count += 1;
+            if folder == ".A" && *count == moment {
+                fs::rename(&from, &to).unwrap();
+            }
+        });
+        let report = world.backup(Arc::clone(&objects)).unwrap();
+        assert!(report.ledger.unstable_folders > 0, "nothing was shown");
+        let found = places_of(&world, &objects, b"of folder .A\n");
+        assert_eq!(found, [Path::new(".C/cur/9.moved:2,S")], "at listing {moment}");
+    });
+}
