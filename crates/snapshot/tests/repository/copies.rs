@@ -46,9 +46,7 @@ fn copies(case: &Case, moment: u32) -> Vec<PathBuf> {
     });
     let report = world.backup(Arc::clone(&objects)).unwrap();
     assert!(report.ledger.unstable_folders > 0, "nothing was shown");
-    let (restored, _) = world.restore(Arc::clone(&objects), "latest").unwrap();
-    let found = restored.into_iter().filter(|(_, (content, ..))| content == b"twice\n");
-    found.map(|(path, _)| path.strip_prefix(ALICE).unwrap().to_owned()).collect()
+    places_of(&world, &objects, b"twice\n")
 }
 
 /// What happens to two hard-linked messages, and when.
@@ -62,15 +60,9 @@ struct Case {
 
 /// Whether the run is right whenever it happens: while folders are followed, and while they are watched.
 fn at_any_moment(case: &Case, is_right: impl Fn(&[PathBuf]) -> bool + Sync) {
-    // Mostly they wait for a clock to tick.
-    std::thread::scope(|scope| {
-        for moment in 7..=18 {
-            let is_right = &is_right;
-            scope.spawn(move || {
-                let found = copies(case, moment);
-                assert!(is_right(&found), "at listing {moment}: {found:?}");
-            });
-        }
+    at_each_moment(7..=22, |moment| {
+        let found = copies(case, moment);
+        assert!(is_right(&found), "at listing {moment}: {found:?}");
     });
 }
 
