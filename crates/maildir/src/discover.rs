@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use walkdir::WalkDir;
 
 use crate::foreign::{self, Foreign, Format};
@@ -43,7 +44,8 @@ pub struct Discovery {
 /// Walks `store`, a path without links. Fails only if the store itself cannot be listed.
 pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
     let real_store = store.canonicalize().map_err(|e| Error::new("open", store, e))?;
-    nofollow::entries(store)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    nofollow::open(store, flags, Mode::empty()).map_err(|e| Error::new("list", store, e))?;
     let mut found = Discovery::default();
     found.visit(store, Path::new(""), 0, false);
     found.sort_links(store, &real_store);
