@@ -111,20 +111,6 @@ impl<'run> Reader<'run> {
         self.opener.list_once(folder, earlier)
     }
 
-    /// Where a file is in a folder in which it was under some name.
-    pub(crate) fn find(
-        &mut self,
-        folder: &Path,
-        subdir: Subdir,
-        name: &[u8],
-        ino: u64,
-    ) -> Option<Found> {
-        let opened = self.opener.open(folder, subdir, name).ok()?;
-        let Opened::Message(message) = opened else { return None };
-        let found = message.found.unwrap_or_else(|| (subdir, name.to_vec()));
-        (message.ino == ino).then_some(found)
-    }
-
     /// From now on these messages, and all that are read, are known wherever they move, and are not
     /// read again.
     pub(crate) fn remember<'m>(&mut self, folders: impl Iterator<Item = &'m FolderState>) {

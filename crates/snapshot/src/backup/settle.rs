@@ -6,14 +6,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use maildir::nofollow::Dir;
-use maildir::{Entry, FileKind, Listing, Subdir, Tree, nanoseconds};
+use maildir::{Entry, FileKind, Listing, Subdir, Tree, base_name, nanoseconds};
 
 use super::account::Gone;
 use super::folder::{drop_doubles, os, sort};
 use super::ledger::Incident;
-use super::read::{Content, Source};
+use super::read::{Content, Found, Source};
 use super::scan::{Scan, key};
-use super::whereabouts::{Files, ROUNDS, Sighting, Stat};
+use super::whereabouts::{Files, Place, ROUNDS, Sighting, Stat};
 use crate::error::Result;
 use crate::state::{FolderState, MessageState};
 
@@ -47,10 +47,12 @@ impl Scan<'_, '_, '_> {
                 self.list_again(folder, round, known.as_ref(), &mut files)?;
             }
         }
-        for (ino, place) in files.in_doubt() {
-            let path = self.root().join(os(&place.folder));
-            if self.run.reader.find(&path, place.subdir, &place.name, ino).is_none() {
-                files.is_gone(ino, &place);
+        for in_folder in files.in_doubt().chunk_by(|(_, a), (_, b)| a.folder == b.folder) {
+            let found = self.look_for(&in_folder[0].1.folder, in_folder);
+            for ((ino, place), _) in
+                in_folder.iter().zip(found).filter(|(_, found)| found.is_none())
+            {
+                files.is_gone(*ino, place);
             }
         }
         self.keep(&tree, &watched, &files);
@@ -157,14 +159,33 @@ impl Scan<'_, '_, '_> {
             let unknown: Vec<Entry> = strangers.into_iter().filter(is_unknown).collect();
             self.read_unknown(folder, &listing, &unknown, round, files)?;
         }
-        for (ino, place) in files.passed_over(folder, round) {
-            let found = self.run.reader.find(&path, place.subdir, &place.name, ino);
+        let passed_over = files.passed_over(folder, round);
+        for ((ino, _), found) in passed_over.iter().zip(self.look_for(folder, &passed_over)) {
             if let Some((subdir, name)) = found {
-                let sighting = Sighting { folder, subdir, name: &name, ino };
+                let sighting = Sighting { folder, subdir, name: &name, ino: *ino };
                 files.see(&sighting, round, || None);
             }
         }
         Ok(())
+    }
+
+    /// Looks for files where they were last in a folder: by name, and those that have another now in one listing.
+    fn look_for(&mut self, folder: &[u8], places: &[(u64, Place)]) -> Vec<Option<Found>> {
+        let path = self.root().join(os(folder));
+        let dirs = dirs(&path);
+        let mut listing = None;
+        let mut look = |ino: u64, place: &Place| {
+            let stat = dirs[place.subdir as usize].as_ref()?.stat(os(&place.name)).ok();
+            if stat.is_some_and(|stat| stat.st_ino == ino) {
+                return Some((place.subdir, place.name.clone()));
+            }
+            let list = || self.run.reader.list_once(&path, None).unwrap_or_default();
+            let listing = listing.get_or_insert_with(list);
+            let found =
+                listing.find(base_name(&place.name)).iter().find(|entry| entry.ino == ino)?;
+            Some((found.subdir, listing.name(found).to_vec()))
+        };
+        places.iter().map(|(ino, place)| look(*ino, place)).collect()
     }
 
     /// Reads what nothing is known of.
@@ -228,7 +249,7 @@ fn see(
     listing: &Listing,
     round: usize,
 ) -> Vec<Entry> {
-    let dirs = [Subdir::New, Subdir::Cur].map(|dir| Dir::open(&path.join(dir.name())).ok());
+    let dirs = dirs(path);
     let mut strangers = Vec::new();
     for entry in listing.entries().iter().filter(|entry| entry.kind == FileKind::File) {
         let (name, subdir, ino) = (listing.name(entry), entry.subdir, entry.ino);
@@ -245,4 +266,9 @@ fn see(
         }
     }
     strangers
+}
+
+/// `new` and `cur` of a folder, as far as they are there.
+fn dirs(path: &Path) -> [Option<Dir>; 2] {
+    [Subdir::New, Subdir::Cur].map(|dir| Dir::open(&path.join(dir.name())).ok())
 }

@@ -309,3 +309,158 @@ fn place(folder: &[u8], name: &[u8]) -> Vec<u8> {
 
 /// A file that is still in a folder is seen there within so many rounds.
 const FRESH_ROUNDS: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A small generator, so that a seed that fails can be run again.
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, sides: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 >> 11) as usize % sides
+        }
+    }
+
+    /// A mailbox of some folders with one file in it.
+    struct Mailbox {
+        dice: Dice,
+        /// Folder and name of each of the file's links.
+        places: Vec<(usize, String)>,
+        outside: usize,
+        names: usize,
+        /// One in so many listings has a link move after it.
+        calm: usize,
+        /// One in so many names is passed over by a listing.
+        passed_over: usize,
+        /// Whether what a listing passed over is looked for.
+        is_looked_for: bool,
+    }
+
+    impl Mailbox {
+        fn message(name: &str) -> MessageState<'_> {
+            MessageState {
+                name: name.as_bytes(),
+                is_new: false,
+                is_duplicate: false,
+                ino: 1,
+                size: 1,
+                mtime_ns: 1,
+                mode: 0o600,
+                uid: 0,
+                gid: 0,
+                pack: 0,
+                member: 0,
+                xattrs: 0,
+                sum: [0; 32],
+            }
+        }
+
+        /// A link moves; if there are several the first stays. A name does not come back.
+        fn perhaps_move(&mut self) {
+            if self.dice.roll(self.calm) == 0 {
+                let movable = self.places.len().saturating_sub(1).max(1);
+                let link = self.places.len() - 1 - self.dice.roll(movable);
+                self.names += 1;
+                self.places[link] = (self.dice.roll(FOLDERS), format!("{}.moved", self.names));
+            }
+        }
+
+        /// All rounds, as they are made over a real mailbox. Gives how many links are kept, and whether the one that
+        /// stayed is where it stayed.
+        fn watch(&mut self) -> (usize, bool) {
+            let mut files = Files::default();
+            for (folder, name) in &self.places {
+                files.was_at(&[*folder as u8], &Self::message(name), 1);
+            }
+            for round in 1..=ROUNDS {
+                for folder in 0..FOLDERS {
+                    let links = self.places.len() + self.outside;
+                    let listed: Vec<String> =
+                        self.places.iter().filter(|p| p.0 == folder).map(|p| p.1.clone()).collect();
+                    for name in listed {
+                        if self.dice.roll(self.passed_over) > 0 {
+                            let stat = || Some(Stat { links, size: 1, mtime_ns: 1 });
+                            let (subdir, ino) = (Subdir::Cur, 1);
+                            let folder = &[folder as u8];
+                            let at = Sighting { folder, subdir, name: name.as_bytes(), ino };
+                            files.see(&at, round, stat);
+                        }
+                    }
+                    self.perhaps_move();
+                    for (ino, place) in files.passed_over(&[folder as u8], round) {
+                        if self.is_looked_for && self.is_there(&place) {
+                            let Place { folder, subdir, name, .. } = &place;
+                            let at = Sighting { folder, subdir: *subdir, name, ino };
+                            files.see(&at, round, || None);
+                        }
+                    }
+                }
+            }
+            for (ino, place) in files.in_doubt() {
+                if self.is_looked_for && !self.is_there(&place) {
+                    files.is_gone(ino, &place);
+                }
+            }
+            let chosen: Vec<&Place> = files.choose().map(|(_, place)| place).collect();
+            let (folder, name) = &self.places[0];
+            let is_stayer =
+                |place: &&&Place| place.folder == [*folder as u8] && place.name == name.as_bytes();
+            (chosen.len(), self.places.len() == 1 || chosen.iter().any(|p| is_stayer(&p)))
+        }
+
+        fn is_there(&self, place: &Place) -> bool {
+            let is_it = |(folder, name): &(usize, String)| {
+                place.folder == [*folder as u8] && place.name == name.as_bytes()
+            };
+            self.places.iter().any(is_it)
+        }
+    }
+
+    /// Of many runs those that keep fewer links than there are, those that keep more, and those that have the one
+    /// that stayed elsewhere.
+    fn wrong(links: usize, outside: usize, calm: usize, is_looked_for: bool) -> [usize; 3] {
+        let mut wrong = [0; 3];
+        for seed in 1..=RUNS {
+            let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let place = |link| (dice.roll(FOLDERS), format!("{link}.first"));
+            let places = (0..links).map(place).collect();
+            let (names, passed_over) = (0, 20);
+            let mut mailbox =
+                Mailbox { dice, places, outside, names, calm, passed_over, is_looked_for };
+            let (kept, has_stayed) = mailbox.watch();
+            let is_wrong = [kept < links, kept > links, !has_stayed];
+            wrong
+                .iter_mut()
+                .zip(is_wrong)
+                .for_each(|(count, is_wrong)| *count += usize::from(is_wrong));
+        }
+        wrong
+    }
+
+    #[test]
+    fn as_many_places_are_kept_as_there_are_links_however_fast_they_move() {
+        for (links, calm) in [(1, 1), (1, 10), (2, 1), (2, 5), (2, 50), (3, 5), (3, 50)] {
+            assert_eq!(wrong(links, 0, calm, true), [0; 3], "{links} links, one move in {calm}");
+        }
+        // A link outside the mailbox may cost a double, and never a message.
+        for (links, calm) in [(1, 5), (1, 50), (2, 50)] {
+            let [fewer, more, elsewhere] = wrong(links, 1, calm, true);
+            assert_eq!((fewer, elsewhere), (0, 0), "{links} links, one move in {calm}");
+            assert!(calm < 50 || more < RUNS as usize / 20, "{links} links: {more}");
+        }
+    }
+
+    #[test]
+    fn without_a_look_at_what_was_passed_over_links_are_lost() {
+        let wrong = wrong(2, 0, 5, false);
+        assert!(wrong.iter().sum::<usize>() > 0, "{wrong:?}");
+    }
+
+    const FOLDERS: usize = 4;
+    const RUNS: u64 = 1000;
+}
