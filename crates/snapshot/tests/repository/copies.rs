@@ -170,7 +170,7 @@ fn a_message_that_stays_where_it_was_quiet_is_not_missed_when_copies_come_and_go
 /// As a copy of the store by `cp -al` has it. One that moves in the very last round is kept where it was.
 #[test]
 fn a_message_with_a_link_outside_the_mailbox_that_moves_is_there_once() {
-    at_each_moment(5..=20, |moment| {
+    at_each_moment(5..=22, |moment| {
         let (world, objects) = world();
         let path = |folder: &str| world.folder(ALICE, folder).join("cur/1.m.host:2,S");
         fs::hard_link(path(".A"), world.dir.path().join("outside")).unwrap();
@@ -182,7 +182,9 @@ fn a_message_with_a_link_outside_the_mailbox_that_moves_is_there_once() {
         });
         backup(&world, &objects);
         let found = places_of(&world, &objects, b"of folder .A\n");
-        assert_eq!(found, [Path::new(".C/cur/9.moved:2,S")], "at listing {moment}");
+        assert_eq!(found.len(), 1, "at listing {moment}: {found:?}");
+        let is_moved = found[0] == Path::new(".C/cur/9.moved:2,S");
+        assert!(is_moved || moment >= LAST_LISTING, "at listing {moment}: {found:?}");
     });
 }
 
@@ -190,7 +192,7 @@ fn a_message_with_a_link_outside_the_mailbox_that_moves_is_there_once() {
 /// the same, while its copy moves on.
 #[test]
 fn a_message_that_one_listing_passes_over_is_not_missed() {
-    at_each_moment(7..=20, |moment| {
+    at_each_moment(7..=22, |moment| {
         let (world, objects) = world();
         let path = |folder: &str, name: &str| world.folder(ALICE, folder).join("cur").join(name);
         let (stays, hidden) = (path(".C", "8.copy:2,S"), world.dir.path().join("hidden"));
@@ -205,8 +207,10 @@ fn a_message_that_one_listing_passes_over_is_not_missed() {
         });
         backup(&world, &objects);
         let found = places_of(&world, &objects, b"twice\n");
-        let expected = [".B/cur/9.moved:2,S", ".C/cur/8.copy:2,S"].map(PathBuf::from);
-        assert_eq!(found, expected, "at listing {moment}");
+        assert_eq!(found.len(), 2, "at listing {moment}: {found:?}");
+        assert!(found.contains(&".C/cur/8.copy:2,S".into()), "at listing {moment}: {found:?}");
+        let is_moved = found.contains(&".B/cur/9.moved:2,S".into());
+        assert!(is_moved || moment >= LAST_LISTING, "at listing {moment}: {found:?}");
     });
 }
 
@@ -300,3 +304,6 @@ fn a_message_that_eludes_every_pass_and_then_rests_is_not_missed() {
         assert_eq!(found.len(), 1, "until listing {moment}: {found:?}");
     });
 }
+
+/// Of each restless folder. What moves after it is seen in both places, or moves when all is over.
+const LAST_LISTING: u32 = 21;
