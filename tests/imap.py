@@ -100,7 +100,7 @@ class Churn:
         self.random = random.Random(int(client))
         self.client, self.count, self.made, self.acts = int(client), int(count), 0, 0
         self.messages = []  # of [letter, folder, uid, there throughout, stayed]
-        self.now, self.most = Counter(), Counter()
+        self.now, self.most, self.held, self.lost = Counter(), Counter(), {}, 0
         self.imap = login(port, user)
         for folder in self.FOLDERS[1:]:
             self.imap.create(folder)  # another client may have made it
@@ -122,10 +122,21 @@ class Churn:
         self.now[letter] += 1
         self.most[letter] = max(self.most[letter], self.now[letter])
 
-    def copied(self, command, uids, target):
-        """Where COPY or MOVE put each UID. The server may have lost sight of one: it reads folders, too."""
+    def lose(self, letters):
+        """The server lost sight of messages (it reads folders, too), so nobody knows how many there are: left out."""
+        for letter in letters:
+            self.lost += 1
+            for account in (self.now, self.most, self.held):
+                account.pop(letter, None)
+        self.messages = [message for message in self.messages if message[0] not in letters]
+
+    def copied(self, command, some, target):
+        """Where COPY or MOVE put each UID. What it did with those that it has no place for nobody knows."""
+        for message in some:
+            self.one_more(message[0])
         self.imap.untagged_responses.pop("COPYUID", None)
-        check(self.imap._simple_command("UID", command, uids, target))
+        status, text = self.imap._simple_command("UID", command, uids(some), target)
+        assert status == "OK" or text[-1].startswith(b"[EXPUNGEISSUED]"), (status, text)
         _, old, new = self.imap.untagged_responses.pop("COPYUID", [b"0 0 0"])[-1].split()
         expand = lambda text: [
             uid
@@ -133,60 +144,64 @@ class Churn:
             for ends in [part.split(":")]
             for uid in range(int(ends[0]), int(ends[-1]) + 1)
         ]
-        return dict(zip(expand(old), expand(new)))
+        places = dict(zip(expand(old), expand(new)))
+        self.lose({message[0] for message in some if message[2] not in places})
+        return [message for message in some if message[0] in self.now], places
+
+    def expunge(self, some):
+        self.imap.untagged_responses.pop("FETCH", None)
+        marked = check(self.imap.uid("STORE", uids(some), "+FLAGS", r"(\Deleted)"))
+        marked = {int(uid) for row in marked if row for uid in re.findall(rb"UID (\d+)", row)}
+        check(self.imap.uid("EXPUNGE", uids(some)))
+        self.lose({message[0] for message in some if message[2] not in marked})
+        self.messages = [message for message in self.messages if message not in some]
+        for message in some:
+            if message[0] in self.now:
+                self.now[message[0]] -= 1
 
     def act(self):
         folder = self.random.choice(self.FOLDERS)
-        here = [message for message in self.messages if message[1] == folder]
-        if not here:
+        if not any(message[1] == folder for message in self.messages):
             return self.append(folder)
         check(self.imap.select(folder))
         for _ in range(4):
+            here = [message for message in self.messages if message[1] == folder]
+            if not here:
+                return
             some = self.random.sample(here, min(len(here), self.random.randrange(1, 12)))
-            uids = ",".join(str(uid) for uid in sorted(message[2] for message in some))
             what, target = self.random.random(), self.random.choice(self.FOLDERS)
             self.acts += 1
             if what < 0.6 or target == folder:
                 sign = self.random.choice("+-")
-                check(self.imap.uid("STORE", uids, f"{sign}FLAGS.SILENT", self.random.choice(self.FLAGS)))
+                check(self.imap.uid("STORE", uids(some), f"{sign}FLAGS.SILENT", self.random.choice(self.FLAGS)))
             elif what < 0.9:
-                for message in some:
-                    self.one_more(message[0])
-                places = self.copied("MOVE", uids, target)
-                self.messages = [m for m in self.messages if m not in some or m[2] in places]
-                for message in some:
-                    message[1:3], message[4] = [target, places.get(message[2])], False
+                moved, places = self.copied("MOVE", some, target)
+                for message in moved:
+                    message[1:3], message[4] = [target, places[message[2]]], False
                     self.now[message[0]] -= 1
-                here = [message for message in here if message not in some]
             elif len(self.messages) < self.count:
-                for message in some:
-                    self.one_more(message[0])
-                places = self.copied("COPY", uids, target)
-                some = [message for message in some if message[2] in places]
-                self.messages += [[m[0], target, places[m[2]], False, False] for m in some]
+                copied, places = self.copied("COPY", some, target)
+                self.messages += [[m[0], target, places[m[2]], False, False] for m in copied]
                 self.append(folder)
             else:
-                self.messages = [message for message in self.messages if message not in some]
-                check(self.imap.uid("STORE", uids, "+FLAGS.SILENT", r"(\Deleted)"))
-                check(self.imap.uid("EXPUNGE", uids))
-                for message in some:
-                    self.now[message[0]] -= 1
-                here = [message for message in here if message not in some]
-            if not here:
-                return
+                self.expunge(some)
 
     def window(self):
         """Acts until told to stop, then tells what was there all the time."""
         for message in self.messages:
             message[3:] = [True, True]
-        self.most, self.acts, held = +self.now, 0, dict(self.now)
+        self.most, self.acts, self.lost, self.held = +self.now, 0, 0, dict(self.now)
         print("open", flush=True)
         while not select.select([sys.stdin], [], [], 0)[0]:
             self.act()
         assert sys.stdin.readline() == "close\n"
         throughout = [[m[0], m[1], m[4]] for m in self.messages if m[3]]
-        account = {"throughout": throughout, "held": held, "most": self.most, "acts": self.acts}
-        print(json.dumps(account), flush=True)
+        account = {"throughout": throughout, "held": self.held, "most": self.most, "acts": self.acts}
+        print(json.dumps(account | {"lost": self.lost}), flush=True)
+
+
+def uids(messages):
+    return ",".join(str(uid) for uid in sorted(message[2] for message in messages))
 
 
 def churn(port, user, client, count):
