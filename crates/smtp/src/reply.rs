@@ -77,10 +77,10 @@ pub enum BadReply {
     /// A line feed without carriage return, or the other way round.
     #[error("a reply with a bare CR or LF")]
     BareLineEnd,
-    /// More than [`LINE_BYTES`] in a line.
+    /// More than 4 KiB in a line.
     #[error("a reply line of more than {LINE_BYTES} bytes")]
     LongLine,
-    /// More than [`REPLY_BYTES`].
+    /// More than 64 KiB.
     #[error("a reply of more than {REPLY_BYTES} bytes")]
     LongReply,
 }
@@ -200,10 +200,10 @@ fn short_number(digits: &[u8]) -> Option<u16> {
 }
 
 /// RFC 5321 (4.5.3.1.5) allows 512; servers with long texts exist.
-pub const LINE_BYTES: usize = 4096;
+pub(crate) const LINE_BYTES: usize = 4096;
 
 /// The longest real replies, to EHLO, have a kilobyte.
-pub const REPLY_BYTES: usize = 64 * 1024;
+pub(crate) const REPLY_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
