@@ -33,6 +33,7 @@ reduce inputs as $l ({};
   elif $l.kind == "gone" then
     with_entries(select(.key != $l.path and (.key | startswith($l.path + "\u001f") | not)))
   elif $l.kind == "mailbox" then setpath(["\u001f"]; $l)
+  elif $l.kind == "incident" then .
   else setpath([$l.path]; $l) end)
 | to_entries | sort_by(.value.kind != "mailbox", .value.pack // -1, .key) | map(.value)
 | (.[], (reverse[] | select(.kind == "folder") | .kind = "mode"))
@@ -62,7 +63,9 @@ recover() { # MAILBOX CATALOG SHA256
     case $kind in
     mailbox) root=$out$path ;;
     folder) mkdir -p -- "$path" "${subdirs[@]}" ;;
-    mode) install -d -m "$mode" "${owner[@]}" -- "${subdirs[@]}" "$path" ;;
+    mode)
+      install -d -m "$mode" "${owner[@]}" -- "${subdirs[@]}" "$path"
+      [[ -z $mtime ]] || printf '%s\0%s\0' "$mtime" "$path" >>"$tmp/times" ;;
     link) printf '%b\0%s\0%s\0' "${target//%/\\x}" "$path" "$uid:$gid" >>"$tmp/links" ;;
     *)
       if [[ $pack != "$unpacked" ]]; then
@@ -99,9 +102,10 @@ while read -r id catalog sha256; do
   [[ $? == 0 ]] || { failed=1; echo "recover.sh: mailbox $id is not whole, see above" >&2; }
   set -e
 done <"$tmp/mailboxes"
-touch "$tmp/links" # Made last of all, so that nothing was written through one.
+touch "$tmp/links" "$tmp/times" # Made last of all, so that nothing was written through one.
 while IFS= read -rd '' target && IFS= read -rd '' path && read -rd '' owner; do
   ln -sT -- "$target" "$path"
   [[ $EUID != 0 ]] || chown -h -- "$owner" "$path"
 done <"$tmp/links"
+while IFS= read -rd '' mtime && IFS= read -rd '' path; do touch -d "@$mtime" -- "$path"; done <"$tmp/times"
 exit "$failed"

@@ -60,7 +60,7 @@ impl Copy<'_> {
     fn restore(&self) -> Output {
         let to = self.root.with_extension("restored");
         let arguments = ["restore", text(&self.root), "latest", "--to", text(&to), "--json"];
-        self.of.env.run(&arguments)
+        self.of.env.run(&[&arguments[..], &["--uids", "exact"]].concat())
     }
 
     /// Restores with losses; all that is written is right. Gives the number of missing messages.

@@ -42,6 +42,8 @@ fn every_command_keeps_to_its_schema() {
     for filter in [&[][..], &alice[..2], &alice] {
         assert_eq!(kind(run(0, &[&["ls", "latest"], filter].concat())), "ls");
     }
+    assert_eq!(kind(run(0, &["find", "--all"])), "find");
+    assert_eq!(kind(run(0, &["diff", "latest", "latest"])), "diff");
     let pack = env.keys(".tar.").remove(0);
     fs::remove_file(Path::new(env.repo()).join(pack)).unwrap();
     let to = env.path("to");
@@ -71,6 +73,8 @@ fn an_error_is_a_document_on_stderr() {
         "hint": "make one with `mailrig init`",
     });
     assert_eq!(output.error(), expected);
+    let usage = env.run(&["ls", "--json", "--no-such-option"]).expect(2).error();
+    assert_eq!(usage["message"], "unexpected argument '--no-such-option' found");
 }
 
 #[test]

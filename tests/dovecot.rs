@@ -2,8 +2,9 @@
 //! folder. Python's `smtplib` and `imaplib` are the clients, because nobody here wrote them.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
@@ -19,6 +20,11 @@ pub(crate) struct Dovecot {
 impl Dovecot {
     /// `None` where the tests are told to skip Dovecot. `folder` is for its own files.
     pub(crate) fn start(folder: &Path, store: &Path) -> Option<Self> {
+        Self::start_with(folder, store, "")
+    }
+
+    /// As [`Dovecot::start`], with more words in `mail_location`: `:CONTROL=/var/control/%d/%n`.
+    pub(crate) fn start_with(folder: &Path, store: &Path, more: &str) -> Option<Self> {
         if is_skipped("dovecot") {
             return None;
         }
@@ -31,13 +37,18 @@ impl Dovecot {
         );
         fs::create_dir(folder).unwrap();
         let port = free_port();
-        let config = folder.join("dovecot.conf");
-        fs::write(&config, configuration(folder, store, port)).unwrap();
+        let config = folder.join(CONFIGURATION);
+        fs::write(&config, configuration(folder, store, more, port)).unwrap();
         let mut command = Command::new(program);
         command.arg("-F").arg("-c").arg(&config);
         let mut process = Process::start(&command, &folder.join("output"));
         process.wait_for_port(port);
         Some(Self { folder: folder.to_owned(), port, _process: process })
+    }
+
+    /// Its configuration file, for `doveconf`.
+    pub(crate) fn configuration(&self) -> PathBuf {
+        self.folder.join(CONFIGURATION)
     }
 
     /// Delivers each file to the mailbox beside it.
@@ -71,9 +82,29 @@ impl Dovecot {
         log.lines().filter(is_trouble).map(str::to_owned).collect()
     }
 
+    /// A client that gives these commands, each of which must succeed.
+    pub(crate) fn command(&self, user: &str, commands: &[&str]) {
+        self.client(&[&["command", &self.port.to_string(), user], commands].concat());
+    }
+
+    /// A client that keeps `count` messages of a mailbox moving; `client` is its number.
+    pub(crate) fn churn(&self, user: &str, client: u32, count: u32) -> Client {
+        let port = self.port.to_string();
+        Client::start(python(&["churn", &port, user, &client.to_string(), &count.to_string()]))
+    }
+
+    /// A client that has INBOX open and waits for news.
+    pub(crate) fn idle(&self, user: &str) -> Client {
+        Client::start(python(&["idle", &self.port.to_string(), user]))
+    }
+
+    /// A client that has INBOX open and asks again for what it saw.
+    pub(crate) fn hold(&self, user: &str) -> Client {
+        Client::start(python(&["hold", &self.port.to_string(), user]))
+    }
+
     fn client(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("timeout");
-        command.args(["100", "python3", "-c", include_str!("imap.py")]).args(arguments);
+        let mut command = python(arguments);
         let output = command.stdin(Stdio::null()).output().unwrap();
         let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -83,9 +114,58 @@ impl Dovecot {
     }
 }
 
+/// A client at work, told when by lines on its stdin; ends with that, or with this.
+pub(crate) struct Client {
+    child: Child,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Client {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut client = Self { child, said };
+        assert_eq!(client.hear(), "ready");
+        client
+    }
+
+    /// From now on it acts, and what is there is accounted for.
+    pub(crate) fn open(&mut self) {
+        assert_eq!(self.ask("open"), "open");
+    }
+
+    /// It rests; its account of the time since it was opened.
+    pub(crate) fn close(&mut self) -> Value {
+        serde_json::from_str(&self.ask("close")).unwrap()
+    }
+
+    /// What it answers to a line.
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+        self.hear()
+    }
+
+    fn hear(&mut self) -> String {
+        self.said.next().expect("the client ended; what it said stands above").unwrap()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+fn python(arguments: &[&str]) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["230", "python3", "-c", include_str!("imap.py")]).args(arguments);
+    command
+}
+
 /// As root, mail belongs to a user of its own and Dovecot's processes to its usual ones; else all
 /// of it to the present user.
-fn configuration(folder: &Path, store: &Path, port: u16) -> String {
+fn configuration(folder: &Path, store: &Path, more: &str, port: u16) -> String {
     let (folder, store) = (folder.display(), store.display());
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     let (users, uid, gid) = if user.is_root() {
@@ -103,7 +183,7 @@ protocols = imap lmtp
 ssl = no
 disable_plaintext_auth = no
 listen = 127.0.0.1
-mail_location = maildir:{store}/%d/%n/Maildir
+mail_location = maildir:{store}/%d/%n/Maildir{more}
 mail_home = {folder}/home/%u
 mail_fsync = never
 mail_uid = {uid}
@@ -147,3 +227,5 @@ protocol lmtp {{
 
 /// A user of mail that no account has.
 pub(crate) const VMAIL: u32 = 5000;
+
+const CONFIGURATION: &str = "dovecot.conf";

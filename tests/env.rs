@@ -132,10 +132,10 @@ impl Env {
         self.run(&[&["backup", self.repo(), &store][..], more].concat())
     }
 
-    /// `restore REPO SNAPSHOT --to` a folder of this name.
+    /// `restore REPO SNAPSHOT --to` a folder of this name, byte for byte.
     pub(crate) fn restore(&self, snapshot: &str, to: &str) -> Output {
         let to = self.path(to).display().to_string();
-        self.run(&["restore", self.repo(), snapshot, "--to", &to])
+        self.run(&["restore", self.repo(), snapshot, "--to", &to, "--uids", "exact"])
     }
 
     /// Runs `mailrig` to its end, or for two minutes.
@@ -205,6 +205,11 @@ pub(crate) fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
 }
 
 /// The path as text.
+/// Whether a next UID was raised as far as a restore soon after its backup raises it.
+pub(crate) fn is_raised(from: u32, to: u32) -> bool {
+    (from + 1_000_000..from + 1_010_000).contains(&to)
+}
+
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }

@@ -16,7 +16,7 @@ fn done_is_0_and_failed_is_1() {
     furnish(&env);
     env.backup(&[]).expect(0);
     let sentence = "no snapshot begins with `nonsense`";
-    env.restore("nonsense", "to").expect_error(1, sentence, "");
+    env.restore("nonsense", "to").expect_error(1, sentence, "`mailrig snapshots` lists them");
 }
 
 #[test]

@@ -29,7 +29,11 @@ impl Tmpfs {
     }
 
     fn resize(&self, size: &str) {
-        self.run(&["mount", "-o", &format!("remount,size={size}")]);
+        self.remount(&format!("size={size}"));
+    }
+
+    fn remount(&self, options: &str) {
+        self.run(&["mount", "-o", &format!("remount,{options}")]);
     }
 
     fn run(&self, words: &[&str]) {
@@ -105,6 +109,39 @@ mod needs_tmpfs {
         std::fs::remove_dir_all(disk.path().join("to")).unwrap();
         env.restore("latest", "disk/to").expect(0);
         Tree::read(&env.path("store")).assert_restored(&disk.path().join("to"));
+    }
+
+    #[test]
+    fn a_full_or_read_only_store_ends_a_restore_in_place_and_the_next_one_completes() {
+        let env = Env::plain();
+        fill(&env);
+        env.backup(&[]).expect(0);
+        let whole = Tree::read(&env.path("store"));
+        let Some(disk) = Tmpfs::mount(env.path("disk"), "2m") else { return };
+        let store = disk.path().display().to_string();
+        let arguments = ["restore", env.repo(), "latest", "--in-place", &store];
+        for _ in 0..2 {
+            let output = env.run(&arguments).expect(1);
+            let end =
+                ": No space left on device (os error 28)\nhint: free space there and run again\n";
+            assert!(output.stderr.ends_with(end), "{output}");
+        }
+        disk.remount("size=20m,ro");
+        let output = env.run(&arguments).expect(1);
+        assert!(output.stderr.ends_with(": Read-only file system (os error 30)\n"), "{output}");
+        disk.remount("size=20m,rw");
+        env.run(&arguments).expect(0);
+        whole.assert_restored(disk.path());
+        // A message too many for the space that is left, in a mailbox that is there.
+        let inside = "example.org/user3/Maildir/cur/1600000000.M1.host:2,S";
+        std::fs::remove_file(disk.path().join(inside)).unwrap();
+        std::fs::write(disk.path().join("example.org/user4/Maildir/cur/2.x:2,S"), "x").unwrap();
+        disk.resize("3900k");
+        env.run(&arguments).expect(1);
+        disk.resize("20m");
+        std::fs::remove_file(disk.path().join("example.org/user4/Maildir/cur/2.x:2,S")).unwrap();
+        env.run(&arguments).expect(0);
+        whole.assert_restored(disk.path());
     }
 
     #[test]

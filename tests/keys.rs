@@ -55,7 +55,7 @@ fn reading_without_an_identity_is_refused_and_writing_is_not() {
         "read identity {}: No such file or directory (os error 2)",
         env.identity().display()
     );
-    env.restore("latest", "to").expect_error(1, &sentence, "");
+    env.restore("latest", "to").expect_error(1, &sentence, NAME_THE_FILE);
     let output = env.backup(&[]).expect(0);
     assert_eq!(output.stderr, format!("warning: {sentence}\n"), "{output}");
     env.run(&["snapshots", env.repo()]).expect(0);
@@ -70,12 +70,19 @@ fn reading_without_an_identity_is_refused_and_writing_is_not() {
     let sentence = "the repository is encrypted and no identity was given";
     env.start_unprivileged(&restore).wait().expect_error(1, sentence, NAME_THE_FILE);
 
-    fs::write(env.identity(), "nonsense\n").unwrap();
     let identity = env.identity();
     let restore = ["restore", env.repo(), "latest", "--to", "other", "--identity", text(&identity)];
-    let output = env.run(&restore).expect(1);
-    let start = format!("error: read identity {}: not an age identity: ", identity.display());
-    assert!(output.stderr.starts_with(&start), "{output}");
+    for (content, reason) in [
+        ("nonsense\n", ""),
+        ("age-encryption.org/v1\n", "it is encrypted itself; decrypt it with `age -d` first\n"),
+        ("age1qqqq\n", "it is the public key; the identity begins with AGE-SECRET-KEY-\n"),
+    ] {
+        fs::write(&identity, content).unwrap();
+        let output = env.run(&restore).expect(1);
+        let shown = identity.display();
+        let start = format!("error: read identity {shown}: not an age identity: {reason}");
+        assert!(output.stderr.starts_with(&start), "{output}");
+    }
 }
 
 #[test]

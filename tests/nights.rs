@@ -127,6 +127,7 @@ fn one_mailbox_and_one_folder_come_back_alone() {
     let to = env.path("alice");
     let restore =
         ["restore", env.repo(), "latest", "--mailbox", "alice@example.org", "--to", text(&to)];
+    let restore = [&restore[..], &["--uids", "exact"]].concat();
     env.run(&restore).expect(0);
     store.clone().without("example.org/bob").assert_restored(&to);
 
@@ -210,4 +211,31 @@ fn an_unchanged_store_is_not_listed_and_stores_no_pack() {
     assert_eq!(report["messages"]["folders_listed"], 1);
     assert_eq!(report["messages"]["read"], 1);
     assert!(env.keys("/packs/").len() > packs.len());
+}
+
+#[test]
+fn a_second_store_in_a_repository_is_noticed_every_night() {
+    let env = Env::encrypted();
+    env.store().mailbox("alice").fill("", 2, 1);
+    let said = |output: crate::process::Output| output.expect(0).json()["notices"].to_string();
+    assert_eq!(said(env.backup(&["--json"])), "[]");
+    assert_eq!(said(env.backup(&["--json"])), "[]");
+    let other = env.path("other");
+    crate::store::Store::at(&other).mailbox("bob").fill("", 2, 2);
+    let back_up_other = || said(env.run(&["backup", env.repo(), text(&other), "--json"]));
+    let names = |notices: &str, store: &Path| {
+        notices.contains(&format!("{}: `latest` is whichever was made last", store.display()))
+    };
+    for _ in 0..2 {
+        let notices = back_up_other();
+        assert!(names(&notices, &env.path("store")), "{notices}");
+        let notices = said(env.backup(&["--json"]));
+        assert!(names(&notices, &other), "{notices}");
+    }
+    // Another state of the same store is another matter.
+    let state = env.path("other-state");
+    env.backup(&["--state", text(&state)]).expect(0);
+    let notices = said(env.backup(&["--json"]));
+    assert!(notices.contains("was made with another state"), "{notices}");
+    assert_eq!(said(env.backup(&["--json"])), "[]");
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::churn;
 use crate::deny;
 use crate::process::Run;
 use crate::test;
@@ -26,6 +27,8 @@ pub(crate) fn run() -> Result<()> {
     })?;
     step("release build", || cargo("build --release").ok())?;
     step("demo", || cargo("run --release --quiet -- demo").limit(DEMO_LIMIT).ok())?;
+    // Two minutes, the naive walk and the making of the mailboxes included.
+    step("churn", || churn::run(&churn::parse(&["--minutes", "2"])?))?;
     // No time after this one: the count of the tests is the last line.
     eprintln!("== test, after {:.0} s", started.elapsed().as_secs_f64());
     test::run(&test::How::default(), &[])

@@ -2,13 +2,16 @@
 
 mod bench;
 mod cache;
+mod churn;
 mod ci;
 mod clock;
 mod corpus;
 mod deny;
+mod fuzz;
 mod installs;
 mod options;
 mod process;
+mod random;
 mod test;
 mod tidy;
 mod workspace;
@@ -29,18 +32,33 @@ usage: cargo xtask COMMAND
   corpus                    fetch the real messages that tests and benchmarks use
   bench backup              measure mailrig beside restic and tar; options:
       [--messages N] [--rounds N] [--only mailrig,restic,tar] [--dir DIR] [--seed N] [--keep]
+  bench find                measure finding and printing messages; options:
+      [--messages N] [--nights N] [--rounds N] [--dir DIR] [--seed N] [--keep]
+                            MAILRIG_BENCH_PROGRAM names another program than the release build
+  churn                     back up mailboxes while processes change them; miss nothing; options:
+      [--minutes M] [--seed S] [--messages N] [--workers N] [--mailboxes N] [--storms PERCENT]
+      [--dir DIR] [--peers | --naive-only] [--program MAILRIG] [--json] [--write]
+  fuzz TARGET [--seconds N] feed a parser what libFuzzer invents: uidlist, base-name, catalog, manifest
 ";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let Some(result) = churn::helper(&args) {
+        return report(result);
+    }
     let result = match args.as_slice() {
         ["ci"] => ci::run(),
         ["test", options @ ..] => options::split_passed_on(options)
             .and_then(|(options, passed_on)| test::run(&test::parse(options)?, passed_on)),
         ["tidy"] => tidy::run(),
         ["corpus"] => corpus::run(),
+        ["churn", options @ ..] => churn::parse(options).and_then(|plan| churn::run(&plan)),
+        ["fuzz", options @ ..] => fuzz::parse(options).and_then(|plan| fuzz::run(&plan)),
         ["bench", "backup", options @ ..] => bench::parse(options).and_then(|o| bench::run(&o)),
+        ["bench", "find", options @ ..] => {
+            bench::find::parse(options).and_then(|o| bench::find::run(&o))
+        }
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())

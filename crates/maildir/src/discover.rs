@@ -1,11 +1,15 @@
 //! Finding the mailboxes of a store by walking it, and naming them by their paths. Folders inside
 //! a mailbox are not looked at here; a home directory that has a `Maildir` is not searched beyond it.
+//! Mailboxes in other formats are found too, to be refused.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use crate::foreign::{self, Foreign, Format};
 use crate::tree::is_maildir;
 use crate::{Error, Result};
 
@@ -29,6 +33,10 @@ pub struct Discovery {
     pub links: Vec<PathBuf>,
     /// Links to directories inside the store, where they are found by their own names.
     pub aliases: Vec<PathBuf>,
+    /// Links that lead nowhere, or nobody can tell where.
+    pub broken: Vec<PathBuf>,
+    /// Mailboxes that are no Maildirs.
+    pub foreign: Vec<Foreign>,
 }
 
 /// Walks `store`. Fails only if the store itself cannot be listed.
@@ -54,40 +62,127 @@ pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
         let path = entry.path();
         let inside = path.strip_prefix(store).expect("walkdir yields paths below its root");
         if entry.path_is_symlink() && entry.depth() > 0 {
-            if path.is_dir() {
+            match path.canonicalize() {
                 // A link to elsewhere in the store is another name for what is found there.
-                let is_inside = path.canonicalize().is_ok_and(|to| to.starts_with(&real_store));
-                let list = if is_inside { &mut found.aliases } else { &mut found.links };
-                list.push(inside.to_owned());
+                Ok(to) if to.starts_with(&real_store) && to.is_dir() => {
+                    found.aliases.push(inside.to_owned());
+                }
+                Ok(to) if to.is_dir() => found.links.push(inside.to_owned()),
+                Ok(_) => {}
+                Err(_) => found.broken.push(inside.to_owned()),
             }
             continue;
         }
-        if !entry.file_type().is_dir() {
+        if is_partial(entry.file_name()) {
+            if entry.file_type().is_dir() {
+                walk.skip_current_dir();
+            }
             continue;
         }
         let in_home = home.as_ref().is_some_and(|home| path.parent() == Some(home));
-        let is_mailbox = is_mailbox(path);
+        if !entry.file_type().is_dir() {
+            // Of a home with a Maildir, an mbox is its owner's private matter.
+            let may_be = entry.depth() == 1 || (!in_home && foreign::is_called_mbox(path));
+            if entry.file_type().is_file() && may_be && foreign::is_mbox(path) {
+                found.foreign.push(Foreign { format: Format::Mbox, path: inside.to_owned() });
+            }
+            continue;
+        }
+        let has_mail = is_maildir(path);
+        let format = if has_mail { None } else { foreign::format_of_dir(path, entry.depth() == 0) };
+        if let Some(format) = format {
+            found.foreign.push(Foreign { format, path: inside.to_owned() });
+            walk.skip_current_dir();
+            continue;
+        }
+        let is_mailbox = has_mail || is_marked(path);
         let is_home = is_maildir(&path.join(HOME_MAILDIR));
         if in_home && !is_mailbox && !is_home {
             walk.skip_current_dir();
         } else if is_mailbox {
-            found.mailboxes.push(MailboxDir { name: name(store, inside), path: inside.to_owned() });
+            found
+                .mailboxes
+                .push(MailboxDir { name: mailbox_name(store, inside), path: inside.to_owned() });
             walk.skip_current_dir();
         } else if is_home && entry.depth() > 0 {
             home = Some(path.to_owned());
         }
     }
+    found.sort_aliases(store, &real_store);
     Ok(found)
 }
 
-/// A directory with `new` and `cur`, or (nested layout with an INBOX below) one that Dovecot
-/// marked as the root of a mailbox.
-fn is_mailbox(path: &Path) -> bool {
-    is_maildir(path) || MARKERS.iter().any(|marker| path.join(marker).is_file())
+impl Discovery {
+    /// Where mail of the store is found.
+    pub fn reach(&self) -> Reach {
+        Reach(self.mailboxes.iter().map(|mailbox| mailbox.path.clone()).collect())
+    }
+
+    /// A link to a place in the store that no walk looks at hides what is there, as one out of it does.
+    fn sort_aliases(&mut self, store: &Path, real_store: &Path) {
+        let reach = self.reach();
+        let is_found = |link: &PathBuf| {
+            let real = store.join(link).canonicalize();
+            let inside = real.as_ref().map(|real| real.strip_prefix(real_store));
+            inside.is_ok_and(|inside| inside.is_ok_and(|inside| reach.has(inside)))
+        };
+        let (aliases, hiding) = std::mem::take(&mut self.aliases)
+            .into_iter()
+            .partition(|link| is_found(link) || !leads_to_mail(&store.join(link)));
+        self.aliases = aliases;
+        self.links.extend::<Vec<_>>(hiding);
+        self.links.sort();
+    }
 }
 
-/// `user@domain` for `domain/user[/Maildir]`, the user for `user/Maildir`, else the path.
-fn name(store: &Path, inside: &Path) -> Vec<u8> {
+/// The parts of a store in which mail is found.
+#[derive(Debug, Default)]
+pub struct Reach(BTreeSet<PathBuf>);
+
+impl Reach {
+    /// Whether what lies at this path inside the store is found under that path: it is in a mailbox,
+    /// or has mailboxes in it.
+    pub fn has(&self, inside: &Path) -> bool {
+        let Self(mailboxes) = self;
+        let below = mailboxes.range(inside.to_owned()..).next();
+        let mailbox = inside.ancestors().find(|path| mailboxes.contains(*path));
+        let is_passed_over = |mailbox: &Path| {
+            let rest = inside.strip_prefix(mailbox).unwrap_or(inside);
+            rest.components()
+                .any(|part| ["cur", "new", "tmp"].map(OsStr::new).contains(&part.as_os_str()))
+        };
+        below.is_some_and(|path| path.starts_with(inside))
+            || mailbox.is_some_and(|mailbox| !is_passed_over(mailbox))
+    }
+}
+
+/// Whether a link leads to mail that is therefore not where it is looked for: it is called `new` or
+/// `cur`, or its target has one of them, or has mailboxes. Of a large target a part is searched.
+pub fn leads_to_mail(link: &Path) -> bool {
+    let is_subdir = link.file_name().is_some_and(|name| name == "cur" || name == "new");
+    let has = |name: &str| link.join(name).is_dir();
+    link.is_dir() && (is_subdir || has("cur") || has("new") || holds_mailbox(link))
+}
+
+fn holds_mailbox(dir: &Path) -> bool {
+    let below = WalkDir::new(dir).max_depth(SEARCH_DEPTH).into_iter().take(SEARCH_MAX).flatten();
+    let mut dirs = below.filter(|entry| entry.file_type().is_dir());
+    dirs.any(|entry| is_maildir(entry.path()) || is_marked(entry.path()))
+}
+
+/// Whether it is a mailbox that a restore has not finished, which is nobody's.
+fn is_partial(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(PARTIAL.as_bytes())
+}
+
+/// Whether Dovecot marked a directory as the root of a mailbox: nested layout with an INBOX below.
+fn is_marked(path: &Path) -> bool {
+    MARKERS.iter().any(|marker| path.join(marker).is_file())
+}
+
+/// The name of the mailbox at a path in a store: `user@domain` for `domain/user[/Maildir]`, the user for
+/// `user/Maildir`, else the path.
+pub fn mailbox_name(store: &Path, inside: &Path) -> Vec<u8> {
     let mut parts: Vec<&[u8]> = inside.iter().map(OsStrExt::as_bytes).collect();
     if parts.len() > 1 && matches!(parts.last(), Some(&b"Maildir" | &b"mail" | &b"maildir")) {
         parts.pop();
@@ -111,8 +206,15 @@ const HOME_MAILDIR: &str = "Maildir";
 
 const MARKERS: [&str; 3] = ["dovecot-uidvalidity", "dovecot.list.index", "dovecot.list.index.log"];
 
+/// Begins the name of a mailbox's folder as long as it is being restored.
+pub const PARTIAL: &str = ".mailrig-partial-";
+
 /// Mailboxes lie a few levels down (`vmail/d/o/domain/u/user/Maildir`); deeper is something else.
 const MAX_DEPTH: usize = 10;
+
+/// How far, and through how many entries, the target of a link is searched for mailboxes.
+const SEARCH_DEPTH: usize = 5;
+const SEARCH_MAX: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -153,10 +255,79 @@ mod tests {
             fs::create_dir_all(store.path().join(dir)).unwrap();
         }
         std::os::unix::fs::symlink("erin", store.path().join("alias")).unwrap();
+        std::os::unix::fs::symlink("nobody", store.path().join("broken")).unwrap();
+        std::os::unix::fs::symlink("broken", store.path().join("broken-too")).unwrap();
         let found = find_mailboxes(store.path()).unwrap();
         assert_eq!(found.mailboxes.len(), 1);
         assert_eq!(found.aliases, [PathBuf::from("alias")]);
         assert_eq!(found.links, [PathBuf::from("away")]);
+        assert_eq!(found.broken, [PathBuf::from("broken"), PathBuf::from("broken-too")]);
+    }
+
+    /// Of a home only its Maildir is looked at, and of a Maildir no `tmp`.
+    #[test]
+    fn a_link_to_what_is_not_found_in_the_store_is_told() {
+        let store = tempfile::tempdir().unwrap();
+        for dir in ["al/Maildir", "al/Archive/2020", "al/Maildir/tmp/x", "ca/.local/mail", "di"] {
+            fs::create_dir_all(store.path().join(dir).join("cur")).unwrap();
+            fs::create_dir_all(store.path().join(dir).join("new")).unwrap();
+        }
+        let link = |to: &str, from: &str| {
+            std::os::unix::fs::symlink(store.path().join(to), store.path().join(from)).unwrap();
+        };
+        link("al/Archive/2020", "lost");
+        link("al/Maildir/tmp/x", "lost-too");
+        link("al", "alias");
+        link("di", "alias-too");
+        fs::create_dir(store.path().join("plain")).unwrap();
+        link("plain", "no-mail");
+        let found = find_mailboxes(store.path()).unwrap();
+        assert_eq!(found.links, ["lost", "lost-too"].map(PathBuf::from));
+        assert_eq!(found.aliases, ["alias", "alias-too", "no-mail"].map(PathBuf::from));
+        let reach = found.reach();
+        for (path, expected) in [
+            ("al/Maildir/.Sent", true),
+            ("al", true),
+            ("", true),
+            ("al/Archive/2020", false),
+            ("al/Maildir/tmp/x", false),
+        ] {
+            assert_eq!(reach.has(Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_a_restore_has_not_finished_is_no_mailbox() {
+        let store = tempfile::tempdir().unwrap();
+        for dir in ["bob/cur", "bob/new", ".mailrig-partial-1/cur", ".mailrig-partial-1/new"] {
+            fs::create_dir_all(store.path().join(dir)).unwrap();
+        }
+        let found = find_mailboxes(store.path()).unwrap();
+        let names: Vec<_> = found.mailboxes.iter().map(|mailbox| &mailbox.path).collect();
+        assert_eq!(names, ["bob"].map(Path::new));
+    }
+
+    #[test]
+    fn a_link_leads_to_mail_if_there_is_some_below() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let path = |inside: &str| elsewhere.path().join(inside);
+        fs::create_dir_all(path("d/example.org/al/Maildir/cur")).unwrap();
+        fs::create_dir_all(path("d/example.org/al/Maildir/new")).unwrap();
+        fs::create_dir_all(path("web/site/pages")).unwrap();
+        for (to, expected) in [
+            ("d", true),
+            ("d/example.org/al/Maildir", true),
+            ("web", false),
+            ("web/site", false),
+            ("none", false),
+        ] {
+            let link = path("link");
+            std::os::unix::fs::symlink(path(to), &link).unwrap();
+            assert_eq!(leads_to_mail(&link), expected, "{to}");
+            fs::remove_file(&link).unwrap();
+        }
+        std::os::unix::fs::symlink(path("web"), path("cur")).unwrap();
+        assert!(leads_to_mail(&path("cur")));
     }
 
     /// Mail to the vmail user itself, or a catch-all, must not hide everybody else's.
@@ -180,5 +351,72 @@ mod tests {
         fs::create_dir_all(store.join("new")).unwrap();
         let found = find_mailboxes(&store).unwrap();
         assert_eq!(found.mailboxes, [MailboxDir { name: b"alice".into(), path: "".into() }]);
+    }
+
+    fn write(path: &Path, content: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// As Dovecot 2.3.19 makes them.
+    #[test]
+    fn other_formats_are_found_by_what_they_are() {
+        let store = tempfile::tempdir().unwrap();
+        let files = [
+            ("al/sdbox/mailboxes/INBOX/dbox-Mails/u.1", "2 M1e C5000\n"),
+            ("al/sdbox/dovecot.list.index.log", ""),
+            ("bo/mdbox/storage/m.1", "2 M1e C5000\n"),
+            ("bo/mdbox/mailboxes/INBOX/dbox-Mails/dovecot.index.log", ""),
+            ("bo/mdbox/dovecot-uidvalidity", ""),
+            ("ca/mail/.imap/INBOX/dovecot.index.log", ""),
+            ("ca/mail/Sent", "From a@b Sat Nov 21 03:15:00 2026\n"),
+            ("ca/mbox", "From a@b Sat Nov 21 03:15:00 2026\n"),
+            ("spool", "From a@b Sat Nov 21 03:15:00 2026\n"),
+            ("di/Maildir/cur/1.a:2,S", "x"),
+            ("di/Maildir/new/2.b", "x"),
+            ("di/mbox", "From a private archive\n"),
+            ("di/mdbox/storage/dovecot.map.index.log", ""),
+            ("di/mdbox/mailboxes/Old/dbox-Mails/dovecot.index.log", ""),
+            // What only looks like it.
+            ("notes", "Fromage\n"),
+            ("ed/letters/one", "From here on\n"),
+            ("ed/mailboxes/readme", "none\n"),
+            ("ef/storage/m.1", ""),
+        ];
+        for (path, content) in files {
+            write(&store.path().join(path), content);
+        }
+        let found = find_mailboxes(store.path()).unwrap();
+        let foreign: Vec<_> =
+            found.foreign.iter().map(|f| (f.path.to_str().unwrap(), f.format)).collect();
+        let expected = [
+            ("al/sdbox", Format::Sdbox),
+            ("bo/mdbox", Format::Mdbox),
+            ("ca/mail", Format::Mbox),
+            ("ca/mbox", Format::Mbox),
+            ("di/mdbox", Format::Mdbox),
+            ("spool", Format::Mbox),
+        ];
+        assert_eq!(foreign, expected);
+        let names: Vec<_> = found.mailboxes.iter().map(|m| m.path.to_str().unwrap()).collect();
+        assert_eq!(names, ["di/Maildir"]);
+    }
+
+    /// Tools that prune empty folders leave only where the mail is.
+    #[test]
+    fn a_lone_folder_of_messages_makes_a_mailbox() {
+        let store = tempfile::tempdir().unwrap();
+        for (path, content) in [
+            ("al/cur/1700000000.M1P1.host:2,S", "x"),
+            ("bo/Maildir/new/1700000000.M1P1.host", "x"),
+            ("ca/cur/readme", "no mail"),
+            ("di/new/draft.txt", "no mail"),
+        ] {
+            write(&store.path().join(path), content);
+        }
+        fs::create_dir_all(store.path().join("ed/cur")).unwrap();
+        let found = find_mailboxes(store.path()).unwrap();
+        let paths: Vec<_> = found.mailboxes.iter().map(|m| m.path.to_str().unwrap()).collect();
+        assert_eq!(paths, ["al", "bo/Maildir"]);
     }
 }

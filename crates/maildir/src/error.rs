@@ -27,4 +27,14 @@ impl Error {
     pub fn is_vanished(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }
+
+    /// Whether it was given up because the caller wanted to stop.
+    pub fn is_interrupted(&self) -> bool {
+        self.source.kind() == io::ErrorKind::Interrupted
+    }
+
+    /// Whether a lock was not to be had in time.
+    pub fn is_timeout(&self) -> bool {
+        self.source.kind() == io::ErrorKind::TimedOut
+    }
 }

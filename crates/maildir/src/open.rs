@@ -2,13 +2,13 @@
 //! first, then by base name. Never follows a link, never blocks on a FIFO.
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
-use crate::listing::{nanoseconds, os};
-use crate::{Attributes, Error, Lister, Listing, Result, Subdir, base_name};
+use crate::listing::os;
+use crate::print::nanoseconds;
+use crate::{Attributes, Error, FolderPrint, Lister, Listing, Proof, Result, Subdir, base_name};
 
 /// A message, open for reading, with what fstat said of it.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct OpenMessage {
     pub file: File,
     /// Inode number.
     pub ino: u64,
+    /// Where it was found, if not where it was said to be.
+    pub found: Option<(Subdir, Vec<u8>)>,
     /// Size in bytes.
     pub size_bytes: u64,
     /// Modification time, IMAP's INTERNALDATE, in nanoseconds since 1970.
@@ -30,14 +32,14 @@ pub struct OpenMessage {
 pub enum Opened {
     /// It is open.
     Message(OpenMessage),
-    /// It is in neither `new` nor `cur` any more.
+    /// It was not to be found: only a listing that stood still can tell whether it is gone.
     Gone,
     /// It is there and is no regular file.
     NotAFile(&'static str),
 }
 
 /// Opens messages by name, and by base name when they were renamed; keeps the listing that the look-up
-/// needed, because where one message vanished, many did.
+/// needed, because where one message was renamed, many were.
 #[derive(Default)]
 pub struct Opener {
     lister: Lister,
@@ -45,42 +47,55 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// Lists a folder.
+    /// An opener whose listings need this proof.
+    pub fn new(proof: Proof) -> Self {
+        Self { lister: Lister::new(proof), looked_up: None }
+    }
+
+    /// Lists a folder, see [`Lister::list`].
     pub fn list(&mut self, folder: &Path) -> Result<Listing> {
         self.looked_up = None;
         self.lister.list(folder)
     }
 
+    /// Lists a folder once, see [`Lister::list_once`].
+    pub fn list_once(&mut self, folder: &Path, earlier: Option<FolderPrint>) -> Result<Listing> {
+        self.looked_up = None;
+        self.lister.list_once(folder, earlier)
+    }
+
     /// Opens the message listed as `name` in `subdir` of `folder`. If it is not there under this
-    /// name, its base name is looked up in a listing made since, a bounded number of times. A
-    /// listing that stood still and lacks the base name proves that the message is gone.
+    /// name, its base name is looked up in a listing made since; again, a bounded number of times,
+    /// when that name is out of date as well.
     pub fn open(&mut self, folder: &Path, subdir: Subdir, name: &[u8]) -> Result<Opened> {
         match open_as(folder, subdir, name)? {
             Opened::Gone => {}
             opened => return Ok(opened),
         }
         for _ in 0..MAX_LOOKUPS {
-            let is_fresh = !matches!(&self.looked_up, Some((path, _)) if path == folder);
-            if is_fresh {
-                self.looked_up = Some((folder.to_owned(), self.lister.list(folder)?));
+            if !matches!(&self.looked_up, Some((path, _)) if path == folder) {
+                self.looked_up = Some((folder.to_owned(), self.lister.list_once(folder, None)?));
             }
             let Some((_, listing)) = &self.looked_up else { break };
             let found = listing.find(base_name(name));
-            if found.is_empty() && !listing.is_unstable {
-                return Ok(Opened::Gone);
+            if found.is_empty() {
+                break;
             }
             for entry in found {
-                match open_as(folder, entry.subdir, listing.name(entry))? {
+                let name = listing.name(entry);
+                match open_as(folder, entry.subdir, name)? {
                     Opened::Gone => {}
+                    Opened::Message(message) => {
+                        let found = Some((entry.subdir, name.to_vec()));
+                        return Ok(Opened::Message(OpenMessage { found, ..message }));
+                    }
                     opened => return Ok(opened),
                 }
             }
             // What the listing says is out of date.
             self.looked_up = None;
         }
-        let path = folder.join(subdir.name()).join(os(name));
-        let reason = io::Error::other("its name keeps changing");
-        Err(Error { action: "open", path, source: reason })
+        Ok(Opened::Gone)
     }
 }
 
@@ -106,14 +121,16 @@ pub fn open_file(path: &Path) -> Result<Opened> {
     Ok(Opened::Message(OpenMessage {
         file: File::from(file),
         ino: stat.st_ino,
+        found: None,
         size_bytes: stat.st_size.unsigned_abs(),
         mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
         attributes: Attributes::of(&stat),
     }))
 }
 
-/// How often a message whose name keeps changing is looked up again.
-const MAX_LOOKUPS: u32 = 10;
+/// How often a message whose name keeps changing is looked up again. In a folder of a few messages
+/// every second look-up may come too late.
+const MAX_LOOKUPS: u32 = 32;
 
 #[cfg(test)]
 mod tests {
@@ -132,11 +149,15 @@ mod tests {
         folder
     }
 
-    fn content(opened: Opened) -> String {
+    /// What it holds, and where it was found.
+    fn message(opened: Opened) -> (String, String) {
         let Opened::Message(mut message) = opened else { panic!("{opened:?}") };
         let mut text = String::new();
         message.file.read_to_string(&mut text).unwrap();
-        text
+        let found = message.found.map_or_else(String::new, |(subdir, name)| {
+            format!("{}/{}", subdir.name(), String::from_utf8(name).unwrap())
+        });
+        (text, found)
     }
 
     #[test]
@@ -146,11 +167,14 @@ mod tests {
         fs::rename(path.join("new/1.a"), path.join("cur/1.a:2,S")).unwrap();
         fs::rename(path.join("cur/2.b:2,S"), path.join("cur/2.b:2,FS")).unwrap();
         let mut opener = Opener::default();
-        assert_eq!(content(opener.open(path, Subdir::New, b"1.a").unwrap()), "new/1.a");
-        assert_eq!(content(opener.open(path, Subdir::Cur, b"2.b:2,S").unwrap()), "cur/2.b:2,S");
+        let mut open =
+            |subdir, name: &str| message(opener.open(path, subdir, name.as_bytes()).unwrap());
+        assert_eq!(open(Subdir::New, "1.a"), ("new/1.a".into(), "cur/1.a:2,S".into()));
+        assert_eq!(open(Subdir::Cur, "2.b:2,S"), ("cur/2.b:2,S".into(), "cur/2.b:2,FS".into()));
+        assert_eq!(open(Subdir::Cur, "3.c:2,"), ("cur/3.c:2,".into(), String::new()));
         // The listing that was made for these is out of date for the next.
         fs::rename(path.join("cur/3.c:2,"), path.join("cur/3.c:2,T")).unwrap();
-        assert_eq!(content(opener.open(path, Subdir::Cur, b"3.c:2,").unwrap()), "cur/3.c:2,");
+        assert_eq!(open(Subdir::Cur, "3.c:2,"), ("cur/3.c:2,".into(), "cur/3.c:2,T".into()));
     }
 
     #[test]

@@ -99,6 +99,20 @@ impl<'b> Uidlist<'b> {
     }
 }
 
+impl Uidlist<'_> {
+    /// The file, version 1, as Courier has it: UIDs and base names only.
+    pub fn encode_version_1(&self) -> Vec<u8> {
+        let mut bytes = format!("1 {} {}\n", self.uid_validity, self.next_uid).into_bytes();
+        for record in &self.records {
+            bytes.extend_from_slice(record.uid.to_string().as_bytes());
+            bytes.push(b' ');
+            bytes.extend_from_slice(record.base());
+            bytes.push(b'\n');
+        }
+        bytes
+    }
+}
+
 fn parse_header(header: &[u8]) -> Option<(u8, Uidlist<'_>)> {
     let mut fields = header.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
     let mut list =
@@ -135,10 +149,19 @@ fn parse_record(line: &[u8], version: u8) -> Option<UidRecord<'_>> {
     } else {
         let colon =
             if rest.first() == Some(&b':') { 0 } else { memchr::memmem::find(rest, b" :")? + 1 };
-        (rest[..colon].trim_ascii(), &rest[colon + 1..])
+        (without_spaces(&rest[..colon]), &rest[colon + 1..])
     };
-    let is_name = !name.is_empty() && !name.contains(&b'/') && !name.contains(&0);
+    // With a carriage return at its end it would not read the same again.
+    let is_name = !name.is_empty() && !name.iter().any(|byte| b"/\r\0".contains(byte));
     is_name.then_some(UidRecord { uid, fields, name })
+}
+
+/// Spaces only: what began with a colon after other blanks went would be taken for a name.
+fn without_spaces(fields: &[u8]) -> &[u8] {
+    let is_other = |byte: &u8| *byte != b' ';
+    let start = fields.iter().position(is_other).unwrap_or(fields.len());
+    let end = fields.iter().rposition(is_other).map_or(start, |last| last + 1);
+    &fields[start..end]
 }
 
 /// A line without `\n` or `\r\n`, and whether it had an end.

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{backup, demo, init, ls, restore, snapshots, verify};
+use crate::commands::{backup, demo, diff, find, init, ls, restore, snapshots, verify};
 
 /// Backups of Maildir stores that account for every message
 ///
 /// REPO is a path, file:///path or s3://bucket/prefix; MAILRIG_REPO stands in for it where it is
-/// left out. SNAPSHOT is an id, a unique start of one, or `latest`.
+/// left out. SNAPSHOT is an id, a unique start of one or of its second half, `latest`, or `latest:STORE` where
+/// the repository has several stores.
 #[derive(Debug, Parser)]
 #[command(name = "mailrig", version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -21,11 +22,12 @@ pub(crate) struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Print one JSON document instead of text (schemas: docs/schema)
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// No progress and no status, only the result and errors
+    /// No progress and no status, only the result, warnings and errors
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
     /// Log more to stderr
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Backup(backup::BackupArgs),
     Snapshots(snapshots::SnapshotsArgs),
     Ls(ls::LsArgs),
+    Find(find::FindArgs),
+    Diff(diff::DiffArgs),
     Restore(restore::RestoreArgs),
     Verify(verify::VerifyArgs),
     Demo(demo::DemoArgs),

@@ -27,6 +27,7 @@ impl Exit {
         }
         match error.downcast_ref::<snapshot::Error>() {
             Some(snapshot::Error::Cancelled) => Self::Interrupted,
+            Some(snapshot::Error::SharedPlace { .. }) => Self::Usage,
             _ => Self::Failed,
         }
     }

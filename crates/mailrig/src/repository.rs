@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
+use snapshot::choose;
 use snapshot::crypt::Unseal;
+use snapshot::manifest::Manifest;
 use snapshot::repository::{Repository, read_identity};
 use snapshot::store::local::Local;
 use snapshot::store::s3::{S3, S3Options};
@@ -11,6 +14,7 @@ use snapshot::store::{Location, Store};
 
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::UsageError;
+use crate::ui::Ui;
 
 /// The environment variable that stands in for REPO.
 pub(crate) const REPO_VARIABLE: &str = "MAILRIG_REPO";
@@ -18,8 +22,7 @@ pub(crate) const REPO_VARIABLE: &str = "MAILRIG_REPO";
 /// Splits positional arguments into REPO and `names`' values. With `MAILRIG_REPO` set, REPO may be
 /// left out.
 pub(crate) fn split_repo(given: &[String], names: &[&str]) -> Result<(String, Vec<String>)> {
-    let variable = std::env::var(REPO_VARIABLE).ok().filter(|value| !value.is_empty());
-    match (given, variable) {
+    match (given, repo_of_environment()) {
         ([repo, rest @ ..], _) if rest.len() == names.len() => Ok((repo.clone(), rest.to_vec())),
         (rest, Some(repo)) if rest.len() == names.len() => Ok((repo, rest.to_vec())),
         _ => {
@@ -33,6 +36,11 @@ pub(crate) fn split_repo(given: &[String], names: &[&str]) -> Result<(String, Ve
             Err(UsageError(reason).into())
         }
     }
+}
+
+/// The repository that `MAILRIG_REPO` names.
+pub(crate) fn repo_of_environment() -> Option<String> {
+    std::env::var(REPO_VARIABLE).ok().filter(|value| !value.is_empty())
 }
 
 /// The objects at a location.
@@ -57,6 +65,23 @@ fn open_s3(bucket: &str, prefix: &str, args: &S3Args) -> Result<Box<dyn Store>> 
 /// An existing repository.
 pub(crate) fn open(location: &str, s3: &S3Args) -> Result<Repository> {
     Ok(Repository::open(open_store(location, s3)?)?)
+}
+
+/// The snapshot that `wanted` names; `at` limits `latest`. What a person should know of the choice is
+/// said, and added to `notices` for the document.
+pub(crate) fn choose(
+    repository: &Repository,
+    wanted: &str,
+    at: Option<Timestamp>,
+    ui: &Ui,
+    notices: &mut Vec<String>,
+) -> Result<Manifest> {
+    let chosen = choose::choose(repository.store(), wanted, at)?;
+    if let Some(notice) = chosen.notice.filter(|notice| !notices.contains(notice)) {
+        ui.warning(&notice);
+        notices.push(notice);
+    }
+    Ok(chosen.manifest)
 }
 
 /// The identity: the given one, else the one that `init` left on this host, else none.

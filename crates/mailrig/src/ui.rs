@@ -1,6 +1,7 @@
 //! What people see: results on stdout, everything else on stderr. Progress only on a terminal,
 //! colour only there and without NO_COLOR, nothing of either with --quiet or --json.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use snapshot::progress::Progress;
@@ -46,14 +47,19 @@ impl Ui {
         match printed.and_then(|()| out.flush()) {
             // `mailrig ls | head` is no failure.
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => Ok(other?),
+            other => other.context(WRITING),
         }
+    }
+
+    /// Whether the result is a document, and everything a person should know is in it.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
     }
 
     /// A sentence about what is going on, on stderr.
     pub(crate) fn status(&self, text: impl Display) {
         if !self.quiet && !self.json {
-            eprintln!("{text}");
+            say(printable(&text.to_string()));
         }
     }
 
@@ -61,7 +67,20 @@ impl Ui {
     pub(crate) fn warning(&self, text: impl Display) {
         if !self.json {
             let label = if self.colour { "\x1b[33mwarning:\x1b[0m" } else { "warning:" };
-            eprintln!("{label} {}", printable(&text.to_string()));
+            say(format!("{label} {}", cell(&text.to_string())));
+        }
+    }
+
+    /// What is wrong with the result, on stderr for whoever throws stdout away, as cron does: also
+    /// with --quiet. With --json only the sentence; `details` are lines, which the document has.
+    pub(crate) fn problem(&self, details: &str, sentence: &str) {
+        if self.json {
+            say(printable(sentence));
+        } else if !io::stdout().is_terminal() {
+            if !details.is_empty() {
+                say(printable(details.trim_end()));
+            }
+            self.warning(sentence);
         }
     }
 
@@ -70,16 +89,12 @@ impl Ui {
         let message = format!("{error:#}");
         let hint = error.downcast_ref::<snapshot::Error>().and_then(snapshot::Error::hint);
         if self.json {
-            let exit_code = exit as u8;
-            let document =
-                Document { kind: "error", content: &Failure { exit_code, message, hint } };
-            eprintln!("{}", serde_json::to_string(&document).unwrap_or_default());
-            return;
+            return say_failure(exit, message, hint);
         }
         let label = if self.colour { "\x1b[31merror:\x1b[0m" } else { "error:" };
-        eprintln!("{label} {}", printable(&message));
+        say(format!("{label} {}", printable(&message)));
         if let Some(hint) = hint {
-            eprintln!("hint: {hint}");
+            say(format!("hint: {}", printable(&hint)));
         }
     }
 
@@ -90,15 +105,41 @@ impl Ui {
     }
 }
 
+/// A line on stderr. That nobody reads there is no reason to stop.
+fn say(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Names come from mail and repositories: what would steer a terminal is shown instead.
-fn printable(text: &str) -> std::borrow::Cow<'_, str> {
-    if !text.contains(|c: char| c.is_control() && c != '\n') {
+fn printable(text: &str) -> Cow<'_, str> {
+    harmless(text, |c| steers(c) && c != '\n' && c != '\t')
+}
+
+/// As one cell of a table or line: no tab and no line end either.
+pub(crate) fn cell(text: &str) -> Cow<'_, str> {
+    harmless(text, steers)
+}
+
+fn harmless(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_bad) {
         return text.into();
     }
-    let show = |c: char| {
-        if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.into() }
-    };
+    let show = |c: char| if is_bad(c) { c.escape_default().to_string() } else { c.into() };
     text.chars().map(show).collect::<String>().into()
+}
+
+/// Controls, and what turns the direction of text or cannot be seen.
+fn steers(c: char) -> bool {
+    let is_format = matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    c.is_control() || is_format
+}
+
+/// An error as a document.
+pub(crate) fn say_failure(exit: Exit, message: String, hint: Option<String>) {
+    let content = Failure { exit_code: exit as u8, message, hint };
+    let document = Document { kind: "error", content: &content };
+    say(serde_json::to_string(&document).unwrap_or_default());
 }
 
 #[derive(Serialize)]
@@ -129,6 +170,11 @@ impl ProgressDisplay {
         let is_done = Arc::clone(&done);
         let thread = is_shown.then(|| {
             thread::spawn(move || {
+                // What is over at once would only flicker.
+                thread::park_timeout(Duration::from_millis(300));
+                if is_done.load(Ordering::Relaxed) {
+                    return;
+                }
                 let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
                 let template = "{wide_bar:.cyan/dim} {pos}/{len} {prefix}  {msg}";
                 if let Ok(style) = ProgressStyle::with_template(template) {
@@ -150,6 +196,10 @@ fn draw(bar: &ProgressBar, progress: &Progress) {
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let (messages, bytes) = (read(&progress.messages), read(&progress.bytes));
     let (units, done) = (read(&progress.units), read(&progress.units_done));
+    if let Some((what, since)) = progress.wait() {
+        bar.set_message(format!("waiting {} for {what}", duration(since)));
+        return;
+    }
     let elapsed = bar.elapsed();
     let rate = size((bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64);
     // Before the first mailbox is done nothing is known of the others.
@@ -172,6 +222,23 @@ impl Drop for ProgressDisplay {
         }
     }
 }
+
+/// The columns of the terminal that stdout is; `None` if it is none.
+pub(crate) fn terminal_width() -> Option<usize> {
+    let out = io::stdout();
+    let columns = || rustix::termios::tcgetwinsize(&out).map_or(0, |size| size.ws_col);
+    out.is_terminal().then(|| match columns() {
+        0 => 80,
+        columns => columns.into(),
+    })
+}
+
+fn is_digit(c: char) -> bool {
+    c.is_ascii_digit()
+}
+
+/// What failed when stdout takes no more.
+pub(crate) const WRITING: &str = "writing the result to standard output";
 
 /// `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
@@ -223,21 +290,27 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
-/// A table with aligned columns: the first left, the others right.
+/// A table with aligned columns: text left, numbers right.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([header[column].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let is_text = |column: usize| {
+        let mut cells = rows.iter().map(|row| row[column].as_str());
+        column == 0 || cells.any(|cell| !cell.is_empty() && !cell.starts_with(is_digit))
+    };
+    let is_text: Vec<bool> = (0..header.len()).map(is_text).collect();
     let mut text = String::new();
     let mut line = |cells: &[&str]| {
         let mut row = String::new();
         for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            if column == 0 {
-                row.push_str(&format!("{cell:<width$}"));
+            let gap = if column == 0 { "" } else { "  " };
+            if is_text[column] {
+                row.push_str(&format!("{gap}{cell:<width$}"));
             } else {
-                row.push_str(&format!("  {cell:>width$}"));
+                row.push_str(&format!("{gap}{cell:>width$}"));
             }
         }
         text.push_str(row.trim_end());

@@ -2,16 +2,24 @@
 //! that is needed, so that retention needs no key; the rest is sealed JSON lines: all entries, or
 //! the change since the parent catalog. Entries are applied in order, the last one wins.
 
+mod flat;
+mod history;
+
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use self::flat::FlatLine;
+pub(crate) use self::history::{History, read_lines};
 use crate::crypt::{Seal, Unseal};
 use crate::error::{Error, Result};
-use crate::index::{json_lines, parse};
-use crate::layout::{is_object_name, mailbox_prefix};
+use crate::index::parse;
+use crate::layout::is_object_name;
+use crate::message_id::MessageId;
 use crate::object::ObjectRef;
 use crate::store::{Body, Store};
+use crate::xattrs;
 
 /// First line of a catalog, readable without a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +32,16 @@ pub struct CatalogHead {
     pub parent: Option<String>,
     /// Everything that is needed to read the mailbox at this time, this catalog itself left out.
     pub needs: Vec<Need>,
+}
+
+impl CatalogHead {
+    /// The index that describes a pack, and the part of it that does.
+    pub(crate) fn section(&self, pack: u32) -> Option<(&Need, Range<u64>)> {
+        self.needs.iter().find_map(|need| {
+            let Section(_, start, end) = *need.sections.iter().find(|s| s.0 == pack)?;
+            Some((need, start..end))
+        })
+    }
 }
 
 /// An object that a catalog needs.
@@ -40,11 +58,26 @@ pub struct Need {
     /// For a pack: the length of its tar in bytes, which a reader must not exceed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<u64>,
+    /// For an index: the packs that it is needed for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sections: Vec<Section>,
 }
+
+impl Need {
+    /// An object that is neither pack nor index.
+    pub(crate) fn of(object: String, reference: &ObjectRef) -> Self {
+        Self { object, reference: reference.clone(), pack: None, raw: None, sections: Vec::new() }
+    }
+}
+
+/// What an index says of one pack: the pack's number, and where it begins and ends in the index
+/// before sealing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section(pub u32, pub u64, pub u64);
 
 /// One sealed line. Names and paths are percent-encoded, see [`crate::layout::encode_name`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", try_from = "FlatLine")]
 pub enum Line {
     /// First sealed line.
     Mailbox {
@@ -54,6 +87,12 @@ pub enum Line {
         messages: u64,
         /// Bytes of messages, all folders.
         bytes: u64,
+        /// Whether it is no mailbox but a plain tree, and `path` its own path without the `/`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        tree: bool,
+        /// Where what the catalog has in `mailrig.outside/NAME` was: absolute paths by NAME.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        outside: BTreeMap<String, String>,
     },
     /// A folder.
     Folder {
@@ -64,6 +103,9 @@ pub enum Line {
         /// Owner and mode.
         #[serde(flatten)]
         owner: Owner,
+        /// Modification time, of a plain tree's folders: see [`Content::mtime`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mtime: Option<String>,
     },
     /// A kept file.
     File {
@@ -107,6 +149,17 @@ pub enum Line {
         /// Path inside the mailbox.
         path: String,
     },
+    /// Something that happened while this very catalog was made: a line of the run's ledger. It
+    /// says nothing of what the mailbox holds.
+    Incident {
+        /// What happened, see [`crate::backup::Incident`].
+        incident: String,
+        /// To what: a path inside the store.
+        path: String,
+        /// Why, where there is a reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// A message that is no longer there.
     Expunged {
         /// Its folder.
@@ -116,7 +169,7 @@ pub enum Line {
     },
 }
 
-/// Mode and owner as numbers; the mode in octal, as `chmod` takes it.
+/// Mode and owner as numbers, the mode in octal, as `chmod` takes it; and extended attributes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Octal mode, such as `0600`.
@@ -125,13 +178,16 @@ pub struct Owner {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Extended attributes: see [`xattrs::decode`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub xattrs: xattrs::Encoded,
 }
 
 impl Owner {
     /// From a stat's attributes.
     pub fn of(attributes: maildir::Attributes) -> Self {
         let maildir::Attributes { mode, uid, gid } = attributes;
-        Self { mode: format!("{mode:04o}"), uid, gid }
+        Self { mode: format!("{mode:04o}"), uid, gid, xattrs: xattrs::Encoded::new() }
     }
 
     /// The mode's permission bits; 0600 if it does not read as octal.
@@ -200,6 +256,10 @@ pub struct Contents {
     pub messages: u64,
     /// Bytes of messages.
     pub bytes: u64,
+    /// Whether it is a plain tree.
+    pub tree: bool,
+    /// Where what it has in `mailrig.outside/NAME` was: absolute paths by NAME.
+    pub outside: BTreeMap<String, String>,
     /// Folders by path, parents before children.
     pub folders: BTreeMap<String, FolderContents>,
     /// Kept files and links by path.
@@ -213,6 +273,8 @@ pub struct FolderContents {
     pub maildir: bool,
     /// Owner and mode.
     pub owner: Owner,
+    /// Modification time, of a plain tree's folders.
+    pub mtime: Option<String>,
     /// Messages by key.
     pub messages: BTreeMap<String, MessageEntry>,
 }
@@ -229,15 +291,24 @@ pub struct MessageEntry {
 }
 
 impl Contents {
+    /// The message whose folder and key have this [`MessageId::hash`].
+    pub(crate) fn message(&self, hash: &str) -> Option<&MessageEntry> {
+        self.folders.iter().find_map(|(path, folder)| {
+            let mut messages = folder.messages.iter();
+            messages.find(|(key, _)| MessageId::hash(path, key) == hash).map(|found| found.1)
+        })
+    }
+
     fn apply(&mut self, object: &str, line: Line) -> Result<()> {
         match line {
-            Line::Mailbox { path, messages, bytes } => {
+            Line::Mailbox { path, messages, bytes, tree, outside } => {
                 (self.path, self.messages, self.bytes) = (path, messages, bytes);
+                (self.tree, self.outside) = (tree, outside);
             }
-            Line::Folder { path, maildir, owner } => {
+            Line::Folder { path, maildir, owner, mtime } => {
                 let messages =
                     self.folders.remove(&path).map_or_else(BTreeMap::new, |f| f.messages);
-                self.folders.insert(path, FolderContents { maildir, owner, messages });
+                self.folders.insert(path, FolderContents { maildir, owner, mtime, messages });
             }
             Line::File { ref path, .. } | Line::Link { ref path, .. } => {
                 self.files.insert(path.clone(), line);
@@ -251,6 +322,7 @@ impl Contents {
                 let message = MessageEntry { name, owner, content };
                 self.folder(object, &folder)?.messages.insert(key, message);
             }
+            Line::Incident { .. } => {}
             Line::Expunged { folder, message } => {
                 self.folder(object, &folder)?.messages.remove(&message);
             }
@@ -305,35 +377,9 @@ pub fn read(
     reference: &ObjectRef,
     unseal: &Unseal,
 ) -> Result<(CatalogHead, Contents)> {
-    let key = |catalog: &str| {
-        format!("{}{}", mailbox_prefix(mailbox), crate::layout::catalog_name(catalog))
-    };
-    let newest = reference.read(store, &key(catalog), CATALOG_BYTES)?;
-    let (newest_head, _) = decode_head(&key(catalog), mailbox, &newest)?;
-    let mut chain = vec![(key(catalog), newest)];
-    let mut parent = newest_head.parent.clone();
-    while let Some(id) = parent {
-        let name = crate::layout::catalog_name(&id);
-        let need = newest_head.needs.iter().find(|need| need.object == name).ok_or_else(|| {
-            Error::damaged(&key(catalog), format!("does not name its parent {id}"))
-        })?;
-        if chain.len() > newest_head.needs.len() {
-            return Err(Error::damaged(&key(catalog), "builds on itself"));
-        }
-        let bytes = need.reference.read(store, &key(&id), CATALOG_BYTES)?;
-        parent = decode_head(&key(&id), mailbox, &bytes)?.0.parent;
-        chain.push((key(&id), bytes));
-    }
-    let mut contents = Contents::default();
-    for (object, bytes) in chain.iter().rev() {
-        let (_, sealed) = decode_head(object, mailbox, bytes)?;
-        let mut lines = json_lines(object, sealed, unseal)?;
-        let mut line = Vec::new();
-        while lines.next_into(&mut line)? {
-            contents.apply(object, parse(object, &line)?)?;
-        }
-    }
-    Ok((newest_head, contents))
+    let mut history = History::default();
+    let head = history.go_to(store, mailbox, catalog, reference, unseal)?;
+    Ok((head, history.contents))
 }
 
 #[derive(Deserialize)]
@@ -344,15 +390,51 @@ struct Version {
 /// The version of catalogs that this code writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 
-/// The largest catalog that is read: a mailbox of some ten million messages.
-const CATALOG_BYTES: u64 = 1 << 30;
-
 const SECOND_NS: i64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn lines_read_as_they_are_written() {
+        let text = String::from;
+        let xattrs = BTreeMap::from([(text("user.x"), text("YQ=="))]);
+        let owner = Owner { mode: "0600".into(), uid: 1, gid: 2, xattrs };
+        let content = Content { mtime: "1.5".into(), size: 3, pack: 4, member: 5 };
+        let outside = BTreeMap::from([(text("control"), text("/c"))]);
+        let lines = [
+            Line::Mailbox { path: text("p"), messages: 1, bytes: 2, tree: true, outside },
+            Line::Folder {
+                path: text(""),
+                maildir: true,
+                owner: owner.clone(),
+                mtime: Some(text("1")),
+            },
+            Line::File { path: text("f"), owner: owner.clone(), content: content.clone() },
+            Line::Link { path: text("l"), target: text("t"), owner: owner.clone() },
+            Line::Message {
+                folder: text(""),
+                name: text("cur/1:2,"),
+                key: Some(text("cur/1:2,")),
+                owner,
+                content,
+            },
+            Line::Gone { path: text("g") },
+            Line::Expunged { folder: text(""), message: text("1") },
+        ];
+        for line in lines {
+            let json = serde_json::to_string(&line).unwrap();
+            assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line, "{json}");
+            // Later versions may add fields; none may be missing.
+            let more = json.replacen('{', "{\"later\":1,", 1);
+            assert_eq!(serde_json::from_str::<Line>(&more).unwrap(), line, "{more}");
+        }
+        for json in [r#"{"kind":"gone"}"#, r#"{"path":"x"}"#, r#"{"kind":"other","path":"x"}"#] {
+            assert!(serde_json::from_str::<Line>(json).is_err(), "{json}");
+        }
+    }
 
     #[test]
     fn times_are_written_as_touch_reads_them() {

@@ -1,7 +1,7 @@
 //! Sealing and opening with age, or neither in a repository without encryption. The host that
 //! backs up needs recipients only; identities are for reading.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 
 use age::x25519;
 
@@ -107,6 +107,25 @@ impl Unseal {
                 Ok(Box::new(decryptor.decrypt(identities).map_err(OpenError::of)?))
             }
             Self::Plain => Ok(Box::new(input)),
+        }
+    }
+
+    /// As [`Unseal::reader`], beginning at byte `start` of what was sealed, without reading what
+    /// lies before.
+    pub fn reader_at<'a, R: BufRead + Seek + 'a>(
+        &self,
+        mut input: R,
+        start: u64,
+    ) -> Result<io::Result<Box<dyn Read + 'a>>, OpenError> {
+        let seek = SeekFrom::Start(start);
+        match self {
+            Self::Age(identities) => {
+                let decryptor = age::Decryptor::new_buffered(input).map_err(OpenError::of)?;
+                let identities = identities.iter().map(|i| &**i as &dyn age::Identity);
+                let mut opened = decryptor.decrypt(identities).map_err(OpenError::of)?;
+                Ok(opened.seek(seek).map(|_| Box::new(opened) as Box<dyn Read>))
+            }
+            Self::Plain => Ok(input.seek(seek).map(|_| Box::new(input) as Box<dyn Read>)),
         }
     }
 }

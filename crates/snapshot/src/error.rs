@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::crypt::OpenError;
-use crate::layout::SNAPSHOTS;
+use crate::layout::{REPOSITORY, SNAPSHOTS};
 use crate::store;
 
 /// Result of an operation on a repository.
@@ -20,6 +20,24 @@ pub enum Error {
         /// Where.
         location: String,
     },
+    /// The store has mail behind a link, and no other.
+    #[error("no mailbox found in {}: {} is a link out of it, to {}, and is not followed", store.display(), link.display(), target.display())]
+    BehindLink {
+        /// The store.
+        store: PathBuf,
+        /// A link.
+        link: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// Something was named that is not there, or that several things are called.
+    #[error("{what}")]
+    Choice {
+        /// What is wrong with the choice.
+        what: String,
+        /// What can be chosen instead.
+        hint: String,
+    },
     /// The caller asked to stop.
     #[error("interrupted")]
     Cancelled,
@@ -30,6 +48,26 @@ pub enum Error {
         object: String,
         /// What is wrong, as the rest of the sentence.
         reason: String,
+    },
+    /// The mail server says that mail is in no Maildir.
+    #[error("Dovecot has mail as {driver} ({setting}), which is not backed up")]
+    ForeignDriver {
+        /// `mdbox`.
+        driver: String,
+        /// The setting that says so.
+        setting: String,
+    },
+    /// The store has mailboxes, but none that is a Maildir.
+    #[error("no Maildir found in {}: {} is {format}, and {}{more}", store.display(), path.display(), format.reason())]
+    Foreign {
+        /// The store.
+        store: PathBuf,
+        /// A mailbox.
+        path: PathBuf,
+        /// Its format.
+        format: maildir::Format,
+        /// How many more there are, as the rest of the sentence.
+        more: String,
     },
     /// A local file or directory.
     #[error("{action} {}", path.display())]
@@ -66,9 +104,25 @@ pub enum Error {
     /// Recipients that are none.
     #[error("{0}")]
     Recipient(String),
-    /// No such snapshot, mailbox or folder, or more than one.
+    /// What was asked for cannot be done to what is there.
     #[error("{0}")]
     Selection(String),
+    /// A pattern that gives two mailboxes one place.
+    #[error(
+        "--{option} (given, or from Dovecot's settings) leads mailboxes {one} and {other} to the same \
+         place {}: each would get the other's files; give one that differs from user to user, such \
+         as --{option} {}/%d/%n", place.display(), place.display()
+    )]
+    SharedPlace {
+        /// The option's name.
+        option: String,
+        /// A mailbox.
+        one: String,
+        /// Another.
+        other: String,
+        /// Where both are led.
+        place: PathBuf,
+    },
     /// The store of objects failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -96,13 +150,32 @@ pub enum Error {
     },
 }
 
+/// What was tried with a file of identities.
+pub(crate) const READ_IDENTITY: &str = "read identity";
+
+/// What can be done about mail that is in no Maildir.
+pub(crate) const FOREIGN_HINT: &str =
+    "copy it to Maildirs with `doveadm backup -u USER maildir:FOLDER`, and back those up";
+
 impl Error {
     pub(crate) fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         Self::Io { action, path: path.to_owned(), source: source.into() }
     }
 
+    pub(crate) fn choice(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Choice { what: what.into(), hint: hint.into() }
+    }
+
     pub(crate) fn damaged(object: &str, reason: impl ToString) -> Self {
         Self::Damaged { object: object.to_owned(), reason: reason.to_string() }
+    }
+
+    /// Of a decoder that reads from a store: damage, unless it was the store that failed.
+    pub(crate) fn decode(object: &str, error: io::Error) -> Self {
+        match error.downcast::<store::Error>() {
+            Ok(failure) => Self::Store(failure),
+            Err(error) => Self::damaged(object, format!("does not decode: {error}")),
+        }
     }
 
     pub(crate) fn open(object: &str, error: OpenError) -> Self {
@@ -131,6 +204,11 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::AlreadyRepository { .. } => "back up into it with `mailrig backup`",
+            Self::BehindLink { .. } => {
+                "mount what it leads to in its place (`mount --bind`), or back that up as the store"
+            }
+            Self::Choice { hint, .. } => hint,
+            Self::Foreign { .. } | Self::ForeignDriver { .. } => FOREIGN_HINT,
             Self::Locked { .. } => "wait for it to end; a lock of a dead process frees itself",
             Self::NoIdentity | Self::WrongIdentity { .. } => {
                 "name the file with the recovery identity: --identity FILE or MAILRIG_IDENTITY"
@@ -142,7 +220,13 @@ impl Error {
             Self::Damaged { object, .. } if object.starts_with(SNAPSHOTS) => {
                 "name an older snapshot by its id: `mailrig snapshots` lists them"
             }
+            Self::Damaged { object, .. } if object == REPOSITORY => {
+                "put it back from a copy; docs/format.md has its form"
+            }
             Self::Damaged { .. } => "`mailrig verify --level stored` shows what else is damaged",
+            Self::Io { action: READ_IDENTITY, .. } => {
+                "name the file with the recovery identity: --identity FILE or MAILRIG_IDENTITY"
+            }
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "free space there and run again"
             }

@@ -5,7 +5,7 @@ use mail_parser::{HeaderName, HeaderValue, MessageParser};
 use serde::{Deserialize, Serialize};
 
 /// Searchable fields, decoded (RFC 2047) and unfolded; absent where the message has none.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Headers {
     /// Message-ID without its angle brackets.
     #[serde(default, skip_serializing_if = "Option::is_none")]

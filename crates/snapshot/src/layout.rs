@@ -4,8 +4,10 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
-use crate::hash::hex;
+use crate::hash::{hex, sha256};
 
 /// The repository's own description.
 pub const REPOSITORY: &str = "repository.json";
@@ -43,9 +45,15 @@ pub fn pack_name(pack: &str, encrypted: bool) -> String {
     format!("packs/{pack}.tar.zst{}", suffix(encrypted))
 }
 
-/// A pack index's name below [`mailbox_prefix`].
-pub fn index_name(pack: &str, encrypted: bool) -> String {
-    format!("packs/{pack}.idx.zst{}", suffix(encrypted))
+/// An index's name below [`mailbox_prefix`].
+pub fn index_name(index: &str, encrypted: bool) -> String {
+    format!("indexes/{index}.idx.zst{}", suffix(encrypted))
+}
+
+/// The id in a pack's or index's name below [`mailbox_prefix`].
+pub fn id_in_name(name: &str) -> &str {
+    let file_name = name.split_once('/').map_or(name, |(_, file_name)| file_name);
+    file_name.split('.').next().unwrap_or_default()
 }
 
 fn suffix(encrypted: bool) -> &'static str {
@@ -61,12 +69,31 @@ pub fn random_hex(bytes: usize) -> String {
 
 /// An id that sorts by time: `20261121T031500123Z-1f2e3d4c`, with milliseconds.
 pub fn timed_id(time: Timestamp) -> String {
-    format!("{}-{}", id_time(time), random_hex(4))
+    format!("{}-{}", id_time(time), random_hex(RANDOM_DIGITS / 2))
 }
 
 /// The first part of an id made at `time`.
 pub fn id_time(time: Timestamp) -> String {
     time.strftime("%Y%m%dT%H%M%S%3fZ").to_string()
+}
+
+/// A new snapshot's id: its last four digits tell the store, so that a listing tells how many stores a
+/// repository has.
+pub fn new_snapshot_id(time: Timestamp, host: &str, store: &str) -> String {
+    let sum = sha256(format!("{host}:{store}").as_bytes());
+    format!("{}{}", timed_id(time), hex(&sum[..STORE_TAG_DIGITS / 2]))
+}
+
+/// The digits of a snapshot's id that tell its store.
+pub fn store_tag(id: &str) -> Option<&str> {
+    let (_, digits) = id.split_once('-')?;
+    digits.get(RANDOM_DIGITS..).filter(|tag| tag.len() == STORE_TAG_DIGITS)
+}
+
+/// When an id was made, to the second.
+pub fn time_of_id(id: &str) -> Option<Timestamp> {
+    let time = DateTime::strptime("%Y%m%dT%H%M%S", id.get(..15)?).ok()?;
+    Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
 /// Whether a text may stand as one part of a key: what this module makes, and nothing hostile.
@@ -83,7 +110,7 @@ pub fn is_object_name(text: &str) -> bool {
         is_id(id) && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
     };
     match text.split_once('/') {
-        Some(("packs" | "catalogs", part)) => name(part),
+        Some(("catalogs" | "indexes" | "packs", part)) => name(part),
         _ => false,
     }
 }
@@ -125,6 +152,9 @@ pub fn decode_name(text: &str) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(name))
 }
 
+const RANDOM_DIGITS: usize = 8;
+const STORE_TAG_DIGITS: usize = 4;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,7 +175,9 @@ mod tests {
         for text in ["%", "%4", "%zz", "a%"] {
             assert_eq!(decode_name(text), None, "{text}");
         }
-        for name in ["packs/1f.tar.zst.age", "catalogs/20261121T031500123Z-1f2e3d4c"] {
+        for name in
+            ["packs/1f.tar.zst.age", "indexes/2e.idx.zst", "catalogs/20261121T031500123Z-1f2e3d4c"]
+        {
             assert!(is_object_name(name), "{name}");
         }
         for name in ["packs/../x", "../packs/a", "packs/a/b", "keys/a.age", "packs/", "packs/.a"] {

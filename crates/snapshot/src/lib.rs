@@ -4,22 +4,34 @@
 
 pub mod backup;
 pub mod catalog;
+pub mod choose;
+pub mod compare;
 pub mod contents;
 pub mod crypt;
 pub mod error;
+pub mod find;
 pub mod hash;
 pub mod headers;
+pub mod incidents;
 pub mod index;
 pub mod layout;
 pub mod manifest;
+pub mod message;
 pub mod message_id;
+mod named;
+mod nearest;
 pub mod object;
 pub mod pack;
+mod parallel;
+mod place;
 pub mod progress;
 pub mod repository;
 pub mod restore;
 pub mod state;
 pub mod store;
+pub mod tag;
 pub mod verify;
+mod window;
+pub mod xattrs;
 
 pub use error::{Error, Result};

@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::layout::{SNAPSHOTS, id_time, is_id, snapshot_id, snapshot_key};
+use crate::layout::{SNAPSHOTS, is_id, snapshot_id, snapshot_key};
 use crate::object::ObjectRef;
 use crate::store::{Body, Store};
+use crate::tag::Tag;
 
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,10 @@ pub struct Manifest {
     pub totals: Totals,
     /// What happened during the run.
     pub ledger: LedgerCounts,
+    /// What happened outside the mailboxes that got a catalog, by name: JSON lines, compressed,
+    /// sealed to the recovery recipients, in base64. See [`crate::incidents`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incidents: Option<String>,
 }
 
 /// A catalog as a manifest names it.
@@ -43,10 +48,35 @@ pub struct CatalogRef {
     /// Size and hash.
     #[serde(flatten)]
     pub reference: ObjectRef,
+    /// Whether it is no mailbox but a plain tree.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tree: bool,
     /// Whether the catalog was taken over from an earlier snapshot without looking at the mailbox:
     /// it was not selected, or could not be read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub carried: bool,
+    /// How many lines of this run's ledger the catalog holds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub incidents: u64,
+    /// A hint at the mailbox's name, for who looks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tag>,
+}
+
+impl CatalogRef {
+    /// To the catalog of a mailbox whose name is filled in later.
+    pub(crate) fn new(catalog: String, reference: ObjectRef) -> Self {
+        Self { catalog, reference, tree: false, carried: false, incidents: 0, tag: None }
+    }
+
+    /// Whether it is the same catalog.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.catalog == other.catalog && self.reference == other.reference
+    }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What a snapshot holds.
@@ -54,6 +84,9 @@ pub struct CatalogRef {
 pub struct Totals {
     /// Mailboxes.
     pub mailboxes: u64,
+    /// Plain trees, which are no mailboxes.
+    #[serde(default)]
+    pub trees: u64,
     /// Messages.
     pub messages: u64,
     /// Bytes of messages, uncompressed.
@@ -62,30 +95,70 @@ pub struct Totals {
 
 /// How many of each kind a run's ledger names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LedgerCounts {
-    /// Listed, then gone when they were to be read: expunged during the run.
+    /// Came while their mailbox was scanned.
+    pub delivered_during_run: u64,
+    /// Gone before the scan of their mailbox ended.
     pub expunged_during_run: u64,
+    /// Went to another folder meanwhile.
+    pub moved_during_run: u64,
+    /// Listed, and not to be found under any name, though nothing shows that they are gone.
+    pub unresolved: u64,
     /// Could not be read.
     pub unreadable: u64,
-    /// Neither message nor folder: links, FIFOs, sockets in `new` or `cur`.
+    /// Left out, because no mail server shows them: folders, FIFOs, sockets, dot files, links to
+    /// nothing in `new` or `cur`.
     pub not_messages: u64,
     /// Folders that never stood still long enough for a whole listing.
     pub unstable_folders: u64,
     /// Base names that two messages of a folder share.
     pub duplicate_names: u64,
-    /// Links to mail outside the store.
-    #[serde(default)]
+    /// Links to what may be mail.
     pub not_followed: u64,
     /// Mailboxes that are gone from the store together with most others: a disk not mounted?
-    #[serde(default)]
     pub mailboxes_missing: u64,
+    /// Mailboxes that are no Maildirs.
+    pub foreign_formats: u64,
+    /// Mailboxes that lost more of their messages than a normal night takes.
+    pub expunge_alarms: u64,
 }
 
 impl LedgerCounts {
     /// Whether something that may be mail is not in the snapshot.
     pub fn is_incomplete(&self) -> bool {
-        self.unreadable + self.not_messages + self.unstable_folders > 0
-            || self.not_followed + self.mailboxes_missing > 0
+        self.unreadable + self.unstable_folders + self.unresolved > 0
+            || self.not_followed + self.mailboxes_missing + self.foreign_formats > 0
+    }
+
+    /// Adds the counts of another ledger.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            delivered_during_run,
+            expunged_during_run,
+            moved_during_run,
+            unresolved,
+            unreadable,
+            not_messages,
+            unstable_folders,
+            duplicate_names,
+            not_followed,
+            mailboxes_missing,
+            foreign_formats,
+            expunge_alarms,
+        } = *other;
+        self.delivered_during_run += delivered_during_run;
+        self.expunged_during_run += expunged_during_run;
+        self.moved_during_run += moved_during_run;
+        self.unresolved += unresolved;
+        self.unreadable += unreadable;
+        self.not_messages += not_messages;
+        self.unstable_folders += unstable_folders;
+        self.duplicate_names += duplicate_names;
+        self.not_followed += not_followed;
+        self.mailboxes_missing += mailboxes_missing;
+        self.foreign_formats += foreign_formats;
+        self.expunge_alarms += expunge_alarms;
     }
 }
 
@@ -106,8 +179,9 @@ impl Manifest {
     /// Decodes what [`Manifest::encode`] wrote.
     pub fn decode(key: &str, bytes: &[u8]) -> Result<Self> {
         let mut json = Vec::new();
+        let limit = (bytes.len() as u64).saturating_mul(EXPANSION_MAX).max(EXPANDED_MIN);
         zstd::Decoder::new(bytes)
-            .and_then(|decoder| decoder.take(MANIFEST_BYTES * 8).read_to_end(&mut json))
+            .and_then(|decoder| decoder.take(limit).read_to_end(&mut json))
             .map_err(|e| Error::damaged(key, format!("does not decode: {e}")))?;
         let damaged = |e: serde_json::Error| Error::damaged(key, format!("is no manifest: {e}"));
         let version: Version = serde_json::from_slice(&json).map_err(damaged)?;
@@ -135,41 +209,10 @@ pub fn ids(store: &dyn Store) -> Result<Vec<String>> {
     Ok(ids)
 }
 
-/// Finds a snapshot by id, unique part of one, or `latest`; `at` limits `latest` to that time.
-pub fn select(store: &dyn Store, wanted: &str, at: Option<Timestamp>) -> Result<Manifest> {
-    let mut ids = ids(store)?;
-    if ids.is_empty() {
-        return Err(Error::Selection("the repository has no snapshot yet".into()));
-    }
-    if wanted != LATEST {
-        // The random part is what people see and type; the whole id works as well.
-        let matches = |id: &&String| {
-            id.starts_with(wanted) || id.split('-').nth(1).is_some_and(|r| r.starts_with(wanted))
-        };
-        let found: Vec<&String> = ids.iter().filter(matches).collect();
-        return match found.as_slice() {
-            [] => Err(Error::Selection(format!("no snapshot begins with `{wanted}`"))),
-            [id] => Manifest::read(store, id),
-            [..] => Err(Error::Selection(format!("several snapshots begin with `{wanted}`"))),
-        };
-    }
-    if let Some(at) = at {
-        let end = id_time(at);
-        ids.retain(|id| id.get(..end.len()).is_some_and(|time| time <= end.as_str()));
-    }
-    match ids.last() {
-        Some(id) => Manifest::read(store, id),
-        None => Err(Error::Selection("no snapshot is as old as that time".into())),
-    }
-}
-
 #[derive(Deserialize)]
 struct Version {
     snapshot: u32,
 }
-
-/// The word for the newest snapshot.
-pub const LATEST: &str = "latest";
 
 /// The version of manifests that this code writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -177,4 +220,28 @@ pub const VERSION: u32 = 1;
 /// The largest compressed manifest that is read: some millions of mailboxes.
 const MANIFEST_BYTES: u64 = 256 << 20;
 
+/// How many times its size a manifest may become: real ones, most of them hashes, stay below 3.
+const EXPANSION_MAX: u64 = 8;
+const EXPANDED_MIN: u64 = 16 << 20;
+
 const LEVEL: i32 = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// White space before the JSON is the cheapest bomb; as little of it as memory may hold is none.
+    #[test]
+    fn a_bomb_stops_at_the_limit() {
+        let json = r#"{"snapshot":9}"#;
+        let decode = |spaces: u64| {
+            let text = [" ".repeat(spaces as usize), json.to_owned()].concat();
+            let bytes = zstd::bulk::compress(text.as_bytes(), 1).unwrap();
+            assert!((bytes.len() as u64) < EXPANDED_MIN / EXPANSION_MAX);
+            Manifest::decode("x", &bytes).unwrap_err()
+        };
+        let fits = EXPANDED_MIN - json.len() as u64;
+        assert!(matches!(decode(fits), Error::TooNew { .. }));
+        assert!(matches!(decode(fits + 1), Error::Damaged { .. }));
+    }
+}

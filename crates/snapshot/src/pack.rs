@@ -10,25 +10,23 @@ use sha2::{Digest, Sha256};
 use crate::crypt::{Seal, SealWriter};
 use crate::hash::{Sum, hex};
 use crate::headers::Headers;
-use crate::index::{IndexHead, IndexMember};
+use crate::index::{IndexMember, SectionHead};
 use crate::layout::random_hex;
 use crate::store::{Body, Data};
 
-/// A finished pack and its index, ready to be stored.
+/// A finished pack, ready to be stored, and its section of an index.
 #[derive(Debug)]
 pub struct FinishedPack {
     /// Random id.
     pub id: String,
     /// The sealed pack.
     pub pack: Body,
-    /// The sealed index.
-    pub index: Body,
+    /// What an index says of it: one zstd frame, to be sealed together with others.
+    pub section: Vec<u8>,
     /// Number of members.
     pub members: u32,
     /// Length of the tar in bytes, before compression.
     pub raw_bytes: u64,
-    /// Hash of each member, in order.
-    pub sums: Vec<Sum>,
 }
 
 /// Chooses zstd's level for a frame of so many bytes.
@@ -37,15 +35,18 @@ pub type Levels<'l> = &'l dyn Fn(usize) -> i32;
 /// A pack being written.
 pub struct PackWriter {
     id: String,
-    seal: Seal,
     raw: Vec<u8>,
+    /// Where members end in `raw`.
+    member_ends: Vec<usize>,
+    /// Bytes of tar after which the frame in work ends.
+    frame_bytes: usize,
     compressor: zstd::bulk::Compressor<'static>,
     output: SealWriter<Spool>,
     compressed_bytes: u64,
     raw_bytes: u64,
     frames: Vec<(u64, u64)>,
     index: Vec<u8>,
-    sums: Vec<Sum>,
+    members: u32,
 }
 
 impl PackWriter {
@@ -55,15 +56,16 @@ impl PackWriter {
         compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
         Ok(Self {
             id: random_hex(8),
-            seal: seal.clone(),
             raw: Vec::new(),
+            member_ends: Vec::new(),
+            frame_bytes: FRAME_BYTES,
             compressor,
             output: seal.writer(Spool::new(spool_dir))?,
             compressed_bytes: 0,
             raw_bytes: 0,
             frames: Vec::new(),
             index: Vec::new(),
-            sums: Vec::new(),
+            members: 0,
         })
     }
 
@@ -100,7 +102,7 @@ impl PackWriter {
             hasher.update(&chunk[..take]);
             self.raw.extend_from_slice(&chunk[..take]);
             left -= take as u64;
-            if self.raw.len() >= FRAME_BYTES {
+            if self.raw.len() >= self.frame_bytes {
                 self.flush_frame(levels).map_err(AddError::Output)?;
             }
         }
@@ -115,38 +117,33 @@ impl PackWriter {
         self.compressed_bytes >= PACK_BYTES
     }
 
-    /// Seals the pack and its index.
+    /// Seals the pack.
     pub fn finish(mut self, levels: Levels<'_>) -> io::Result<FinishedPack> {
         // Two empty blocks end a tar.
         self.raw.resize(self.raw.len() + 2 * BLOCK, 0);
         self.flush_frame(levels)?;
         let pack = self.output.finish()?.into_body()?;
-        let head = IndexHead {
+        let head = SectionHead {
             pack: self.id.clone(),
-            members: self.sums.len() as u32,
+            members: self.members,
             raw: self.raw_bytes,
             frames: self.frames,
         };
-        let mut index = serde_json::to_vec(&head)?;
-        index.push(b'\n');
-        index.extend_from_slice(&self.index);
-        let index = zstd::bulk::compress(&index, INDEX_LEVEL)?;
-        Ok(FinishedPack {
-            id: self.id,
-            pack,
-            index: Body::from_bytes(self.seal.seal(&index)),
-            members: self.sums.len() as u32,
-            raw_bytes: self.raw_bytes,
-            sums: self.sums,
-        })
+        let mut section = serde_json::to_vec(&head)?;
+        section.push(b'\n');
+        section.extend_from_slice(&self.index);
+        self.compressor.set_compression_level(INDEX_LEVEL)?;
+        let section = self.compressor.compress(&section)?;
+        let (members, raw_bytes) = (self.members, self.raw_bytes);
+        Ok(FinishedPack { id: self.id, pack, section, members, raw_bytes })
     }
 
     fn begin_member(&mut self, size_bytes: u64) -> io::Result<()> {
-        if self.sums.len() >= MEMBERS_MAX {
+        if self.members >= MEMBERS_MAX {
             return Err(io::Error::other("too many members in one pack"));
         }
         let mut header = tar::Header::new_ustar();
-        header.set_path(format!("{:07}", self.sums.len()))?;
+        header.set_path(format!("{:07}", self.members))?;
         header.set_size(size_bytes);
         header.set_mode(0o600);
         header.set_cksum();
@@ -163,26 +160,55 @@ impl PackWriter {
     ) -> io::Result<u32> {
         let padding = size.next_multiple_of(BLOCK as u64) - size;
         self.raw.resize(self.raw.len() + padding as usize, 0);
-        let number = self.sums.len() as u32;
-        self.sums.push(sum);
+        self.member_ends.push(self.raw.len());
+        let number = self.members;
+        self.members += 1;
         serde_json::to_writer(&mut self.index, &IndexMember { sha256: hex(&sum), size, headers })?;
         self.index.push(b'\n');
-        if self.raw.len() >= FRAME_BYTES {
+        if self.raw.len() >= self.frame_bytes {
             self.flush_frame(levels)?;
         }
         Ok(number)
     }
 
     fn flush_frame(&mut self, levels: Levels<'_>) -> io::Result<()> {
-        self.compressor.set_compression_level(levels(self.raw.len()))?;
-        let frame = self.compressor.compress(&self.raw)?;
-        self.output.write_all(&frame)?;
-        self.compressed_bytes += frame.len() as u64;
-        self.raw_bytes += self.raw.len() as u64;
-        self.frames.push((self.compressed_bytes, self.raw_bytes));
-        self.raw.clear();
+        let mut raw = std::mem::take(&mut self.raw);
+        let member_ends = std::mem::take(&mut self.member_ends);
+        self.write_frames(&raw, &member_ends, levels)?;
+        raw.clear();
+        self.raw = raw;
         Ok(())
     }
+
+    /// Writes `raw` as one frame, or as several if it does not compress to a frame's size.
+    fn write_frames(&mut self, raw: &[u8], ends: &[usize], levels: Levels<'_>) -> io::Result<()> {
+        self.compressor.set_compression_level(levels(raw.len()))?;
+        let frame = self.compressor.compress(raw)?;
+        // What comes next is probably of the same kind.
+        let wanted = raw.len().saturating_mul(FRAME_COMPRESSED_BYTES) / frame.len().max(1);
+        self.frame_bytes = wanted.clamp(FRAME_COMPRESSED_BYTES, FRAME_BYTES);
+        if frame.len() > FRAME_COMPRESSED_MAX
+            && let Some((half, at)) = halves(raw.len(), ends)
+        {
+            self.write_frames(&raw[..at], &ends[..half], levels)?;
+            let rest: Vec<usize> = ends[half..].iter().map(|end| end - at).collect();
+            return self.write_frames(&raw[at..], &rest, levels);
+        }
+        self.output.write_all(&frame)?;
+        self.compressed_bytes += frame.len() as u64;
+        self.raw_bytes += raw.len() as u64;
+        self.frames.push((self.compressed_bytes, self.raw_bytes));
+        Ok(())
+    }
+}
+
+/// Where to cut a frame in two: the number of members before the cut, and its place. `None` if it
+/// has one member.
+fn halves(length: usize, ends: &[usize]) -> Option<(usize, usize)> {
+    let cuts = &ends[..ends.len().saturating_sub(1)];
+    let last = cuts.len().checked_sub(1)?;
+    let half = cuts.partition_point(|end| *end < length / 2).min(last);
+    Some((half + 1, cuts[half]))
 }
 
 /// Why a member could not be added.
@@ -246,16 +272,22 @@ impl Write for Spool {
 /// tar's unit.
 pub const BLOCK: usize = 512;
 
-/// A frame is closed at the first member's end beyond this many bytes of tar: about 2 MiB when
-/// compressed, which is what one message costs to read.
+/// A frame is closed at the first member's end beyond this many bytes of tar.
 const FRAME_BYTES: usize = 8 << 20;
+
+/// What a frame of mail that hardly compresses should have when compressed: about what one message
+/// costs to read.
+const FRAME_COMPRESSED_BYTES: usize = 5 << 19;
+
+/// A larger frame of several members is divided.
+const FRAME_COMPRESSED_MAX: usize = 13 << 18;
 
 /// A pack is closed at the first frame's end beyond this size: small enough for one request and to
 /// be held in memory, large enough that requests cost nothing.
 const PACK_BYTES: u64 = 12 << 20;
 
 /// What a member number can count in its name; far beyond any pack.
-const MEMBERS_MAX: usize = 9_999_999;
+const MEMBERS_MAX: u32 = 9_999_999;
 
 /// Sealed bytes kept in memory before they go to a file.
 const SPOOL_BYTES: usize = 32 << 20;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::crypt::{self, Seal, Unseal};
-use crate::error::{Error, Result};
+use crate::error::{Error, READ_IDENTITY, Result};
 use crate::layout::{REPOSITORY, decode_name, encode_name, mailbox_key, random_hex};
 use crate::store::{Body, Put, Store};
 
@@ -151,6 +151,11 @@ impl Repository {
         Ok(NewMailbox { id, recipient })
     }
 
+    /// What is sealed to the recovery recipients themselves.
+    pub(crate) fn recovery_seal(&self) -> &Seal {
+        &self.recovery
+    }
+
     /// What a mailbox's objects are sealed to.
     pub fn mailbox_seal(&self, recipient: Option<&str>) -> Result<Seal> {
         match recipient {
@@ -210,10 +215,18 @@ impl OpenMailbox {
 
 /// Reads a file of age identities.
 pub fn read_identity(path: &Path) -> Result<Unseal> {
-    let text = std::fs::read(path).map_err(|e| Error::io("read identity", path, e))?;
+    let text = std::fs::read(path).map_err(|e| Error::io(READ_IDENTITY, path, e))?;
     let invalid = |e: String| {
-        Error::io("read identity", path, std::io::Error::other(format!("not an age identity: {e}")))
+        Error::io(READ_IDENTITY, path, std::io::Error::other(format!("not an age identity: {e}")))
     };
+    if [&b"age-encryption.org/"[..], b"-----BEGIN AGE"].iter().any(|head| text.starts_with(head)) {
+        return Err(invalid("it is encrypted itself; decrypt it with `age -d` first".into()));
+    }
+    if text.starts_with(b"age1") {
+        return Err(invalid(
+            "it is the public key; the identity begins with AGE-SECRET-KEY-".into(),
+        ));
+    }
     let file = age::IdentityFile::from_buffer(&text[..]).map_err(|e| invalid(e.to_string()))?;
     let identities = file.into_identities().map_err(|e| invalid(e.to_string()))?;
     if identities.is_empty() {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::hash::{hex, sha256};
 use crate::layout::encode_name;
 use crate::object::ObjectRef;
+use crate::xattrs::XattrSets;
 
 /// The state of one store in one repository, locked against a second run.
 pub struct State {
@@ -24,7 +25,8 @@ pub struct State {
     _lock: File,
 }
 
-/// The ids that mailboxes were given, by path inside the store (percent-encoded).
+/// The ids that mailboxes were given, by path inside the store (percent-encoded); those of plain
+/// trees by their absolute paths, which no mailbox has.
 pub type Mailboxes = BTreeMap<String, KnownMailbox>;
 
 /// A mailbox that has an id.
@@ -34,6 +36,9 @@ pub struct KnownMailbox {
     pub id: String,
     /// What its objects are sealed to; `None` without encryption.
     pub recipient: Option<String>,
+    /// Name; may not be UTF-8.
+    #[serde(with = "serde_bytes")]
+    pub name: Vec<u8>,
 }
 
 /// What is known of a mailbox; the messages of its folders stay encoded until they are needed.
@@ -45,21 +50,32 @@ pub struct MailboxState {
     pub parents: Vec<ChainLink>,
     /// Packs by number.
     pub packs: BTreeMap<u32, PackState>,
+    /// Indexes of these packs by id.
+    pub indexes: BTreeMap<String, ObjectRef>,
     /// The next pack's number.
     pub next_pack: u32,
     /// Folders by path.
     pub folders: BTreeMap<Vec<u8>, FolderState>,
     /// Kept files and links by path.
     pub files: BTreeMap<Vec<u8>, FileState>,
+    /// Absolute paths of what lies outside the mailbox, by name below `mailrig.outside`.
+    pub outside: BTreeMap<String, Vec<u8>>,
+    /// The sets of extended attributes that folders, messages and files have.
+    pub xattrs: XattrSets,
 }
 
 /// A catalog in a chain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainLink {
     /// The catalog's id.
     pub id: String,
     /// Size and hash.
     pub reference: ObjectRef,
+    /// How many runs' changes it holds; 0 for a full one.
+    pub runs: u32,
+    /// Its lines, compressed; empty for a full one, and where they are not known.
+    #[serde(with = "serde_bytes")]
+    pub lines: Vec<u8>,
 }
 
 /// A pack as catalogs need it.
@@ -69,10 +85,14 @@ pub struct PackState {
     pub id: String,
     /// Size and hash of the pack.
     pub pack: ObjectRef,
-    /// Size and hash of its index.
-    pub index: ObjectRef,
     /// Length of its tar in bytes.
     pub raw: u64,
+    /// Number of members.
+    pub members: u32,
+    /// Id of the index that says what is in it.
+    pub index: String,
+    /// Where that begins and ends in the index.
+    pub section: (u64, u64),
 }
 
 /// A folder as it was last seen.
@@ -80,16 +100,24 @@ pub struct PackState {
 pub struct FolderState {
     /// Mode, owner, group.
     pub attributes: (u32, u32, u32),
+    /// Modification time in nanoseconds since 1970; of a plain tree's folders only.
+    pub mtime_ns: Option<i64>,
     /// Whether it has `new` and `cur`.
     pub is_maildir: bool,
     /// Device, inode, mtime, ctime of `new` and `cur`; `None` when they must not be trusted.
     pub print: Option<[(u64, u64, i64, i64); 2]>,
+    /// Dovecot's name for it, which stays when it is renamed.
+    pub guid: Option<String>,
     /// Number of messages.
     pub messages: u64,
     /// Bytes of messages.
     pub bytes: u64,
     /// The packs that hold them.
     pub packs: Vec<u32>,
+    /// Its own extended attributes: a number in [`MailboxState::xattrs`].
+    pub xattrs: u32,
+    /// Those of its messages.
+    pub message_xattrs: Vec<u32>,
     /// The messages, sorted by base name: a sequence of [`MessageState`].
     #[serde(with = "serde_bytes")]
     pub encoded: Vec<u8>,
@@ -103,7 +131,7 @@ pub struct MessageState<'b> {
     pub name: &'b [u8],
     /// Whether it was in `new`.
     pub is_new: bool,
-    /// Whether an earlier message of the folder has the same base name and other content.
+    /// Whether an earlier message of the folder has the same base name.
     pub is_duplicate: bool,
     /// Inode; 0 when unknown.
     pub ino: u64,
@@ -121,13 +149,15 @@ pub struct MessageState<'b> {
     pub pack: u32,
     /// Member number in the pack.
     pub member: u32,
+    /// Extended attributes: a number in [`MailboxState::xattrs`].
+    pub xattrs: u32,
     /// SHA-256 of the content.
     #[serde(with = "serde_bytes")]
     pub sum: [u8; 32],
 }
 
 /// A kept file or link as it was last seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileState {
     /// Mode, owner, group.
     pub attributes: (u32, u32, u32),
@@ -145,17 +175,48 @@ pub struct FileState {
     pub pack: u32,
     /// Member number, of a file.
     pub member: u32,
+    /// Extended attributes, of a file: a number in [`MailboxState::xattrs`].
+    pub xattrs: u32,
     /// SHA-256 of the content, of a file.
     pub sum: [u8; 32],
 }
 
-/// A pack that was stored and that no catalog names yet.
+/// A pack that was stored and that no catalog names yet. Its index may not be stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingPack {
-    /// The pack.
-    pub pack: PackState,
-    /// Hash of each member.
-    pub sums: Vec<[u8; 32]>,
+    /// The pack's id.
+    pub id: String,
+    /// Size and hash of the pack.
+    pub pack: ObjectRef,
+    /// Length of its tar in bytes.
+    pub raw: u64,
+    /// Number of members.
+    pub members: u32,
+    /// Its section of an index, compressed.
+    #[serde(with = "serde_bytes")]
+    pub section: Vec<u8>,
+}
+
+#[cfg(test)]
+impl<'n> MessageState<'n> {
+    /// A message of this name, with a hash that `content` stands for.
+    pub(crate) fn sample(name: &'n [u8], content: u8) -> Self {
+        Self {
+            name,
+            is_new: false,
+            is_duplicate: false,
+            ino: 1,
+            size: 1,
+            mtime_ns: 1,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            xattrs: 0,
+            pack: 0,
+            member: 0,
+            sum: [content; 32],
+        }
+    }
 }
 
 impl<'b> MessageState<'b> {
@@ -170,7 +231,26 @@ impl<'b> MessageState<'b> {
     }
 }
 
+impl MailboxState {
+    /// Forgets sets of extended attributes that nothing has.
+    pub fn drop_unused_xattrs(&mut self) {
+        let folders = self.folders.values();
+        let used = folders
+            .flat_map(|folder| folder.message_xattrs.iter().copied().chain([folder.xattrs]))
+            .chain(self.files.values().map(|file| file.xattrs))
+            .collect();
+        self.xattrs.retain(&used);
+    }
+}
+
 impl FolderState {
+    /// A folder that cannot hold messages.
+    pub fn without_messages() -> Self {
+        let mut folder = Self::default();
+        folder.set_messages(&[]);
+        folder
+    }
+
     /// Decodes the messages.
     pub fn messages(&self) -> Option<Vec<MessageState<'_>>> {
         postcard::from_bytes(&self.encoded).ok()
@@ -182,6 +262,8 @@ impl FolderState {
         self.bytes = messages.iter().map(|m| m.size).sum();
         let packs: BTreeSet<u32> = messages.iter().map(|m| m.pack).collect();
         self.packs = packs.into_iter().collect();
+        let xattrs: BTreeSet<u32> = messages.iter().map(|m| m.xattrs).filter(|n| *n > 0).collect();
+        self.message_xattrs = xattrs.into_iter().collect();
         self.encoded.clear();
         let encoded = std::mem::take(&mut self.encoded);
         self.encoded = postcard::to_extend(messages, encoded).expect("encoding to memory succeeds");
@@ -300,18 +382,19 @@ impl State {
             .map_err(|e| Error::io("write", &path, e))
     }
 
-    /// Packs of an earlier run that no catalog names.
-    pub fn pending(&self, id: &str) -> Vec<PendingPack> {
-        let bytes = fs::read(self.pending_path(id)).unwrap_or_default();
-        let mut rest = &bytes[..];
-        let mut packs = Vec::new();
-        while let Some((length, after)) = rest.split_first_chunk() {
-            let Ok(length) = usize::try_from(u64::from_le_bytes(*length)) else { break };
-            let Some((record, after)) = after.split_at_checked(length) else { break };
-            packs.extend(decode(record));
-            rest = after;
-        }
-        packs
+    /// Packs of an earlier run that no catalog names, one after the other.
+    pub fn pending(&self, id: &str) -> impl Iterator<Item = PendingPack> + use<> {
+        let mut file = File::open(self.pending_path(id)).ok().map(BufReader::new);
+        std::iter::from_fn(move || {
+            let file = file.as_mut()?;
+            let mut length = [0; 8];
+            file.read_exact(&mut length).ok()?;
+            let length = u64::from_le_bytes(length);
+            let mut record = Vec::new();
+            let got = file.take(length).read_to_end(&mut record).ok()?;
+            (got as u64 == length).then_some(record)
+        })
+        .filter_map(|record| decode(&record))
     }
 
     fn mailbox_path(&self, id: &str) -> PathBuf {
@@ -337,6 +420,11 @@ pub fn mailbox_path_key(path: &Path) -> String {
     encode_name(path.as_os_str().as_bytes()).into_owned()
 }
 
+/// Whether a key in [`Mailboxes`] is that of a plain tree.
+pub fn is_tree_key(key: &str) -> bool {
+    key.starts_with('/')
+}
+
 /// Magic, hash, content: a file torn by a crash is recognised.
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     let start = [MAGIC, &[0; SUM_BYTES]].concat();
@@ -355,7 +443,7 @@ fn checksum(content: &[u8]) -> [u8; SUM_BYTES] {
     sha256(content)
 }
 
-const MAGIC: &[u8] = b"mailrig state 1\n";
+const MAGIC: &[u8] = b"mailrig state 2\n";
 const SUM_BYTES: usize = 32;
 const NEXT: &str = "next";
 
@@ -372,17 +460,18 @@ mod tests {
         assert_eq!(state.mailbox("a"), None);
         state.commit_mailbox("a").unwrap();
         assert_eq!(state.mailbox("a"), Some(mailbox));
-        let reference = ObjectRef { size: 1, sha256: "x".into() };
-        let pack = PackState { id: "p".into(), pack: reference.clone(), index: reference, raw: 5 };
-        let pending = PendingPack { pack, sums: vec![[1; 32]; 3] };
+        let pack = ObjectRef { size: 1, sha256: "x".into() };
+        let pending =
+            PendingPack { id: "p".into(), pack, raw: 5, members: 3, section: vec![1; 32] };
         state.add_pending("a", &pending).unwrap();
         state.add_pending("a", &pending).unwrap();
-        assert_eq!(state.pending("a"), [pending.clone(), pending.clone()]);
+        let read = || state.pending("a").collect::<Vec<_>>();
+        assert_eq!(read(), [pending.clone(), pending.clone()]);
         for path in [state.pending_path("a"), state.mailbox_path("a")] {
             let bytes = fs::read(&path).unwrap();
             fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         }
-        assert_eq!(state.pending("a"), [pending]);
+        assert_eq!(read(), [pending]);
         assert_eq!(state.mailbox("a"), None);
     }
 

@@ -13,9 +13,9 @@ use sha2::{Digest, Sha256};
 use crate::catalog::{self, CatalogHead, Content, Contents, Line, Need};
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
-use crate::hash::{Sum, hex};
-use crate::index::Index;
-use crate::layout::{catalog_name, mailbox_key, mailbox_prefix};
+use crate::hash::Sum;
+use crate::index::{INDEX_BYTES, Member, Sections};
+use crate::layout::{catalog_name, mailbox_key, mailbox_prefix, pack_name};
 use crate::manifest::Manifest;
 use crate::object::{CheckedReader, ObjectRef};
 use crate::progress::Progress;
@@ -53,6 +53,8 @@ pub struct Report {
     pub snapshots: Vec<String>,
     /// Mailboxes, each counted once.
     pub mailboxes: u64,
+    /// Plain trees, each counted once.
+    pub trees: u64,
     /// Objects that were looked at.
     pub objects: u64,
     /// Bytes that were read.
@@ -89,10 +91,14 @@ pub fn run(
         None => return Err(Error::NoIdentity),
     };
     let mut catalogs = BTreeMap::new();
+    let mut trees = BTreeSet::new();
     for manifest in manifests {
         for (mailbox, catalog) in &manifest.mailboxes {
             let of_mailbox: &mut BTreeMap<_, _> = catalogs.entry(mailbox.as_str()).or_default();
             of_mailbox.insert(catalog.catalog.as_str(), &catalog.reference);
+            if catalog.tree {
+                trees.insert(mailbox.as_str());
+            }
         }
     }
     Progress::add(&progress.units, catalogs.len() as u64);
@@ -114,7 +120,8 @@ pub fn run(
     })?;
     let mut report = run.report.into_inner().expect("no holder panics");
     report.snapshots = manifests.iter().map(|manifest| manifest.id.clone()).collect();
-    report.mailboxes = jobs.len() as u64;
+    report.trees = trees.len() as u64;
+    report.mailboxes = jobs.len() as u64 - report.trees;
     report.problems.sort_unstable();
     report.is_sound = report.problems.is_empty();
     Ok(report)
@@ -204,24 +211,35 @@ impl Run<'_> {
             }
         };
         let prefix = mailbox_prefix(mailbox);
-        let mut sizes: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-        for need in needs.values() {
-            let (Some(_), Some(raw)) = (need.pack, need.raw) else { continue };
+        let mut packs = Packs {
+            prefix: &prefix,
+            needs,
+            present,
+            described: BTreeSet::new(),
+            sizes: BTreeMap::new(),
+        };
+        let mut are_indexes_sound = true;
+        for need in needs.values().filter(|need| !need.sections.is_empty()) {
             let key = format!("{prefix}{}", need.object);
-            if present.get(&key) != Some(&need.reference.size) {
-                continue;
-            }
-            match self.pack(&key, need, raw, needs, &prefix, &opened.unseal) {
-                Ok(members) => {
-                    sizes.insert(&need.object, members);
+            match self.index(&key, need, &mut packs, &opened.unseal) {
+                Ok(()) => {}
+                Err(e) => {
+                    are_indexes_sound = false;
+                    self.object_failed(&key, e)?;
                 }
-                Err(e) => self.object_failed(&key, e)?,
             }
         }
+        let described = packs.described;
+        for need in needs.values().filter(|need| need.pack.is_some() && are_indexes_sound) {
+            if !described.contains(&need.object) {
+                self.problem(&format!("{prefix}{}", need.object), "is in no index");
+            }
+        }
+        let sizes = packs.sizes;
         for (catalog, reference, head) in heads {
             // Numbers are a head's own: another chain may have given them to other packs.
             let sizes: BTreeMap<u32, &[u64]> = (head.needs.iter())
-                .filter_map(|need| Some((need.pack?, sizes.get(need.object.as_str())?.as_slice())))
+                .filter_map(|need| Some((need.pack?, sizes.get(&need.object)?.as_slice())))
                 .collect();
             let key = format!("{prefix}{}", catalog_name(catalog));
             let store = self.repository.store();
@@ -233,33 +251,42 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Checks a pack against its index; gives the sizes of its members.
-    fn pack(
-        &self,
-        key: &str,
-        need: &Need,
-        raw: u64,
-        needs: &BTreeMap<String, Need>,
-        prefix: &str,
-        unseal: &Unseal,
-    ) -> Result<Vec<u64>> {
-        let index_name = need.object.replacen(".tar.", ".idx.", 1);
-        let index_key = format!("{prefix}{index_name}");
-        let index_need = needs
-            .get(&index_name)
-            .ok_or_else(|| Error::damaged(&index_key, "is not named by the catalog"))?;
-        let store = self.repository.store();
-        let sealed = index_need.reference.read(store, &index_key, crate::backup::INDEX_BYTES)?;
-        let index = Index::decode(&index_key, &sealed, unseal)?;
-        let sizes = index.members.iter().map(|member| member.size).collect();
-        if !self.is_sampled(&need.object) {
-            return Ok(sizes);
+    /// Checks the packs that an index describes; notes the sizes of their members.
+    fn index(&self, key: &str, need: &Need, packs: &mut Packs<'_>, unseal: &Unseal) -> Result<()> {
+        let sealed = need.reference.read(self.repository.store(), key, INDEX_BYTES)?;
+        let mut sections = Sections::open(key, &sealed, unseal)?;
+        while let Some(section) = sections.next_section()? {
+            let name = pack_name(&section.pack, self.repository.is_encrypted());
+            // An index may outlive some of its packs; of those that are missing or cut that was said.
+            let Some(pack) = packs.needs.get(&name) else { continue };
+            let pack_key = format!("{}{name}", packs.prefix);
+            packs.described.insert(name.clone());
+            if packs.present.get(&pack_key) != Some(&pack.reference.size) {
+                continue;
+            }
+            let members = sections.members()?;
+            match self.pack(&pack_key, pack, &members, unseal) {
+                Ok(()) => {
+                    let sizes = members.iter().map(|member| member.size).collect();
+                    packs.sizes.insert(name, sizes);
+                }
+                Err(e) => self.object_failed(&pack_key, e)?,
+            }
         }
-        let mut object = need.reference.stream(store, key);
-        let checked = self.members(key, &mut object, raw, &index, unseal);
+        Ok(())
+    }
+
+    /// Checks a pack against its index.
+    fn pack(&self, key: &str, need: &Need, members: &[Member], unseal: &Unseal) -> Result<()> {
+        if !self.is_sampled(&need.object) {
+            return Ok(());
+        }
+        let mut object = need.reference.stream(self.repository.store(), key);
+        let raw = need.raw.unwrap_or(0);
+        let checked = self.members(key, &mut object, raw, members, unseal);
         match object.failure() {
             Some(failure) => Err(failure),
-            None => checked.map(|()| sizes),
+            None => checked,
         }
     }
 
@@ -268,7 +295,7 @@ impl Run<'_> {
         key: &str,
         object: &mut CheckedReader<'_>,
         raw: u64,
-        index: &Index,
+        members: &[Member],
         unseal: &Unseal,
     ) -> Result<()> {
         let damaged = |e: std::io::Error| Error::damaged(key, e);
@@ -276,7 +303,7 @@ impl Run<'_> {
         let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(1 << 17, unsealed))
             .map_err(damaged)?;
         let mut archive = tar::Archive::new(decoder.take(raw));
-        let mut members = index.members.iter();
+        let mut members = members.iter();
         for entry in archive.entries().map_err(damaged)?.raw(true) {
             self.progress.check()?;
             let mut entry = entry.map_err(damaged)?;
@@ -292,7 +319,7 @@ impl Run<'_> {
                 }
                 hasher.update(&chunk[..got]);
             }
-            if hex(&<Sum>::from(hasher.finalize())) != expected.sha256 {
+            if <Sum>::from(hasher.finalize()) != expected.sum {
                 return Err(Error::damaged(key, "has a message with another SHA-256 than stored"));
             }
             self.report.lock().expect("no holder panics").messages += 1;
@@ -380,6 +407,17 @@ impl Run<'_> {
         report.bytes_read += bytes;
         Progress::add(&self.progress.stored_bytes, bytes);
     }
+}
+
+/// The packs of a mailbox while they are verified.
+struct Packs<'p> {
+    prefix: &'p str,
+    needs: &'p BTreeMap<String, Need>,
+    present: &'p BTreeMap<String, u64>,
+    /// The packs that were found in an index, by name.
+    described: BTreeSet<String>,
+    /// The sizes of the members of each sound pack, by its name.
+    sizes: BTreeMap<String, Vec<u64>>,
 }
 
 const PROBLEMS_MAX: usize = 10_000;

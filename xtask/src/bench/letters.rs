@@ -7,9 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::random::Random;
 use crate::clock;
 use crate::corpus;
+use crate::random::Random;
 
 /// Headers that every message gets anew.
 const REPLACED: [&str; 8] = [

@@ -9,8 +9,8 @@ use anyhow::Result;
 use super::tools::{self, Tool};
 use crate::process::Run;
 
-/// Lines such as `cores: 2`.
-pub(super) fn describe(tools: &[Tool], work: &Path) -> Result<Vec<String>> {
+/// Lines about processors, memory, kernel, and the file system of the work folder.
+pub(crate) fn describe(work: &Path) -> Result<Vec<String>> {
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let cpu = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned());
     let memory_kb = field("/proc/meminfo", "MemTotal")
@@ -18,10 +18,15 @@ pub(super) fn describe(tools: &[Tool], work: &Path) -> Result<Vec<String>> {
         .unwrap_or_default();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let filesystem = Run::new("stat").args(["-f", "-c", "%T"]).args([work]).stdout()?;
-    let mut lines = vec![
+    Ok(vec![
         format!("{cores} cores ({cpu}), {:.0} GB of memory", memory_kb as f64 / 1e6),
         format!("Linux {}, {}", kernel.trim(), filesystem.trim()),
-    ];
+    ])
+}
+
+/// Lines about the versions of the tools.
+pub(super) fn versions(tools: &[Tool]) -> Vec<String> {
+    let mut lines = Vec::new();
     for tool in tools {
         match tool {
             Tool::Mailrig => lines.push(first_line(Run::new(tools::program()).args(["--version"]))),
@@ -32,7 +37,7 @@ pub(super) fn describe(tools: &[Tool], work: &Path) -> Result<Vec<String>> {
             }
         }
     }
-    Ok(lines)
+    lines
 }
 
 fn field(file: &str, name: &str) -> Option<String> {

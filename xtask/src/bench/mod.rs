@@ -1,11 +1,11 @@
-//! `cargo xtask bench backup`: mailrig, restic and `tar | zstd` on the same store, in one run.
+//! `cargo xtask bench`. `backup`: mailrig, restic and `tar | zstd` on the same store, in one run.
 //! Every tool sees the same state of the store in turn; the order of the tools rotates by round.
 
+pub(crate) mod find;
 mod letters;
-mod machine;
+pub(crate) mod machine;
 mod measure;
 mod night;
-mod random;
 mod rounds;
 mod store;
 mod table;
@@ -77,14 +77,10 @@ pub(crate) fn parse(args: &[&str]) -> Result<Plan> {
 pub(crate) fn run(plan: &Plan) -> Result<()> {
     debian::install(&["restic", "tar", "time", "zstd"])?;
     if plan.tools.contains(&Tool::Mailrig) {
-        eprintln!("building mailrig");
-        workspace::cargo()
-            .args(["build", "--release", "--quiet", "--package", "mailrig"])
-            .limit(Duration::from_secs(30 * 60))
-            .ok()?;
+        build()?;
     }
     let corpus = corpus::install()?;
-    let work = WorkDir::create(plan)?;
+    let work = WorkDir::create(&plan.dir, plan.is_kept)?;
     let letters = Letters::read(&corpus)?;
 
     eprintln!("making a store of {} messages", plan.messages);
@@ -101,18 +97,31 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
     let real = store::from_corpus(&work.own("real").join("vmail"), &corpus)?;
     rounds::store_real_messages(plan, &work.path, &real, &mut results)?;
 
-    let report = table::render(plan, &results, &machine::describe(&plan.tools, &work.path)?);
+    let machine = [machine::describe(&work.path)?, machine::versions(&plan.tools)].concat();
+    let report = table::render(plan, &results, &machine);
     println!("{report}");
-    let place = write(plan, &report)?;
+    let place = write(&format!("backup-{}", plan.messages), &report)?;
     eprintln!("written to {}", place.display());
     Ok(())
 }
 
-fn write(plan: &Plan, report: &str) -> Result<PathBuf> {
+/// The release build, unless another program is to be measured.
+fn build() -> Result<()> {
+    if tools::is_given() {
+        return Ok(());
+    }
+    eprintln!("building mailrig");
+    workspace::cargo()
+        .args(["build", "--release", "--quiet", "--package", "mailrig"])
+        .limit(Duration::from_secs(30 * 60))
+        .ok()
+}
+
+fn write(name: &str, report: &str) -> Result<PathBuf> {
     let folder = workspace::root().join("bench/results");
     fs::create_dir_all(&folder)?;
     let day = clock::day(clock::now());
-    let place = folder.join(format!("backup-{}-{day}.md", plan.messages));
+    let place = folder.join(format!("{name}-{day}.md"));
     fs::write(&place, report).with_context(|| format!("writing `{}`", place.display()))?;
     Ok(place)
 }
@@ -129,9 +138,9 @@ impl WorkDir {
         self.path.join(format!("{name}-{}", std::process::id()))
     }
 
-    fn create(plan: &Plan) -> Result<WorkDir> {
+    fn create(dir: &Path, is_kept: bool) -> Result<WorkDir> {
         let name = format!("mailrig-bench-{}", std::process::id());
-        let path = std::path::absolute(plan.dir.join(name))?;
+        let path = std::path::absolute(dir.join(name))?;
         fs::create_dir_all(&path)
             .with_context(|| format!("creating the work folder `{}`", path.display()))?;
         eprintln!("working in {}", path.display());
@@ -140,7 +149,7 @@ impl WorkDir {
         // something else was removed. This spreads the folders here over the disk. A filesystem
         // without that trouble, or the flag, says no, and that is well.
         let _ = Run::new("chattr").args(["+T"]).args([&path]).stdout();
-        Ok(WorkDir { path, is_kept: plan.is_kept })
+        Ok(WorkDir { path, is_kept })
     }
 }
 

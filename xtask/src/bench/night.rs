@@ -1,15 +1,15 @@
 //! What a night does to a store: new mail and changed flags, spread evenly at random over all
 //! folders. An undo log brings the state before the night back.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 use super::letters::Letters;
-use super::random::Random;
 use super::store::{self, FLAGS, FOLDERS, LAST_SECS, Store};
+use crate::random::Random;
 
 /// What a night did, and how to take it back.
 pub(super) struct Night {
@@ -22,6 +22,19 @@ pub(super) struct Night {
 impl Night {
     pub(super) fn new_messages(&self) -> usize {
         self.added.len()
+    }
+
+    /// Lets the night stand, so that another can follow: the model learns the new flags.
+    pub(super) fn keep(self, store: &mut Store) {
+        let name =
+            |path: PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut renamed: HashMap<String, String> =
+            self.renamed.into_iter().map(|(from, to)| (name(from), name(to))).collect();
+        for message in store.mailboxes.iter_mut().flat_map(|mailbox| &mut mailbox.messages) {
+            if let Some(new) = renamed.remove(&message.name) {
+                message.name = new;
+            }
+        }
     }
 
     /// Takes the night back, whatever part of it was done.

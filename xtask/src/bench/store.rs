@@ -12,8 +12,8 @@ use anyhow::{Context, Result, anyhow};
 
 use super::Plan;
 use super::letters::{self, Letters};
-use super::random::Random;
 use crate::corpus;
+use crate::random::Random;
 
 const MESSAGES_A_MAILBOX: usize = 2000;
 /// Folder, and its share of a mailbox's messages in percent.
@@ -110,6 +110,17 @@ pub(super) fn generate(root: &Path, letters: &Letters, plan: &Plan) -> Result<St
     });
     let mut mailboxes = mailboxes.into_iter().collect::<Result<Vec<Mailbox>>>()?;
     mailboxes.sort_by(|a, b| a.user.cmp(&b.user));
+    Ok(Store { root: root.to_owned(), mailboxes })
+}
+
+/// One mailbox with all messages, at `root`.
+pub(super) fn generate_one(
+    root: &Path,
+    letters: &Letters,
+    seed: u64,
+    messages: usize,
+) -> Result<Store> {
+    let mailboxes = vec![fill_mailbox(root, letters, seed, 0, messages)?];
     Ok(Store { root: root.to_owned(), mailboxes })
 }
 

@@ -111,7 +111,7 @@ fn nights(text: &mut String, results: &Results) {
 }
 
 /// `median (least–most)`
-fn spread(values: &[f64]) -> String {
+pub(super) fn spread(values: &[f64]) -> String {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let median = median(values);

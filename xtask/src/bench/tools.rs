@@ -99,6 +99,17 @@ impl<'a> Repository<'a> {
         }
     }
 
+    /// A command of mailrig that reads the repository; `log` is what it writes to stderr.
+    pub(super) fn look(&self, command: &[&str], log: &str) -> Measured {
+        let mut args: Vec<OsString> = vec![program().into()];
+        args.extend(command.iter().map(OsString::from));
+        args.insert(2, self.repo().into());
+        args.extend(["--identity".into(), self.identity().into(), "--quiet".into()]);
+        let mut measured = self.measured(args, &self.folder);
+        measured.env.extend([("MAILRIG_LOG", log.into()), ("NO_COLOR", "1".into())]);
+        measured
+    }
+
     /// Restores the latest backup into an empty folder.
     pub(super) fn restore(&self, to: &Path) -> Measured {
         match self.tool {
@@ -151,10 +162,18 @@ impl<'a> Repository<'a> {
     }
 }
 
-/// The release build of mailrig.
+/// The release build of mailrig, or the program that the environment names instead.
 pub(super) fn program() -> PathBuf {
-    workspace::target_dir().join("release/mailrig")
+    let given = std::env::var_os(PROGRAM_VARIABLE).map(PathBuf::from);
+    given.unwrap_or_else(|| workspace::target_dir().join("release/mailrig"))
 }
+
+/// Whether the environment names the program.
+pub(super) fn is_given() -> bool {
+    std::env::var_os(PROGRAM_VARIABLE).is_some()
+}
+
+const PROGRAM_VARIABLE: &str = "MAILRIG_BENCH_PROGRAM";
 
 fn words(line: &str) -> Vec<OsString> {
     line.split(' ').map(OsString::from).collect()

@@ -29,10 +29,10 @@ pub(super) fn read(lines: &[String]) -> Count {
     let mut count = Count::default();
     for line in lines {
         let line = without_colours(line);
-        let line = line.trim();
+        // Indented, the same words are what a failed test printed itself, which nextest repeats.
         let outcomes = if let Some(rest) = line.strip_prefix("test result: ") {
             rest.split_once(". ").map(|(_, outcomes)| outcomes)
-        } else if line.starts_with("Summary [") {
+        } else if line.trim_start().starts_with("Summary [") {
             line.split_once(" run: ").map(|(_, outcomes)| outcomes)
         } else {
             None
@@ -101,6 +101,12 @@ mod tests {
     fn cargo_closing_lines_are_summed() {
         let output = "running 2 tests\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 5 filtered out; finished in 0.00s\ntest result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out";
         check(output, 3, 1, 6);
+    }
+
+    #[test]
+    fn what_a_failed_test_printed_is_not_counted_again() {
+        let output = "  stdout\n    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 177 filtered out\n     Summary [  1.2s] 2 tests run: 1 passed, 1 failed, 3 skipped";
+        check(output, 1, 1, 3);
     }
 
     #[test]

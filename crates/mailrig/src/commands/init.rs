@@ -22,13 +22,14 @@ use crate::ui::Ui;
 /// restored, so keep a copy elsewhere. With --recipient the repository is sealed: no secret is made,
 /// and this host can write backups and read none of them.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "mailrig init [OPTIONS] [REPO]")]
 #[command(after_help = "Examples:
   mailrig init /srv/backup/mail
   mailrig init s3://backups/mail --identity-out /media/usb/mail.identity
   mailrig init s3://backups/mail --recipient age1...     sealed: the secret is elsewhere")]
 pub(crate) struct InitArgs {
     /// REPO: path, file:///path or s3://bucket/prefix
-    #[arg(value_name = "REPO")]
+    #[arg(value_name = "REPO", num_args = 0..=1)]
     positional: Vec<String>,
     /// age recipient that can open the backups; several times for several
     #[arg(long = "recipient", value_name = "AGE1...")]

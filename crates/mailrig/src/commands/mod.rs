@@ -2,7 +2,10 @@
 
 pub(crate) mod backup;
 pub(crate) mod demo;
+pub(crate) mod diff;
+pub(crate) mod find;
 pub(crate) mod init;
+mod ledger;
 pub(crate) mod ls;
 pub(crate) mod restore;
 pub(crate) mod snapshots;
@@ -23,6 +26,8 @@ pub(crate) fn run(cli: Cli, ui: &Ui) -> Result<Exit> {
         Command::Backup(args) => backup::run(args, ui),
         Command::Snapshots(args) => snapshots::run(&args, ui),
         Command::Ls(args) => ls::run(&args, ui),
+        Command::Find(args) => find::run(&args, ui),
+        Command::Diff(args) => diff::run(&args, ui),
         Command::Restore(args) => restore::run(args, ui),
         Command::Verify(args) => verify::run(&args, ui),
         Command::Demo(args) => demo::run(&args, ui),

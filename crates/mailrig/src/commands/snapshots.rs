@@ -1,27 +1,34 @@
-//! `snapshots`: what is in a repository. Needs no key.
+//! `snapshots`: what is in a repository. Needs no key, but for the names in a ledger.
 
 use anyhow::Result;
 use jiff::tz::TimeZone;
 use serde::Serialize;
+use snapshot::crypt::Unseal;
+use snapshot::incidents::{self, NamedIncident, StoredLedger};
 use snapshot::manifest::{self, LedgerCounts, Manifest, Totals};
+use snapshot::repository::Repository;
 
-use crate::cli::S3Args;
+use super::ledger;
+use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::Exit;
-use crate::repository::{open, split_repo};
-use crate::ui::{Ui, count, plural, size, table};
+use crate::repository::{choose, identity, open, split_repo};
+use crate::ui::{Ui, cell, count, plural, size, table};
 
 /// List the snapshots of a repository
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "mailrig snapshots [OPTIONS] [REPO]")]
 #[command(after_help = "Examples:
   mailrig snapshots s3://backups/mail
-  mailrig snapshots s3://backups/mail --show latest")]
+  mailrig snapshots s3://backups/mail --show latest --identity recovery.identity")]
 pub(crate) struct SnapshotsArgs {
     /// REPO: path, file:///path or s3://bucket/prefix
-    #[arg(value_name = "REPO")]
+    #[arg(value_name = "REPO", num_args = 0..=1)]
     positional: Vec<String>,
-    /// Show one snapshot: totals and ledger
+    /// Show one snapshot: totals and ledger; with an identity also the names in the ledger
     #[arg(long, value_name = "ID")]
     show: Option<String>,
+    #[command(flatten)]
+    identity: IdentityArgs,
     #[command(flatten)]
     s3: S3Args,
 }
@@ -47,6 +54,18 @@ struct Row {
 }
 
 #[derive(Serialize)]
+struct ShowReport {
+    #[serde(flatten)]
+    row: Row,
+    /// What a person should know of the choice of the snapshot.
+    notices: Vec<String>,
+    /// The ledger's lines; `None` without an identity.
+    incidents: Option<Vec<NamedIncident>>,
+    /// What of them could not be read.
+    problems: Vec<String>,
+}
+
+#[derive(Serialize)]
 struct Damaged {
     id: String,
     reason: String,
@@ -56,9 +75,17 @@ pub(crate) fn run(args: &SnapshotsArgs, ui: &Ui) -> Result<Exit> {
     let (location, _) = split_repo(&args.positional, &[])?;
     let repository = open(&location, &args.s3)?;
     if let Some(wanted) = &args.show {
-        let row = row(manifest::select(repository.store(), wanted, None)?);
-        ui.result("snapshot", &row, || show(&row))?;
-        return Ok(Exit::Done);
+        let mut notices = Vec::new();
+        let manifest = choose(&repository, wanted, None, ui, &mut notices)?;
+        let ledger = stored_ledger(args, &repository, &manifest)?;
+        let (entries, problems) = match ledger {
+            Some(ledger) => (Some(ledger.entries), ledger.problems),
+            None => (None, Vec::new()),
+        };
+        let report = ShowReport { row: row(manifest), notices, incidents: entries, problems };
+        report.problems.iter().for_each(|problem| ui.warning(problem));
+        ui.result("snapshot", &report, || show(&report))?;
+        return Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Incomplete });
     }
     let mut report = SnapshotsReport { snapshots: Vec::new(), damaged: Vec::new() };
     for id in manifest::ids(repository.store())? {
@@ -73,6 +100,18 @@ pub(crate) fn run(args: &SnapshotsArgs, ui: &Ui) -> Result<Exit> {
     }
     ui.result("snapshots", &report, || list(&report))?;
     Ok(if report.damaged.is_empty() { Exit::Done } else { Exit::Incomplete })
+}
+
+/// The names in the ledger, where they can be read.
+fn stored_ledger(
+    args: &SnapshotsArgs,
+    repository: &Repository,
+    manifest: &Manifest,
+) -> Result<Option<StoredLedger>> {
+    let identity = identity(&args.identity, repository)?;
+    let plain = Unseal::Plain;
+    let identity = if repository.is_encrypted() { identity.as_ref() } else { Some(&plain) };
+    Ok(identity.map(|identity| incidents::read(repository, manifest, identity)).transpose()?)
 }
 
 fn row(manifest: Manifest) -> Row {
@@ -99,8 +138,8 @@ fn list(report: &SnapshotsReport) -> String {
                 count(row.totals.mailboxes),
                 count(row.totals.messages),
                 size(row.totals.bytes),
-                if row.is_incomplete { "incomplete".into() } else { "whole".into() },
-                format!("{}:{}", row.host, row.store),
+                state(row).into(),
+                store(row),
             ]
         })
         .collect();
@@ -113,28 +152,52 @@ fn list(report: &SnapshotsReport) -> String {
     text
 }
 
-fn show(row: &Row) -> String {
-    let ledger = &row.ledger;
-    let lines = [
+fn show(report: &ShowReport) -> String {
+    let row = &report.row;
+    let mut lines = vec![
         ("snapshot", row.id.clone()),
         ("time", local_time(&row.time)),
-        ("store", format!("{}:{}", row.host, row.store)),
-        ("tool", row.tool.clone()),
+        ("store", store(row)),
+        ("tool", cell(&row.tool).into_owned()),
         ("mailboxes", count(row.totals.mailboxes)),
+        ("trees", count(row.totals.trees)),
         ("messages", format!("{}, {}", count(row.totals.messages), size(row.totals.bytes))),
-        ("unreadable", count(ledger.unreadable)),
-        ("not messages", count(ledger.not_messages)),
-        ("unstable folders", count(ledger.unstable_folders)),
-        ("expunged during run", count(ledger.expunged_during_run)),
-        ("duplicate names", count(ledger.duplicate_names)),
-        ("links not followed", count(ledger.not_followed)),
-        ("mailboxes missing", count(ledger.mailboxes_missing)),
     ];
+    lines.extend(ledger::counts(&row.ledger).into_iter().filter(|(_, count)| count != "0"));
     let mut text: String =
         lines.iter().map(|(label, value)| format!("{label:<20} {value}\n")).collect();
-    let state = if row.is_incomplete { "incomplete" } else { "whole" };
-    text.push_str(&format!("The snapshot is {state}.\n"));
+    match &report.incidents {
+        Some(entries) => {
+            for entry in entries {
+                text.push_str(&ledger::line(&entry.incident, &entry.path, entry.reason.as_deref()));
+            }
+        }
+        None if row.ledger != LedgerCounts::default() => {
+            text.push_str("ledger     its names are sealed: give --identity to see them\n");
+        }
+        None => {}
+    }
+    let lost = match row.ledger.expunge_alarms {
+        0 => String::new(),
+        alarms => format!("; {} lost much mail", plural(alarms, "mailbox")),
+    };
+    let whole = if row.is_incomplete { "incomplete" } else { "whole" };
+    text.push_str(&format!("The snapshot is {whole}{lost}.\n"));
     text
+}
+
+fn store(row: &Row) -> String {
+    cell(&format!("{}:{}", row.host, row.store)).into_owned()
+}
+
+/// For a column.
+fn state(row: &Row) -> &'static str {
+    match (row.is_incomplete, row.ledger.expunge_alarms) {
+        (true, 0) => "incomplete",
+        (true, _) => "incomplete, alarm",
+        (false, 0) => "whole",
+        (false, _) => "alarm",
+    }
 }
 
 fn local_time(time: &str) -> String {

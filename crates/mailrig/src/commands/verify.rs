@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
+use snapshot::choose::{is_latest, no_snapshot};
 use snapshot::manifest::{self, Manifest};
 use snapshot::progress::Progress;
 use snapshot::verify::{self, Level, Options, Problem};
@@ -12,14 +13,15 @@ use snapshot::verify::{self, Level, Options, Problem};
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
 use crate::exit::{Exit, UsageError};
-use crate::repository::{REPO_VARIABLE, identity, open, split_repo};
-use crate::ui::{Ui, duration, plural, size};
+use crate::repository::{REPO_VARIABLE, choose, identity, open, split_repo};
+use crate::ui::{Ui, cell, duration, plural, size};
 
 /// Verify one snapshot, or all
 ///
 /// `listed` asks whether every object is there with its size, `stored` reads and hashes every
 /// object, `content` also opens them and hashes every message. Only `content` needs the identity.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "mailrig verify [OPTIONS] [REPO] [SNAPSHOT]")]
 #[command(after_help = "Examples:
   mailrig verify s3://backups/mail
   mailrig verify s3://backups/mail latest --level content --sample 5")]
@@ -50,6 +52,8 @@ enum LevelArg {
 struct VerifyReport {
     level: Level,
     sample_percent: f64,
+    /// What a person should know of the choice of the snapshot.
+    notices: Vec<String>,
     #[serde(flatten)]
     report: verify::Report,
 }
@@ -59,9 +63,11 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
     let (location, wanted) = positional(&args.positional)?;
     let repository = open(&location, &args.s3)?;
     let mut problems = Vec::new();
-    let mut manifests = Vec::new();
+    let (mut manifests, mut notices) = (Vec::new(), Vec::new());
     match wanted {
-        Some(wanted) => manifests.push(manifest::select(repository.store(), &wanted, None)?),
+        Some(wanted) => {
+            manifests.push(choose(&repository, &wanted, None, ui, &mut notices)?);
+        }
         None => {
             for id in manifest::ids(repository.store())? {
                 match Manifest::read(repository.store(), &id) {
@@ -72,7 +78,7 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
                     {
                         problems.push(Problem {
                             object: snapshot::layout::snapshot_key(&id),
-                            reason: e.to_string(),
+                            reason: reason(e),
                         });
                     }
                     Err(e) => return Err(e.into()),
@@ -81,8 +87,7 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
         }
     }
     if manifests.is_empty() && problems.is_empty() {
-        let reason = "the repository has no snapshot: there is nothing that could be restored";
-        return Err(snapshot::Error::Selection(reason.into()).into());
+        return Err(no_snapshot().into());
     }
     let level = match args.level {
         LevelArg::Listed => Level::Listed,
@@ -102,16 +107,24 @@ pub(crate) fn run(args: &VerifyArgs, ui: &Ui) -> Result<Exit> {
     problems.append(&mut report.problems);
     report.problems = problems;
     report.is_sound = report.problems.is_empty();
-    let report = VerifyReport { level, sample_percent: args.sample, report };
+    let report = VerifyReport { level, sample_percent: args.sample, notices, report };
     ui.result("verify", &report, || text(&report, started))?;
     Ok(if report.report.is_sound { Exit::Done } else { Exit::Negative })
+}
+
+/// Why a manifest cannot be read; the problem names it already.
+fn reason(error: snapshot::Error) -> String {
+    match error {
+        snapshot::Error::Damaged { reason, .. } => reason,
+        other => other.to_string(),
+    }
 }
 
 /// With `MAILRIG_REPO` set, a lone argument is a snapshot unless it is a place: ids have no slash.
 fn positional(given: &[String]) -> Result<(String, Option<String>)> {
     let is_repo_set = std::env::var_os(REPO_VARIABLE).is_some_and(|value| !value.is_empty());
     match given {
-        [one] if is_repo_set && !one.contains('/') => {
+        [one] if is_repo_set && (!one.contains('/') || is_latest(one)) => {
             Ok((split_repo(&[], &[])?.0, Some(one.clone())))
         }
         [repo, snapshot] => Ok((repo.clone(), Some(snapshot.clone()))),
@@ -123,7 +136,8 @@ fn text(report: &VerifyReport, started: Instant) -> String {
     let inner = &report.report;
     let mut text = String::new();
     for problem in inner.problems.iter().take(SHOWN) {
-        text.push_str(&format!("damaged    {}: {}\n", problem.object, problem.reason));
+        let (object, reason) = (cell(&problem.object), cell(&problem.reason));
+        text.push_str(&format!("damaged    {object}: {reason}\n"));
     }
     if let Some(more) = inner.problems.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         text.push_str(&format!(
@@ -154,9 +168,10 @@ fn text(report: &VerifyReport, started: Instant) -> String {
 }
 
 fn parse_percent(text: &str) -> Result<f64> {
-    let percent: f64 = text.trim_end_matches('%').parse()?;
+    let wrong = || UsageError("a share lies above 0 and up to 100 percent".into());
+    let percent: f64 = text.trim_end_matches('%').parse().map_err(|_| wrong())?;
     if !(percent > 0.0 && percent <= 100.0) {
-        return Err(UsageError("a share lies above 0 and up to 100 percent".into()).into());
+        return Err(wrong().into());
     }
     Ok(percent)
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use snapshot::backup::{self, Trust};
+use snapshot::backup::{self, Alarm, Proof, Trust};
 use snapshot::crypt::{self, Unseal};
 use snapshot::manifest::Manifest;
 use snapshot::progress::Progress;
@@ -65,7 +65,12 @@ impl Host {
         let state = State::open(&self.state, &repository.description().id, &self.root)?;
         let options = backup::Options {
             mailboxes: Vec::new(),
+            with: Vec::new(),
+            outside: backup::Outside::default(),
             trust: Trust::BaseName,
+            proof: Proof::Times,
+            dovecot_lock: false,
+            alarm: Alarm::default(),
             rebase: false,
             dry_run: false,
             time: Timestamp::now(),
@@ -137,15 +142,11 @@ impl Host {
         let started = Instant::now();
         let repository = self.open()?;
         let manifest = Manifest::read(repository.store(), &snapshot.id)?;
-        let options = restore::Options {
-            to,
-            mailbox: None,
-            folder: None,
-            dry_run: false,
-            threads: threads(),
-        };
+        // The comparison is one of bytes, also of the lists of UIDs.
+        let uids = Some(restore::Uids::Exact);
+        let options = restore::Options { uids, threads: threads(), ..restore::Options::all(to) };
         let identity = Some(&self.identity);
-        let done = restore::run(&repository, &manifest, identity, &options, progress)?;
+        let done = restore::run(&repository, &[manifest], identity, &options, progress)?;
         problems
             .extend(done.problems.iter().map(|p| format!("restore: {} {}", p.mailbox, p.reason)));
         snapshot.restore_ms = milliseconds(started.elapsed());

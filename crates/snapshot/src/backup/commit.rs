@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
 
+use super::alarm::Expunged;
 use super::context::Context;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, NAMED_MAX};
 use super::mailbox::{Outcome, Work};
+use super::remarks::Remarks;
 use crate::error::Result;
 use crate::layout::{catalog_name, mailbox_prefix};
 use crate::manifest::{CatalogRef, Totals};
@@ -20,7 +22,13 @@ pub(crate) struct Committed {
     pub(crate) totals: Totals,
     pub(crate) work: Work,
     pub(crate) changed: u64,
+    /// What happened in mailboxes, and is in their catalogs.
+    pub(crate) recorded: Ledger,
+    /// What else happened.
     pub(crate) ledger: Ledger,
+    pub(crate) remarks: Remarks,
+    pub(crate) alarms: Vec<Expunged>,
+    pub(crate) notices: Vec<String>,
 }
 
 /// Commits what arrives until the last sender is gone, or one mailbox fails.
@@ -80,23 +88,33 @@ fn commit(
     store.sync()?;
     for outcome in group.drain(..) {
         context.state.commit_mailbox(&outcome.id)?;
-        committed.changed += 1;
+        committed.changed += u64::from(!outcome.is_tree);
         committed.add(context, outcome);
     }
     Ok(())
 }
 
 impl Committed {
+    /// Takes an alarm; its mailbox is in the ledger already.
+    pub(crate) fn sound(&mut self, alarm: Option<Expunged>) {
+        self.alarms.extend(alarm.filter(|_| self.alarms.len() < NAMED_MAX));
+    }
+
     fn add(&mut self, context: &Context<'_>, outcome: Outcome) {
         Progress::add(&context.progress.units_done, 1);
         if let Some(catalog) = outcome.catalog {
-            self.totals.mailboxes += 1;
+            self.totals.mailboxes += u64::from(!outcome.is_tree);
+            self.totals.trees += u64::from(outcome.is_tree);
             self.totals.messages += outcome.messages;
             self.totals.bytes += outcome.bytes;
-            self.catalogs.insert(outcome.id, catalog);
+            self.catalogs.insert(outcome.id, CatalogRef { tree: outcome.is_tree, ..catalog });
         }
         self.work.add(&outcome.work);
-        self.ledger.merge(outcome.ledger);
+        self.remarks.merge(outcome.remarks);
+        let ledger = if outcome.is_recorded { &mut self.recorded } else { &mut self.ledger };
+        ledger.merge(outcome.ledger);
+        self.sound(outcome.alarm);
+        self.notices.extend(outcome.notices);
     }
 }
 

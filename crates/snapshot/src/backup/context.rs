@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use maildir::Reach;
+
 use super::Options;
 use super::uploads::Uploads;
 use crate::progress::Progress;
@@ -18,6 +20,8 @@ pub(crate) struct Context<'env> {
     pub(crate) uploads: Arc<Uploads<'env>>,
     /// The store directory.
     pub(crate) root: &'env Path,
+    /// Where the store has mail.
+    pub(crate) reach: &'env Reach,
     pub(crate) levels: Levels,
 }
 

@@ -26,8 +26,8 @@ pub(super) enum Decision<'b> {
     Compare(MessageState<'b>),
     /// It must be read.
     Read,
-    /// It can be no message.
-    NotAMessage(&'static str),
+    /// It is no regular file but this.
+    NotAFile(&'static str),
     /// The same file as the one before, seen twice because it was renamed meanwhile.
     SeenTwice,
 }
@@ -55,7 +55,7 @@ pub(super) fn decide<'b>(
             // The last of several names for one file counts: `cur` comes after `new`.
             let is_seen_again = entries[i + 1..at + same_base].iter().any(|e| e.ino == entry.ino);
             decisions.push(match entry.kind {
-                FileKind::Other(kind) => Decision::NotAMessage(kind),
+                FileKind::Other(kind) => Decision::NotAFile(kind),
                 FileKind::File if is_seen_again => Decision::SeenTwice,
                 FileKind::File => decide_one(&candidates, listing, entry, trust, same_base > 1),
             });

@@ -5,19 +5,22 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::packer::Packer;
-use super::read::{Content, Reader, Source};
+use super::read::{Content, IN_MEMORY_BYTES, Reader, Source};
 use crate::error::Result;
 use crate::layout::{index_name, mailbox_prefix, pack_name};
+use crate::object::ObjectRef;
 use crate::repository::Repository;
 use crate::state::{MailboxState, MessageState, PackState};
 
 /// The packs to fold: all of a size class that has become crowded, the smallest class first.
 pub(crate) fn choose(state: &MailboxState) -> Vec<u32> {
     let mut classes: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for (number, pack) in &state.packs {
+    // A large content has a pack of its own, however well it compresses: again would be the same.
+    let is_alone = |pack: &PackState| pack.members == 1 && pack.raw > IN_MEMORY_BYTES;
+    for (number, pack) in state.packs.iter().filter(|(_, pack)| !is_alone(pack)) {
         classes.entry(size_class(pack.pack.size)).or_default().push(*number);
     }
     classes
@@ -26,8 +29,8 @@ pub(crate) fn choose(state: &MailboxState) -> Vec<u32> {
         .map_or_else(Vec::new, |(_, packs)| packs)
 }
 
-/// The packs that the repository has lost: their contents are stored again while they are still in
-/// the mailbox.
+/// The packs that the repository has lost, or whose index it has lost: their contents are stored
+/// again while they are still in the mailbox.
 pub(crate) fn lost(
     repository: &Repository,
     mailbox: &str,
@@ -39,10 +42,13 @@ pub(crate) fn lost(
         present.insert(object.key, object.size_bytes);
     })?;
     let encrypted = repository.is_encrypted();
+    let is_there = |name: String, reference: &ObjectRef| {
+        present.get(&format!("{prefix}{name}")) == Some(&reference.size)
+    };
     let is_lost = |pack: &PackState| {
-        let size = |name: String| present.get(&format!("{prefix}{name}")).copied();
-        size(pack_name(&pack.id, encrypted)) != Some(pack.pack.size)
-            || size(index_name(&pack.id, encrypted)) != Some(pack.index.size)
+        let index = state.indexes.get(&pack.index);
+        !is_there(pack_name(&pack.id, encrypted), &pack.pack)
+            || !index.is_some_and(|index| is_there(index_name(&pack.index, encrypted), index))
     };
     let lost = state.packs.iter().filter(|(_, pack)| is_lost(pack));
     Ok(lost.map(|(number, _)| *number).collect())
@@ -56,7 +62,7 @@ fn size_class(size_bytes: u64) -> u32 {
 /// Stores the contents of the packs `fold` again and points the messages of `state` to the new
 /// places. A content that cannot be read, or is not what it was, stays where it is.
 pub(crate) fn store_again(
-    root: &Path,
+    locate: &dyn Fn(&Path) -> PathBuf,
     state: &mut MailboxState,
     fold: &[u32],
     packer: &mut Packer<'_, '_>,
@@ -66,7 +72,11 @@ pub(crate) fn store_again(
         if !folder.packs.iter().any(|pack| fold.contains(pack)) {
             continue;
         }
-        let dir = root.join(OsStr::from_bytes(path));
+        let dir = locate(Path::new(OsStr::from_bytes(path)));
+        // A folder that is kept as it was known, because a link took its place, is not to be read.
+        if dir.canonicalize().is_ok_and(|real| real != dir) {
+            continue;
+        }
         let encoded = std::mem::take(&mut folder.encoded);
         let mut messages: Vec<MessageState<'_>> =
             postcard::from_bytes(&encoded).unwrap_or_default();
@@ -84,7 +94,7 @@ pub(crate) fn store_again(
         if file.target.is_some() || !fold.contains(&file.pack) {
             continue;
         }
-        let path = root.join(OsStr::from_bytes(path));
+        let path = locate(Path::new(OsStr::from_bytes(path)));
         if let Content::Stored(stored) = reader.read_file(&path, packer)?
             && stored.sum == file.sum
         {
@@ -105,12 +115,12 @@ const FIRST_CLASS_BITS: u32 = 13;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::ObjectRef;
 
     fn state(sizes: &[u64]) -> MailboxState {
         let pack = |size| {
-            let reference = ObjectRef { size, sha256: String::new() };
-            PackState { id: String::new(), pack: reference.clone(), index: reference, raw: 0 }
+            let pack = ObjectRef { size, sha256: String::new() };
+            let (id, index) = (String::new(), String::new());
+            PackState { id, pack, raw: 0, members: 1, index, section: (0, 0) }
         };
         let packs = (0..).zip(sizes.iter().map(|size| pack(*size))).collect();
         MailboxState { packs, ..MailboxState::default() }
@@ -123,6 +133,15 @@ mod tests {
         assert!(choose(&state(&[12 << 20; 100])).is_empty());
         let mixed = [&[12 << 20][..], &[20_000; 8], &[5_000; 3]].concat();
         assert_eq!(choose(&state(&mixed)), [1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn large_contents_that_compress_well_are_not_stored_every_night() {
+        let mut logs = state(&[5_000; 20]);
+        logs.packs.values_mut().for_each(|pack| pack.raw = 5 << 20);
+        assert!(choose(&logs).is_empty());
+        logs.packs.values_mut().for_each(|pack| pack.members = 2);
+        assert_eq!(choose(&logs).len(), 20);
     }
 
     /// A pack a night, sizes adding up: the number of packs must grow like a logarithm.

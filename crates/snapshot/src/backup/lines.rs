@@ -1,17 +1,25 @@
 //! Turns states into catalog lines: everything for a full catalog, what differs for a delta.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::ledger::LedgerEntry;
+use super::tally::Tally;
 use crate::catalog::{Content, Line, Owner, format_time, message_key};
+use crate::incidents::NamedIncident;
 use crate::layout::encode_name;
 use crate::state::{FileState, FolderState, MailboxState, MessageState, attributes_of};
+use crate::xattrs::Encoded;
 
 /// Catalog lines as they are written, one JSON object each.
 #[derive(Default)]
 pub(crate) struct Lines {
     pub(crate) bytes: Vec<u8>,
+    /// What [`Lines::changes`] came upon.
+    pub(crate) tally: Tally,
+    /// Of the state that is being written, by number.
+    xattrs: HashMap<u32, Encoded>,
 }
 
 impl Lines {
@@ -22,8 +30,13 @@ impl Lines {
 
     /// The line every catalog begins with.
     pub(crate) fn mailbox(&mut self, path: &Path, state: &MailboxState) {
+        let inside = path.strip_prefix("/").unwrap_or(path);
         self.push(&Line::Mailbox {
-            path: encode_name(path.as_os_str().as_bytes()).into_owned(),
+            path: encode_name(inside.as_os_str().as_bytes()).into_owned(),
+            tree: path.is_absolute(),
+            outside: (state.outside.iter())
+                .map(|(name, place)| (name.clone(), encode_name(place).into_owned()))
+                .collect(),
             messages: state.folders.values().map(|folder| folder.messages).sum(),
             bytes: state.folders.values().map(|folder| folder.bytes).sum(),
         });
@@ -34,8 +47,24 @@ impl Lines {
         self.changes(&MailboxState::default(), state);
     }
 
+    /// What happened while the catalog was made.
+    pub(crate) fn incidents<'e>(&mut self, entries: impl Iterator<Item = &'e LedgerEntry>) {
+        for entry in entries {
+            let NamedIncident { incident, path, reason } = NamedIncident::of(entry);
+            self.push(&Line::Incident { incident, path, reason });
+        }
+    }
+
     /// What turns `old` into `new`.
     pub(crate) fn changes(&mut self, old: &MailboxState, new: &MailboxState) {
+        self.xattrs = new.xattrs.encoded();
+        let is_first = old.folders.is_empty();
+        if is_first {
+            self.tally.first(new.folders.values().map(|folder| folder.messages).sum());
+        }
+        for path in gone(&old.folders, &new.folders) {
+            self.tally.left(&old.folders[path]);
+        }
         for path in gone(&old.folders, &new.folders).chain(gone(&old.files, &new.files)) {
             self.push(&Line::Gone { path: encode_name(path).into_owned() });
         }
@@ -44,14 +73,16 @@ impl Lines {
             let known = old.folders.get(path);
             let path = encode_name(path).into_owned();
             let is_same = |old: &FolderState| {
-                old.attributes == folder.attributes && old.is_maildir == folder.is_maildir
+                (old.attributes, old.xattrs, old.mtime_ns, old.is_maildir)
+                    == (folder.attributes, folder.xattrs, folder.mtime_ns, folder.is_maildir)
             };
             if !known.is_some_and(is_same) {
-                let owner = Owner::of(attributes_of(folder.attributes));
+                let owner = self.owner(folder.attributes, folder.xattrs);
                 let maildir = folder.is_maildir;
-                self.push(&Line::Folder { path: path.clone(), maildir, owner });
+                let mtime = folder.mtime_ns.map(format_time);
+                self.push(&Line::Folder { path: path.clone(), maildir, owner, mtime });
             }
-            self.messages(&path, known.unwrap_or(&none), folder);
+            self.messages(&path, known.unwrap_or(&none), folder, is_first);
         }
         for (path, file) in &new.files {
             if !old.files.get(path).is_some_and(|old| is_same_file(old, file)) {
@@ -60,7 +91,7 @@ impl Lines {
         }
     }
 
-    fn messages(&mut self, folder: &str, old: &FolderState, new: &FolderState) {
+    fn messages(&mut self, folder: &str, old: &FolderState, new: &FolderState, is_first: bool) {
         if old.encoded == new.encoded {
             return;
         }
@@ -75,8 +106,12 @@ impl Lines {
             };
             let old_group = split_group(&mut old, base);
             let new_group = split_group(&mut new, base);
+            if !is_first {
+                self.tally.group(old_group, new_group);
+            }
             match (old_group, new_group) {
-                ([a], [b]) if is_same_message(a, b) => {}
+                (old, new)
+                    if old.len() == new.len() && old.iter().zip(new).all(is_same_message) => {}
                 (_, [b]) if !old_group.iter().any(|a| a.is_duplicate) => self.message(folder, b),
                 // Doubled base names are rare: say it all again.
                 _ => {
@@ -90,12 +125,17 @@ impl Lines {
         }
     }
 
+    fn owner(&self, attributes: (u32, u32, u32), xattrs: u32) -> Owner {
+        let xattrs = self.xattrs.get(&xattrs).cloned().unwrap_or_default();
+        Owner { xattrs, ..Owner::of(attributes_of(attributes)) }
+    }
+
     fn message(&mut self, folder: &str, message: &MessageState<'_>) {
         self.push(&Line::Message {
             folder: folder.to_owned(),
             name: path_name(message),
             key: message.is_duplicate.then(|| key(message)),
-            owner: Owner::of(attributes_of((message.mode, message.uid, message.gid))),
+            owner: self.owner((message.mode, message.uid, message.gid), message.xattrs),
             content: Content {
                 mtime: format_time(message.mtime_ns),
                 size: message.size,
@@ -107,7 +147,7 @@ impl Lines {
 
     fn file(&mut self, path: &[u8], file: &FileState) {
         let path = encode_name(path).into_owned();
-        let owner = Owner::of(attributes_of(file.attributes));
+        let owner = self.owner(file.attributes, file.xattrs);
         self.push(&match &file.target {
             Some(target) => Line::Link { path, target: encode_name(target).into_owned(), owner },
             None => Line::File {
@@ -141,7 +181,7 @@ fn split_group<'m, 'b>(rest: &mut &'m [MessageState<'b>], base: &[u8]) -> &'m [M
     group
 }
 
-fn is_same_message(a: &MessageState<'_>, b: &MessageState<'_>) -> bool {
+fn is_same_message((a, b): (&MessageState<'_>, &MessageState<'_>)) -> bool {
     MessageState { ino: 0, ..*a } == MessageState { ino: 0, ..*b }
 }
 

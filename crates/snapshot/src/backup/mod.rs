@@ -2,22 +2,36 @@
 //! last. Mailboxes are worked on by as many threads as there are processors; uploads and commits
 //! go on beside them.
 
+mod account;
+mod alarm;
+mod bundle;
 mod chain;
 mod commit;
 mod context;
 mod diff;
 mod fold;
+mod folder;
 mod kept;
 mod ledger;
 mod lines;
+mod links;
 mod mailbox;
+mod outside;
 mod packer;
+mod parent;
 mod read;
 mod rebuild;
+mod remarks;
+mod renamed;
+mod scan;
 mod selection;
+mod settle;
+mod tally;
 mod uploads;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -25,25 +39,31 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use maildir::{Discovery, MailboxDir, Opener};
+pub use maildir::Proof;
+use maildir::{Discovery, Foreign, MailboxDir, Opener, Reach};
 use serde::Serialize;
 
+pub use self::alarm::{Alarm, Expunged};
 use self::commit::Committed;
 use self::context::{Context, Levels};
 pub use self::diff::Trust;
 pub use self::ledger::{Incident, Ledger, LedgerEntry, NAMED_MAX};
+use self::links::Links;
 use self::mailbox::{Job, Outcome};
-pub(crate) use self::rebuild::INDEX_BYTES;
+pub use self::outside::Outside;
+use self::outside::Places;
 use self::selection::Selection;
 use self::uploads::Uploads;
 use crate::crypt::Unseal;
-use crate::error::{Error, Result};
-use crate::layout::{snapshot_key, timed_id};
-use crate::manifest::{self, LedgerCounts, Manifest, Totals};
+use crate::error::{Error, FOREIGN_HINT, Result};
+use crate::incidents;
+use crate::layout::{new_snapshot_id, snapshot_key};
+use crate::manifest::{self, CatalogRef, LedgerCounts, Manifest, Totals};
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::state::{KnownMailbox, Mailboxes, State, mailbox_path_key};
+use crate::state::{KnownMailbox, Mailboxes, State, is_tree_key, mailbox_path_key};
 use crate::store::Requests;
+use crate::tag::Tag;
 
 /// How to back up.
 #[derive(Debug, Clone)]
@@ -51,8 +71,19 @@ pub struct Options {
     /// Names, with `*` and `?`, of the mailboxes to look at; all when empty. The others are taken
     /// over from the last snapshot.
     pub mailboxes: Vec<String>,
+    /// Folders that go along as plain trees, by their absolute paths. None is in the store.
+    pub with: Vec<PathBuf>,
+    /// What mailboxes keep outside their folders.
+    pub outside: Outside,
     /// How much of what is known is believed.
     pub trust: Trust,
+    /// What shows that a folder stood still. Without trust in times nothing of the last run is
+    /// believed to be unchanged: every folder is listed, twice or more.
+    pub proof: Proof,
+    /// Hold Dovecot's lock of a folder while it is listed.
+    pub dovecot_lock: bool,
+    /// When so much of a mailbox is gone that a person must look.
+    pub alarm: Alarm,
     /// Write full catalogs, and store again what the repository has lost.
     pub rebase: bool,
     /// Only find out what would be done.
@@ -66,7 +97,7 @@ pub struct Options {
 }
 
 /// What a run did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// The new snapshot's id; `None` for a dry run.
     pub snapshot: Option<String>,
@@ -82,10 +113,12 @@ pub struct Report {
     pub requests: RequestCounts,
     /// Counts of the ledger.
     pub ledger: LedgerCounts,
-    /// The ledger's lines.
+    /// The ledger's lines, problems first.
     pub incidents: Vec<LedgerEntry>,
     /// Whether something that may be mail is not in the snapshot.
     pub is_incomplete: bool,
+    /// Mailboxes that lost more of their messages than a normal night takes.
+    pub expunge_alarms: Vec<Expunged>,
     /// Things a person should know that are no incidents.
     pub notices: Vec<String>,
 }
@@ -108,14 +141,18 @@ pub struct MailboxCounts {
 /// Messages of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct MessageCounts {
-    /// Not known before under their base names.
+    /// Not in the last snapshot.
     pub new: u64,
-    /// Known, and not there any more.
+    /// In the last snapshot, and not there any more.
     pub gone: u64,
+    /// In another folder than in the last snapshot, or under another base name.
+    pub moved: u64,
     /// Read.
     pub read: u64,
     /// Bytes read.
     pub read_bytes: u64,
+    /// Of those read, encrypted by Dovecot's mail_crypt.
+    pub encrypted: u64,
     /// Folders looked at.
     pub folders: u64,
     /// Folders whose directories changed, so that they were listed.
@@ -147,13 +184,15 @@ pub fn run(
     options: &Options,
     progress: &Progress,
 ) -> Result<Report> {
-    let found =
+    let mut found =
         maildir::find_mailboxes(root).map_err(|e| Error::io(e.action, &e.path, e.source))?;
+    options.outside.drop_places(root, &mut found.mailboxes);
     if found.mailboxes.is_empty() {
-        return Err(Error::NoMailbox { path: root.to_owned() });
+        return Err(no_mailbox(root, &found));
     }
+    options.outside.check(root, &found.mailboxes)?;
     let mut notices = Vec::new();
-    let options = &resume(repository, state, options, &mut notices)?;
+    let options = &parent::resume(repository, state, root, options, &mut notices)?;
     let mut known = match state.mailboxes() {
         Some(known) => known,
         None => rebuild::run(repository, state, root, identity, options, &mut notices)?,
@@ -166,18 +205,26 @@ pub fn run(
             Err(e) => tracing::warn!("unfinished uploads cannot be cleaned up: {e}"),
         }
     }
-    let before = known.len();
-    let selection = Selection::new(state, &known, &found, root, options)?;
+    let trees: Vec<MailboxDir> = options.with.iter().map(|path| tree(path)).collect();
+    let count = |known: &Mailboxes| known.keys().filter(|path| !is_tree_key(path)).count() as u64;
+    let before = count(&known);
+    let links = Links::new(root, &found);
+    let selection = Selection::new(state, &known, &found, &links, &trees, root, options)?;
     selection.notices(&mut notices);
-    let jobs = introduce(repository, state, &selection.jobs, &mut known, options)?;
+    let jobs = introduce(repository, state, root, &selection.jobs, &mut known, options)?;
     Progress::add(&progress.units, jobs.len() as u64);
-    let new = known.len().saturating_sub(before) as u64;
-    let mut done = work(repository, state, root, &jobs, options, progress)?;
-    note_store(root, &found, &mut done.ledger, &mut notices);
+    let new = count(&known).saturating_sub(before);
+    let mut done = work(repository, state, (root, &found.reach()), &jobs, options, progress)?;
+    note_store(root, &found, &mut done.ledger);
+    links.note(selection.behind_links(), &mut done.ledger, &mut notices);
+    notices.extend(done.remarks.sentences());
     let carried = selection.carry(state, &known, &mut done);
+    selection.count_gone(state, options, &mut done);
+    notices.append(&mut done.notices);
+    tag(&known, &mut done.catalogs);
     let gone = selection.gone.len() as u64;
     let time = options.time;
-    let id = timed_id(time);
+    let id = new_snapshot_id(time, &options.host, &root.to_string_lossy());
     let counts = MailboxCounts {
         found: found.mailboxes.len() as u64,
         new,
@@ -185,6 +232,12 @@ pub fn run(
         gone,
         carried,
     };
+    let encode_failed = |e| Error::io("encode the manifest of", root, e);
+    let incidents = incidents::seal(&done.ledger, repository.recovery_seal());
+    let incidents = incidents.map_err(encode_failed)?;
+    // The rest is named in catalogs, and both together in the report.
+    done.recorded.merge(std::mem::take(&mut done.ledger));
+    done.ledger = done.recorded;
     if !options.dry_run {
         let manifest = Manifest {
             snapshot: manifest::VERSION,
@@ -196,9 +249,10 @@ pub fn run(
             mailboxes: done.catalogs,
             totals: done.totals,
             ledger: done.ledger.counts,
+            incidents,
         };
         let key = snapshot_key(&id);
-        let body = manifest.encode().map_err(|e| Error::io("encode the manifest of", root, e))?;
+        let body = manifest.encode().map_err(encode_failed)?;
         progress.check()?;
         Progress::add(&progress.stored_bytes, body.size_bytes);
         repository.store().put_durably(&key, body)?;
@@ -210,10 +264,12 @@ pub fn run(
         totals: done.totals,
         mailboxes: counts,
         messages: MessageCounts {
-            new: done.work.messages_new,
-            gone: done.work.messages_gone,
+            new: done.work.messages.new,
+            gone: done.work.messages.gone,
+            moved: done.work.messages.moved,
             read: done.work.messages_read,
             read_bytes: done.work.bytes_read,
+            encrypted: done.work.messages_encrypted,
             folders: done.work.folders,
             folders_listed: done.work.folders_listed,
         },
@@ -221,37 +277,31 @@ pub fn run(
         requests: repository.store().requests().into(),
         ledger: done.ledger.counts,
         is_incomplete: done.ledger.counts.is_incomplete(),
-        incidents: done.ledger.entries,
+        incidents: done.ledger.entries().cloned().collect(),
+        expunge_alarms: done.alarms,
         notices,
     })
 }
 
-/// Options for a run after the last one: its snapshot must sort after that one's, and if the
-/// repository has lost that one, nothing that the state says of it can be relied on.
-fn resume(
-    repository: &Repository,
-    state: &State,
-    options: &Options,
-    notices: &mut Vec<String>,
-) -> Result<Options> {
-    let mut options = options.clone();
-    let Some((last, last_time)) = state.last_run() else { return Ok(options) };
-    if last_time >= options.time {
-        notices.push(format!("the clock was ahead when snapshot {last} was made"));
-        options.time = last_time + Duration::from_millis(1);
+fn no_mailbox(root: &Path, found: &Discovery) -> Error {
+    let mut links = found.links.iter().map(|link| root.join(link));
+    if let Some(link) = links.find(|link| maildir::leads_to_mail(link)) {
+        let target = std::fs::read_link(&link).unwrap_or_default();
+        return Error::BehindLink { store: root.to_owned(), link, target };
     }
-    match repository.store().size(&snapshot_key(&last)) {
-        Ok(_) => {}
-        Err(e) if e.is_not_found() => {
-            notices.push(format!(
-                "snapshot {last}, the last one of this host, is not in the repository any more: \
-                 what it had is looked for and stored again where it is missing"
-            ));
-            options.rebase = true;
-        }
-        Err(e) => return Err(e.into()),
-    }
-    Ok(options)
+    let Some(Foreign { format, path }) = found.foreign.first() else {
+        return Error::NoMailbox { path: root.to_owned() };
+    };
+    let more = match found.foreign.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more like it)"),
+    };
+    Error::Foreign { store: root.to_owned(), path: root.join(path), format: *format, more }
+}
+
+/// A plain tree, which has its path as its name.
+fn tree(path: &Path) -> MailboxDir {
+    MailboxDir { name: path.as_os_str().as_bytes().to_vec(), path: path.to_owned() }
 }
 
 /// Gives every mailbox that is seen for the first time an id and a key. Both are durable, here and
@@ -259,6 +309,7 @@ fn resume(
 fn introduce(
     repository: &Repository,
     state: &State,
+    root: &Path,
     mailboxes: &[&MailboxDir],
     known: &mut Mailboxes,
     options: &Options,
@@ -270,10 +321,12 @@ fn introduce(
         .collect();
     let add = |mailbox: &MailboxDir| -> Result<(String, KnownMailbox)> {
         let added = if options.dry_run {
-            KnownMailbox { id: crate::layout::random_hex(16), recipient: None }
+            let (id, name) = (crate::layout::random_hex(16), mailbox.name.clone());
+            KnownMailbox { id, recipient: None, name }
         } else {
             let added = repository.add_mailbox(&mailbox.name)?;
-            KnownMailbox { id: added.id, recipient: added.recipient }
+            let (id, recipient) = (added.id, added.recipient);
+            KnownMailbox { id, recipient, name: mailbox.name.clone() }
         };
         Ok((mailbox_path_key(&mailbox.path), added))
     };
@@ -298,7 +351,10 @@ fn introduce(
     }
     let job = |mailbox: &MailboxDir| {
         let known = known.get(&mailbox_path_key(&mailbox.path))?.clone();
-        Some(Job { path: mailbox.path.clone(), known })
+        let path = mailbox.path.clone();
+        let is_tree = path.is_absolute();
+        let outside = if is_tree { Places::new() } else { options.outside.places(root, mailbox) };
+        Some(Job { path, known, outside })
     };
     Ok(mailboxes.iter().copied().filter_map(job).collect())
 }
@@ -306,7 +362,7 @@ fn introduce(
 fn work(
     repository: &Repository,
     state: &State,
-    root: &Path,
+    (root, reach): (&Path, &Reach),
     jobs: &[Job],
     options: &Options,
     progress: &Progress,
@@ -318,6 +374,7 @@ fn work(
         progress,
         uploads: Arc::new(Uploads::new(progress)),
         root,
+        reach,
         levels: Levels::default(),
     };
     let next = AtomicUsize::new(0);
@@ -349,7 +406,7 @@ fn worker(
     next: &AtomicUsize,
     sender: &SyncSender<Result<Outcome>>,
 ) {
-    let mut opener = Opener::default();
+    let mut opener = Opener::new(context.options.proof);
     while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
         let outcome =
             context.progress.check().and_then(|()| mailbox::backup(context, job, &mut opener));
@@ -360,22 +417,26 @@ fn worker(
     }
 }
 
-/// What the walk over the store itself could not read or did not follow.
-fn note_store(root: &Path, found: &Discovery, ledger: &mut Ledger, notices: &mut Vec<String>) {
+/// Gives the catalogs of a manifest the tags of their mailboxes' names.
+fn tag(known: &Mailboxes, catalogs: &mut BTreeMap<String, CatalogRef>) {
+    let count = catalogs.len();
+    for mailbox in known.values() {
+        if let Some(catalog) = catalogs.get_mut(&mailbox.id) {
+            catalog.tag = Tag::new(&mailbox.id, &mailbox.name, count);
+        }
+    }
+}
+
+/// What the walk over the store itself could not read.
+fn note_store(root: &Path, found: &Discovery, ledger: &mut Ledger) {
     for error in &found.unreadable {
         let path = error.path.strip_prefix(root).unwrap_or(&error.path);
         let path = path.to_string_lossy().into_owned();
         ledger.note(Incident::Unreadable, path, Some(error.source.to_string()));
     }
-    for link in &found.links {
-        if maildir::leads_to_mail(&root.join(link)) || root.join(link).join("Maildir").is_dir() {
-            ledger.note(Incident::NotFollowed, link.to_string_lossy().into_owned(), None);
-        } else {
-            notices.push(format!(
-                "{} is a link out of the store and was not followed",
-                link.display()
-            ));
-        }
+    for Foreign { format, path } in &found.foreign {
+        let reason = format!("{format}: {}; {FOREIGN_HINT}", format.reason());
+        ledger.note(Incident::ForeignFormat, path.to_string_lossy().into_owned(), Some(reason));
     }
 }
 

@@ -1,21 +1,24 @@
 //! Puts a mailbox's new contents into packs, each content once: what the mailbox has already, in
 //! packs of earlier runs or of one that did not end, is found by its hash.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, Read};
 
+use super::bundle::Bundle;
 use super::context::Context;
 use super::uploads::Ticket;
-use crate::crypt::Seal;
+use crate::crypt::{Seal, Unseal};
 use crate::error::{Error, Result};
 use crate::hash::Sum;
 use crate::headers::Headers;
+use crate::index::{Member, Sections};
 use crate::layout::{index_name, mailbox_prefix, pack_name};
 use crate::object::ObjectRef;
 use crate::pack::{AddError, PackWriter};
 use crate::progress::Progress;
 use crate::state::{MailboxState, PackState, PendingPack};
+use crate::store::Body;
 
 /// Where a content is: pack number, member number.
 pub(crate) type Place = (u32, u32);
@@ -30,6 +33,7 @@ pub(crate) struct Packer<'run, 'env> {
     /// Filled when the first content must be placed: most nights most mailboxes have none.
     places: Option<Places>,
     current: Option<PackWriter>,
+    bundle: Bundle,
     packed: Packed,
 }
 
@@ -40,6 +44,8 @@ type Places = HashMap<Sum, Place, BuildHasherDefault<SumHasher>>;
 pub(crate) struct Packed {
     /// Packs beside the known ones that entries may refer to, by number.
     pub(crate) packs: Vec<(u32, PackState)>,
+    /// Their indexes by id.
+    pub(crate) indexes: Vec<(String, ObjectRef)>,
     /// The next pack's number.
     pub(crate) next_pack: u32,
     /// Uploads that must succeed before the catalog is written.
@@ -55,7 +61,8 @@ impl<'run, 'env> Packer<'run, 'env> {
         fold: &'run [u32],
     ) -> Self {
         let packed = Packed { next_pack: known.next_pack, ..Packed::default() };
-        Self { context, mailbox, seal, known, fold, places: None, current: None, packed }
+        let (places, current, bundle) = (None, None, Bundle::default());
+        Self { context, mailbox, seal, known, fold, places, current, bundle, packed }
     }
 
     fn find(&mut self, sum: &Sum) -> Result<Option<Place>> {
@@ -84,42 +91,40 @@ impl<'run, 'env> Packer<'run, 'env> {
     /// Takes over packs that an interrupted run stored, if they are whole.
     fn adopt_pending(&mut self, places: &mut Places) -> Result<()> {
         for pending in self.context.state.pending(self.mailbox) {
-            if !self.is_whole(&pending.pack)? {
+            if !self.is_whole(&pending)? {
                 continue;
             }
+            let mut sections = Sections::open(&pending.id, &pending.section, &Unseal::Plain)?;
+            if sections.next_section()?.is_none() {
+                continue;
+            }
+            let members = sections.members()?;
             let number = self.packed.next_pack;
             self.packed.next_pack += 1;
-            for (member, sum) in (0..).zip(pending.sums) {
+            for (member, Member { sum, .. }) in (0..).zip(members) {
                 places.entry(sum).or_insert((number, member));
             }
-            self.packed.packs.push((number, pending.pack));
+            drop(sections);
+            self.bundle(number, pending);
         }
         Ok(())
     }
 
-    fn is_whole(&self, pack: &PackState) -> Result<bool> {
+    fn is_whole(&self, pack: &PendingPack) -> Result<bool> {
         let store = self.context.repository.store();
-        let encrypted = self.context.repository.is_encrypted();
-        let prefix = mailbox_prefix(self.mailbox);
-        let objects = [
-            (pack_name(&pack.id, encrypted), &pack.pack),
-            (index_name(&pack.id, encrypted), &pack.index),
-        ];
-        for (name, reference) in objects {
-            let key = format!("{prefix}{name}");
-            let checked = match store.size(&key) {
-                Ok(size) if size != reference.size => return Ok(false),
-                Ok(_) if store.can_tear() => reference.stream(store, &key).finish(),
-                Ok(_) => Ok(()),
-                Err(e) => Err(e.into()),
-            };
-            match checked {
-                Ok(()) => {}
-                Err(e) if e.is_local_to_object() => return Ok(false),
-                Err(e) => return Err(e),
-            }
+        let name = pack_name(&pack.id, self.context.repository.is_encrypted());
+        let key = format!("{}{name}", mailbox_prefix(self.mailbox));
+        let checked = match store.size(&key) {
+            Ok(size) if size != pack.pack.size => return Ok(false),
+            Ok(_) if store.can_tear() => pack.pack.stream(store, &key).finish(),
+            Ok(_) => Ok(()),
+            Err(e) => Err(e.into()),
+        };
+        match checked {
+            Ok(()) => Ok(true),
+            Err(e) if e.is_local_to_object() => Ok(false),
+            Err(e) => Err(e),
         }
-        Ok(true)
     }
 
     /// The place of a content that is in memory; stores it if it is new.
@@ -201,37 +206,57 @@ impl<'run, 'env> Packer<'run, 'env> {
         let finished = writer
             .finish(&|bytes| self.context.levels.next(bytes))
             .map_err(|e| Error::io("spool a pack in", spool_dir, e))?;
-        let pack = PackState {
+        let number = self.packed.next_pack;
+        self.packed.next_pack += 1;
+        let pack = PendingPack {
             id: finished.id,
             pack: ObjectRef::of(&finished.pack),
-            index: ObjectRef::of(&finished.index),
             raw: finished.raw_bytes,
+            members: finished.members,
+            section: finished.section,
         };
-        self.packed.packs.push((self.packed.next_pack, pack.clone()));
-        self.packed.next_pack += 1;
-        let encrypted = self.context.repository.is_encrypted();
-        let prefix = mailbox_prefix(self.mailbox);
-        let pack_key = format!("{prefix}{}", pack_name(&pack.id, encrypted));
-        let index_key = format!("{prefix}{}", index_name(&pack.id, encrypted));
-        let (state, progress) = (self.context.state, self.context.progress);
-        let store = self.context.repository.store();
-        let mailbox = self.mailbox.to_owned();
-        let (pack_body, index_body, sums) = (finished.pack, finished.index, finished.sums);
-        let bytes = pack_body.size_bytes + index_body.size_bytes;
-        self.packed.tickets.push(self.context.uploads.submit(bytes, move || {
-            progress.check()?;
-            // The pack first: an index that is there stands for a pack that is there.
-            store.put(&pack_key, pack_body)?;
-            store.put(&index_key, index_body)?;
-            Progress::add(&progress.stored_bytes, bytes);
-            state.add_pending(&mailbox, &PendingPack { pack, sums })
-        }));
+        let (state, noted, mailbox) = (self.context.state, pack.clone(), self.mailbox.to_owned());
+        let name = pack_name(&pack.id, self.context.repository.is_encrypted());
+        self.upload(&name, finished.pack, move || state.add_pending(&mailbox, &noted));
+        self.bundle(number, pack);
         Ok(())
     }
 
-    /// Ends the pack in work and gives what was packed.
-    pub(crate) fn finish(mut self) -> Result<Packed> {
+    fn bundle(&mut self, number: u32, pack: PendingPack) {
+        self.bundle.add(number, pack);
+        if self.bundle.is_full() {
+            self.finish_index();
+        }
+    }
+
+    /// Ends the index in work and hands it to the uploads.
+    fn finish_index(&mut self) {
+        let index = self.bundle.seal(self.seal);
+        self.packed.indexes.push((index.id.clone(), index.reference()));
+        self.packed.packs.extend(index.packs);
+        let name = index_name(&index.id, self.context.repository.is_encrypted());
+        self.upload(&name, index.body, || Ok(()));
+    }
+
+    fn upload(&mut self, name: &str, body: Body, then: impl FnOnce() -> Result<()> + Send + 'env) {
+        let key = format!("{}{name}", mailbox_prefix(self.mailbox));
+        let (store, progress) = (self.context.repository.store(), self.context.progress);
+        let bytes = body.size_bytes;
+        self.packed.tickets.push(self.context.uploads.submit(bytes, move || {
+            progress.check()?;
+            store.put(&key, body)?;
+            Progress::add(&progress.stored_bytes, bytes);
+            then()
+        }));
+    }
+
+    /// Ends the pack and the index in work and gives what was packed. An index of packs none of
+    /// which is `used`, taken over in vain, is not stored.
+    pub(crate) fn finish(mut self, used: &BTreeSet<u32>) -> Result<Packed> {
         self.finish_pack()?;
+        if self.bundle.numbers().any(|number| used.contains(number)) {
+            self.finish_index();
+        }
         Ok(self.packed)
     }
 }

@@ -5,18 +5,22 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::Options;
-use crate::catalog::{self, CatalogHead, Contents, Line, Owner, parse_time};
+use super::folder::sort;
+use super::parent;
+use crate::catalog::{self, CatalogHead, Contents, Line, Owner, Section, parse_time};
 use crate::crypt::Unseal;
 use crate::error::{Error, Result};
-use crate::hash::{Sum, parse_sum};
-use crate::index::Index;
-use crate::layout::{decode_name, index_name, mailbox_prefix, pack_name};
-use crate::manifest::{self, CatalogRef, Manifest};
+use crate::hash::Sum;
+use crate::index::{INDEX_BYTES, Sections};
+use crate::layout::{decode_name, id_in_name, mailbox_prefix};
+use crate::manifest::CatalogRef;
+use crate::object::ObjectRef;
 use crate::repository::{OpenMailbox, Repository};
 use crate::state::{
     ChainLink, FileState, FolderState, KnownMailbox, MailboxState, Mailboxes, MessageState,
     PackState, State,
 };
+use crate::xattrs::{self, XattrSets};
 
 /// The mailboxes of the newest snapshot of this store, their states written to `state`.
 pub(crate) fn run(
@@ -28,7 +32,9 @@ pub(crate) fn run(
     notices: &mut Vec<String>,
 ) -> Result<Mailboxes> {
     let mut mailboxes = Mailboxes::new();
-    let Some(manifest) = newest_of(repository, root, options)? else { return Ok(mailboxes) };
+    let Some(manifest) = parent::newest_of(repository, root, options, notices)? else {
+        return Ok(mailboxes);
+    };
     let plain = Unseal::Plain;
     let identity = match identity {
         _ if !repository.is_encrypted() => &plain,
@@ -44,12 +50,13 @@ pub(crate) fn run(
     };
     for (id, catalog) in &manifest.mailboxes {
         match rebuild(repository, id, catalog, identity) {
-            Ok((path, recipient, rebuilt)) => {
+            Ok((path, mailbox, rebuilt)) => {
                 if !options.dry_run {
                     state.prepare_mailbox(id, &rebuilt)?;
                     state.commit_mailbox(id)?;
                 }
-                mailboxes.insert(path, KnownMailbox { id: id.clone(), recipient });
+                let OpenMailbox { recipient, name, .. } = mailbox;
+                mailboxes.insert(path, KnownMailbox { id: id.clone(), recipient, name });
             }
             // Whatever cannot be read is stored again.
             Err(e) if e.is_local_to_object() && !matches!(e, Error::WrongIdentity { .. }) => {
@@ -68,41 +75,21 @@ pub(crate) fn run(
     Ok(mailboxes)
 }
 
-fn newest_of(repository: &Repository, root: &Path, options: &Options) -> Result<Option<Manifest>> {
-    for id in manifest::ids(repository.store())?.iter().rev() {
-        match Manifest::read(repository.store(), id) {
-            Ok(manifest)
-                if manifest.host == options.host && manifest.store == root.to_string_lossy() =>
-            {
-                return Ok(Some(manifest));
-            }
-            Ok(_) => {}
-            Err(e) if e.is_local_to_object() => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(None)
-}
-
 fn rebuild(
     repository: &Repository,
     id: &str,
     catalog: &CatalogRef,
     identity: &Unseal,
-) -> Result<(String, Option<String>, MailboxState)> {
+) -> Result<(String, OpenMailbox, MailboxState)> {
     let mailbox = repository.open_mailbox(id, identity)?;
     let store = repository.store();
     let (head, contents) =
         catalog::read(store, id, &catalog.catalog, &catalog.reference, &mailbox.unseal)?;
-    let (packs, sums) = read_packs(repository, &mailbox, &head)?;
-    let link = ChainLink { id: catalog.catalog.clone(), reference: catalog.reference.clone() };
-    let mut state = MailboxState {
-        next_pack: packs.keys().last().map_or(0, |number| number + 1),
-        catalog: Some(link),
-        parents: parents(&head),
-        packs,
-        ..MailboxState::default()
-    };
+    let link = link(&catalog.catalog, &catalog.reference);
+    let mut state =
+        MailboxState { catalog: Some(link), parents: parents(&head), ..MailboxState::default() };
+    let sums = read_packs(repository, &mailbox, &head, &mut state)?;
+    state.next_pack = state.packs.keys().last().map_or(0, |number| number + 1);
     let damaged = || Error::damaged(&catalog.catalog, "has an entry that is not as it should be");
     for (path, folder) in &contents.folders {
         let mut messages = Vec::with_capacity(folder.messages.len());
@@ -128,12 +115,15 @@ fn rebuild(
                 gid: entry.owner.gid,
                 pack: place.0,
                 member: place.1,
+                xattrs: number(&mut state.xattrs, &entry.owner),
                 sum: *sums.get(&place).ok_or_else(damaged)?,
             });
         }
-        messages.sort_by(|a, b| a.base().cmp(b.base()).then(b.is_new.cmp(&a.is_new)));
+        sort(&mut messages);
         let mut folder_state = FolderState {
             attributes: tuple(&folder.owner),
+            mtime_ns: folder.mtime.as_deref().and_then(parse_time),
+            xattrs: number(&mut state.xattrs, &folder.owner),
             is_maildir: folder.maildir,
             ..FolderState::default()
         };
@@ -141,71 +131,83 @@ fn rebuild(
         let path = decode_name(path).ok_or_else(damaged)?.into_owned();
         state.folders.insert(path, folder_state);
     }
-    state.files = files(&contents, &sums).ok_or_else(damaged)?;
-    Ok((contents.path, mailbox.recipient, state))
+    for (name, place) in &contents.outside {
+        let place = decode_name(place).ok_or_else(damaged)?.into_owned();
+        state.outside.insert(name.clone(), place);
+    }
+    state.files = files(&contents, &sums, &mut state.xattrs).ok_or_else(damaged)?;
+    let key = if contents.tree { format!("/{}", contents.path) } else { contents.path };
+    Ok((key, mailbox, state))
 }
 
 type Places = HashMap<(u32, u32), Sum>;
 
+/// What the catalog's packs and indexes are, and the hash of every member.
 fn read_packs(
     repository: &Repository,
     mailbox: &OpenMailbox,
     head: &CatalogHead,
-) -> Result<(std::collections::BTreeMap<u32, PackState>, Places)> {
-    let mut packs = std::collections::BTreeMap::new();
+    state: &mut MailboxState,
+) -> Result<Places> {
     let mut sums = Places::new();
-    let encrypted = repository.is_encrypted();
     for need in &head.needs {
         let (Some(number), Some(raw)) = (need.pack, need.raw) else { continue };
-        let id = need.object.trim_start_matches("packs/").split('.').next().unwrap_or_default();
-        let name = index_name(id, encrypted);
-        let object = format!("{}{name}", mailbox_prefix(&mailbox.id));
-        let index = head
-            .needs
-            .iter()
-            .find(|need| need.object == name)
-            .filter(|_| need.object == pack_name(id, encrypted))
-            .ok_or_else(|| Error::damaged(&object, "is not named by the catalog"))?;
-        let sealed = index.reference.read(repository.store(), &object, INDEX_BYTES)?;
-        let decoded = Index::decode(&object, &sealed, &mailbox.unseal)?;
-        for (member, line) in (0..).zip(&decoded.members) {
-            let sum = parse_sum(&line.sha256)
-                .ok_or_else(|| Error::damaged(&object, "has a hash that is none"))?;
-            sums.insert((number, member), sum);
-        }
-        let (pack, index) = (need.reference.clone(), index.reference.clone());
-        packs.insert(number, PackState { id: id.to_owned(), pack, index, raw });
+        let (id, pack) = (id_in_name(&need.object).to_owned(), need.reference.clone());
+        let (members, index, section) = (0, String::new(), (0, 0));
+        let pack = PackState { id, pack, raw, members, index, section };
+        state.packs.insert(number, pack);
     }
-    Ok((packs, sums))
+    for need in head.needs.iter().filter(|need| !need.sections.is_empty()) {
+        let index = id_in_name(&need.object);
+        let object = format!("{}{}", mailbox_prefix(&mailbox.id), need.object);
+        for Section(number, start, end) in &need.sections {
+            if let Some(pack) = state.packs.get_mut(number) {
+                (pack.index, pack.section) = (index.to_owned(), (*start, *end));
+            }
+        }
+        state.indexes.insert(index.to_owned(), need.reference.clone());
+        let numbers: HashMap<String, u32> =
+            state.packs.iter().map(|(number, pack)| (pack.id.clone(), *number)).collect();
+        let sealed = need.reference.read(repository.store(), &object, INDEX_BYTES)?;
+        let mut sections = Sections::open(&object, &sealed, &mailbox.unseal)?;
+        while let Some(section) = sections.next_section()? {
+            let Some(number) = numbers.get(&section.pack) else { continue };
+            if let Some(pack) = state.packs.get_mut(number) {
+                pack.members = section.members;
+            }
+            let members = (0..).zip(sections.members()?);
+            sums.extend(members.map(|(member, line)| ((*number, member), line.sum)));
+        }
+    }
+    match state.packs.values().find(|pack| pack.index.is_empty()) {
+        Some(pack) => Err(Error::damaged(&pack.id, "is in no index")),
+        None => Ok(sums),
+    }
 }
 
 fn parents(head: &CatalogHead) -> Vec<ChainLink> {
-    let link = |need: &catalog::Need| {
-        let id = need.object.strip_prefix("catalogs/")?.to_owned();
-        Some(ChainLink { id, reference: need.reference.clone() })
-    };
-    head.needs.iter().filter_map(link).collect()
+    let parent =
+        |need: &catalog::Need| Some(link(need.object.strip_prefix("catalogs/")?, &need.reference));
+    head.needs.iter().filter_map(parent).collect()
+}
+
+/// A catalog whose lines are not kept: it stays in the chain until the next full one.
+fn link(id: &str, reference: &ObjectRef) -> ChainLink {
+    let (id, reference) = (id.to_owned(), reference.clone());
+    ChainLink { id, reference, runs: 1, lines: Vec::new() }
 }
 
 fn files(
     contents: &Contents,
     sums: &Places,
+    xattrs: &mut XattrSets,
 ) -> Option<std::collections::BTreeMap<Vec<u8>, FileState>> {
     let mut files = std::collections::BTreeMap::new();
     for (path, line) in &contents.files {
-        let mut file = FileState {
-            attributes: (0, 0, 0),
-            ino: 0,
-            mtime_ns: 0,
-            ctime_ns: 0,
-            target: None,
-            size: 0,
-            pack: 0,
-            member: 0,
-            sum: [0; 32],
-        };
+        let mut file = FileState::default();
         match line {
             Line::File { owner, content, .. } => {
+                file.xattrs = number(xattrs, owner);
                 file.attributes = tuple(owner);
                 file.mtime_ns = parse_time(&content.mtime)?;
                 file.size = content.size;
@@ -227,5 +229,6 @@ fn tuple(owner: &Owner) -> (u32, u32, u32) {
     (owner.mode_bits(), owner.uid, owner.gid)
 }
 
-/// The largest pack index that is read.
-pub(crate) const INDEX_BYTES: u64 = 1 << 30;
+fn number(sets: &mut XattrSets, owner: &Owner) -> u32 {
+    sets.number(xattrs::decode(&owner.xattrs).unwrap_or_default())
+}

@@ -1,132 +1,147 @@
 //! Takes the members of a pack that a restore wants and writes each to its targets. Tells failures of
 //! the repository, damage to the pack and failures of the target apart: each ends differently.
 
-use std::io::{self, BufReader, Read};
+use std::ffi::OsString;
+use std::io::{self, BufReader, Read, Seek};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use super::plan::{PackPlan, Target};
-use super::write::Partial;
-use super::{Report, Run, Work, is_odd_name, with_cause};
+use super::site::Site;
+use super::{Run, Work, is_odd_name, with_cause};
+use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::object::CheckedReader;
 use crate::progress::Progress;
+use crate::repository::Repository;
+
+/// Gives the members of a pack that `wanted` asks for with their sizes, in order, until `left` were
+/// given; checks the whole object. After a failure nothing that was given may be trusted.
+pub(super) fn members(
+    repository: &Repository,
+    unseal: &Unseal,
+    pack: &PackPlan,
+    progress: &Progress,
+    wanted: &[u32],
+    give: &mut dyn FnMut(u32, u64, &mut dyn Read) -> Result<()>,
+) -> Result<()> {
+    let mut object = pack.reference.stream(repository.store(), &pack.key);
+    let done = members_of(unseal, pack, &mut object, progress, wanted, give);
+    match object.failure() {
+        Some(failure) => Err(failure),
+        None => done,
+    }
+}
+
+fn members_of(
+    unseal: &Unseal,
+    pack: &PackPlan,
+    object: &mut CheckedReader<'_>,
+    progress: &Progress,
+    wanted: &[u32],
+    give: &mut dyn FnMut(u32, u64, &mut dyn Read) -> Result<()>,
+) -> Result<()> {
+    let damaged = |reason: String| Error::damaged(&pack.key, reason);
+    let unsealed = unseal.reader(&mut *object).map_err(|e| Error::open(&pack.key, e))?;
+    let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(1 << 17, unsealed))
+        .map_err(|e| damaged(e.to_string()))?;
+    let mut archive = tar::Archive::new(decoder.take(pack.raw));
+    let entries = archive.entries().map_err(|e| damaged(e.to_string()))?.raw(true);
+    let mut left = wanted.len();
+    for entry in entries {
+        if left == 0 {
+            break;
+        }
+        progress.check()?;
+        let mut entry = entry.map_err(|e| damaged(e.to_string()))?;
+        let member = std::str::from_utf8(&entry.path_bytes())
+            .ok()
+            .and_then(|name| name.parse::<u32>().ok())
+            .ok_or_else(|| damaged("has a member without a number".into()))?;
+        if wanted.binary_search(&member).is_ok() {
+            let size = entry.size();
+            give(member, size, &mut entry)?;
+            left -= 1;
+        }
+    }
+    drop(archive);
+    object.finish()?;
+    if left > 0 {
+        return Err(damaged(format!("lacks {left} of its members")));
+    }
+    Ok(())
+}
 
 impl Run<'_> {
     /// Unpacks `pack`; `written` tells what was written, also when it fails.
-    pub(super) fn unpack(
+    pub(super) fn unpack<'p>(
         &self,
         work: &Work,
-        pack: &PackPlan,
-        written: &mut Written,
-        report: &Mutex<Report>,
+        pack: &'p PackPlan,
+        written: &mut Written<'p>,
     ) -> Result<()> {
-        let mut object = pack.reference.stream(self.repository.store(), &pack.key);
-        let done = self.members(work, pack, &mut object, written, report);
-        match object.failure() {
-            Some(failure) => Err(failure),
-            None => done,
-        }
-    }
-
-    fn members(
-        &self,
-        work: &Work,
-        pack: &PackPlan,
-        object: &mut CheckedReader<'_>,
-        written: &mut Written,
-        report: &Mutex<Report>,
-    ) -> Result<()> {
-        let damaged = |reason: String| Error::damaged(&pack.key, reason);
-        let unsealed =
-            work.mailbox.unseal.reader(&mut *object).map_err(|e| Error::open(&pack.key, e))?;
-        let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(1 << 17, unsealed))
-            .map_err(|e| damaged(e.to_string()))?;
-        let mut archive = tar::Archive::new(decoder.take(pack.raw));
-        let entries = archive.entries().map_err(|e| damaged(e.to_string()))?.raw(true);
-        let mut left = pack.members.len();
         let mut buffer = Vec::new();
-        for entry in entries {
-            self.progress.check()?;
-            let mut entry = entry.map_err(|e| damaged(e.to_string()))?;
-            let member = std::str::from_utf8(&entry.path_bytes())
-                .ok()
-                .and_then(|name| name.parse::<u32>().ok())
-                .ok_or_else(|| damaged("has a member without a number".into()))?;
-            let Some(targets) = pack.members.get(&member) else { continue };
-            let size = entry.size();
-            if targets.iter().any(|target| target.size != size) {
-                return Err(damaged(format!("has another size at member {member}")));
-            }
-            self.member(work, pack, member, &mut entry, targets, &mut buffer, written, report)?;
-            left -= 1;
-            if left == 0 {
-                break;
-            }
-        }
-        drop(archive);
-        object.finish()?;
-        if left > 0 {
-            return Err(damaged(format!("lacks {left} of its members")));
-        }
-        Ok(())
+        let unseal = &work.mailbox.unseal;
+        let mut give = |member: u32, size: u64, entry: &mut dyn Read| {
+            self.member(work, pack, (member, size), entry, &mut buffer, written)
+        };
+        members(self.repository, unseal, pack, self.progress, &pack.wanted(), &mut give)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the loop of `unpack`, split off for its length")]
-    fn member(
+    /// Writes a member with its size to its targets; what of it was written is in `written`, also
+    /// when it fails.
+    pub(super) fn member<'p>(
         &self,
         work: &Work,
-        pack: &PackPlan,
-        member: u32,
+        pack: &'p PackPlan,
+        (member, size): (u32, u64),
         entry: &mut dyn Read,
-        targets: &[Target],
         buffer: &mut Vec<u8>,
-        written: &mut Written,
-        report: &Mutex<Report>,
+        written: &mut Written<'p>,
     ) -> Result<()> {
         let damaged = |e: io::Error| Error::damaged(&pack.key, e);
-        let size = targets.first().map_or(0, |target| target.size);
-        let mut large = None;
-        if size <= IN_MEMORY_BYTES {
+        let targets = &pack.members[&member];
+        if targets.iter().any(|target| target.size != size) {
+            return Err(damaged(io::Error::other(format!("has another size at member {member}"))));
+        }
+        let mut large: Option<std::fs::File> = None;
+        let in_memory = size <= IN_MEMORY_BYTES;
+        if in_memory {
             buffer.clear();
             entry.read_to_end(buffer).map_err(damaged)?;
         }
-        for (index, target) in targets.iter().enumerate() {
-            let path = || self.options.to.join(&work.path).join(&target.dir).join(&target.name);
-            let dir = written
-                .dir(&work.partial, &target.dir)
-                .map_err(|e| Error::io("open", &path(), e))?;
+        for target in targets {
+            let path = || work.site.path().join(&target.dir).join(&target.name);
+            let (dir, name) =
+                written.place(work, target).map_err(|e| Error::io("open", &path(), e))?;
+            let owners = &work.owners;
             let done = match &mut large {
-                _ if size <= IN_MEMORY_BYTES => work.partial.write_bytes(dir, target, buffer),
-                Some(first) => work.partial.copy(dir, target, first),
+                _ if in_memory => owners.write(dir, &name, target, &mut buffer.as_slice()),
+                Some(first) => {
+                    first.rewind().and_then(|()| owners.write(dir, &name, target, first))
+                }
                 None => {
                     let mut content = Input { entry, error: None };
-                    let done = work.partial.write(dir, target, &mut content);
+                    let done = owners.write(dir, &name, target, &mut content);
                     if let Some(e) = content.error {
+                        // What was written is cut.
+                        written.files.push((target, name));
                         return Err(damaged(e));
                     }
-                    done.map(|file| large = Some(file))
+                    done
                 }
             };
             match done {
-                Ok(()) => {}
+                Ok(file) if !in_memory && large.is_none() => large = Some(file),
+                Ok(_) => {}
                 Err(e) if is_odd_name(&e) => {
                     let reason = with_cause(&Error::io("write", &path(), e));
-                    let messages = u64::from(target.is_message);
-                    self.problem(report, &work.mailbox.display_name(), messages, reason);
-                    let mut missing = work.missing.lock().expect("no holder panics");
-                    missing.0 += messages;
-                    missing.1 += messages * target.size;
+                    written.refused.push((target, reason));
                     continue;
                 }
                 Err(e) => return Err(Error::io("write", &path(), e)),
             }
-            written.targets.push((member, index));
-            if target.is_message {
-                Progress::add(&self.progress.messages, 1);
-                Progress::add(&self.progress.bytes, target.size);
-            }
+            written.files.push((target, name));
         }
         Ok(())
     }
@@ -134,18 +149,40 @@ impl Run<'_> {
 
 /// What a pack has become so far, and the directory last used.
 #[derive(Default)]
-pub(super) struct Written {
-    /// Member and index of its target.
-    pub(super) targets: Vec<(u32, usize)>,
+pub(super) struct Written<'p> {
+    /// Targets and the names under which they were written.
+    pub(super) files: Vec<(&'p Target, OsString)>,
+    /// Targets that could not be written, and why.
+    pub(super) refused: Vec<(&'p Target, String)>,
     dir: Option<(PathBuf, OwnedFd)>,
 }
 
-impl Written {
-    fn dir(&mut self, partial: &Partial, path: &Path) -> io::Result<&OwnedFd> {
-        if self.dir.as_ref().is_none_or(|(open, _)| open != path) {
-            self.dir = Some((path.to_owned(), partial.dir(path)?));
+impl Written<'_> {
+    /// What there is so far, for [`Written::discard`].
+    pub(super) fn mark(&self) -> (usize, usize) {
+        (self.files.len(), self.refused.len())
+    }
+
+    /// Removes what was written since `mark`, which nothing proves.
+    pub(super) fn discard(&mut self, site: &Site, mark: (usize, usize)) {
+        self.refused.truncate(mark.1);
+        for (target, name) in self.files.drain(mark.0..) {
+            site.discard(target, &name);
         }
-        Ok(&self.dir.as_ref().expect("it was just opened").1)
+    }
+
+    fn place(&mut self, work: &Work, target: &Target) -> io::Result<(&OwnedFd, OsString)> {
+        let is_open = |(path, _): &(PathBuf, OwnedFd)| path == work.site.dir(target);
+        let (dir, name) = if self.dir.as_ref().is_some_and(is_open) {
+            (None, work.site.name(target)?)
+        } else {
+            let (dir, name) = work.site.place(target, &work.owners)?;
+            (Some(dir), name)
+        };
+        if let Some(dir) = dir {
+            self.dir = Some((work.site.dir(target).to_owned(), dir));
+        }
+        Ok((&self.dir.as_ref().expect("it was just opened").1, name))
     }
 }
 
@@ -167,3 +204,10 @@ impl Read for Input<'_> {
 
 /// Larger messages are copied instead of being held.
 const IN_MEMORY_BYTES: u64 = 4 << 20;
+
+/// Removes a file of a folder that is being filled, of which its pack proved to be damaged.
+pub(super) fn remove(root: &OwnedFd, dir: &Path, name: &OsString) {
+    if let Ok(dir) = super::files::open_beneath(root, dir) {
+        let _ = rustix::fs::unlinkat(&dir, name, rustix::fs::AtFlags::empty());
+    }
+}

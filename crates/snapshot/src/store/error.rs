@@ -32,7 +32,7 @@ pub enum Error {
     Io {
         /// What was tried.
         action: &'static str,
-        /// The object.
+        /// The object's path.
         key: String,
         /// The system's reason.
         #[source]

@@ -124,9 +124,23 @@ impl Local {
         Ok(())
     }
 
+    /// The failure of a call; of the file system it names the path, as the object's name says nothing
+    /// of where the repository is.
+    fn failed(&self, action: &'static str, name: &str, source: io::Error) -> Error {
+        match Error::io(action, name, source) {
+            Error::Io { action, source, .. } => {
+                Error::Io { action, key: self.path(name).display().to_string(), source }
+            }
+            Error::Denied { action, reason, hint, .. } => {
+                Error::Denied { action, key: self.path(name).display().to_string(), reason, hint }
+            }
+            other => other,
+        }
+    }
+
     fn open_object(&self, key: &str) -> Result<(File, u64)> {
-        let file = File::open(self.path(key)).map_err(|e| Error::io("read", key, e))?;
-        let meta = file.metadata().map_err(|e| Error::io("read", key, e))?;
+        let file = File::open(self.path(key)).map_err(|e| self.failed("read", key, e))?;
+        let meta = file.metadata().map_err(|e| self.failed("read", key, e))?;
         if !meta.is_file() {
             return Err(Error::NotFound { key: key.to_owned() });
         }
@@ -137,13 +151,13 @@ impl Local {
 impl Store for Local {
     fn put(&self, key: &str, body: Body) -> Result<Put> {
         Counters::add(&self.counters.put);
-        self.write(key, body.data, false).map_err(|e| Error::io("write", key, e))
+        self.write(key, body.data, false).map_err(|e| self.failed("write", key, e))
     }
 
     /// The content is on the disk before the name is.
     fn put_durably(&self, key: &str, body: Body) -> Result<Put> {
         Counters::add(&self.counters.put);
-        let put = self.write(key, body.data, true).map_err(|e| Error::io("write", key, e))?;
+        let put = self.write(key, body.data, true).map_err(|e| self.failed("write", key, e))?;
         self.sync()?;
         Ok(put)
     }
@@ -155,7 +169,8 @@ impl Store for Local {
             return Err(Error::TooLarge { key: key.to_owned(), size_bytes, limit_bytes });
         }
         let mut bytes = Vec::with_capacity(size_bytes as usize);
-        file.read_to_end(&mut bytes).map_err(|e| Error::io("read", key, e))?;
+        file.read_to_end(&mut bytes).map_err(|e| self.failed("read", key, e))?;
+        tracing::debug!(key, bytes = bytes.len(), "read");
         Ok(bytes)
     }
 
@@ -168,8 +183,9 @@ impl Store for Local {
         let mut bytes = vec![0; (range.end - range.start) as usize];
         file.read_exact_at(&mut bytes, range.start).map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof => Error::Truncated { key: key.to_owned() },
-            _ => Error::io("read", key, e),
+            _ => self.failed("read", key, e),
         })?;
+        tracing::debug!(key, bytes = bytes.len(), from = range.start, "read");
         Ok(bytes)
     }
 
@@ -178,20 +194,22 @@ impl Store for Local {
         match fs::metadata(self.path(key)) {
             Ok(meta) if meta.is_file() => Ok(meta.len()),
             Ok(_) => Err(Error::NotFound { key: key.to_owned() }),
-            Err(e) => Err(Error::io("read", key, e)),
+            Err(e) => Err(self.failed("read", key, e)),
         }
     }
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Object)) -> Result<()> {
         Counters::add(&self.counters.list);
+        tracing::debug!(prefix, "list");
         let dir = prefix.rsplit_once('/').map_or("", |(dir, _)| dir);
-        self.list_dir(&self.root.join(dir), prefix, each).map_err(|e| Error::io("list", prefix, e))
+        self.list_dir(&self.root.join(dir), prefix, each)
+            .map_err(|e| self.failed("list", prefix, e))
     }
 
     fn delete(&self, key: &str) -> Result<()> {
         Counters::add(&self.counters.delete);
         match fs::remove_file(self.path(key)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("delete", key, e)),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.failed("delete", key, e)),
             _ => Ok(()),
         }
     }
@@ -215,6 +233,15 @@ impl Store for Local {
             .map_err(|e| Error::io("write", &self.display(), e))?;
         }
         Ok(())
+    }
+
+    /// A link never replaces. What is asked is whether anything can be written here.
+    fn probe_conditional_create(&self) -> Result<bool> {
+        let probed = self.temporary().and_then(|probe| {
+            File::create_new(&probe)?;
+            fs::remove_file(&probe)
+        });
+        probed.map(|()| true).map_err(|e| Error::io("write", &self.display(), e))
     }
 
     fn requests(&self) -> Requests {

@@ -28,12 +28,12 @@ fn first_night() -> (World, Arc<Memory>) {
 fn an_incident_is_told_every_night_until_it_is_mended() {
     let (world, objects) = first_night();
     let link = world.store().join(ALICE).join("cur/2.b.host:2,");
-    symlink("elsewhere", &link).unwrap();
+    symlink("/etc/passwd", &link).unwrap();
     // Also when the folder has long stood still: it is looked at again all the same.
     for night in 0..3 {
         let report = world.backup(Arc::clone(&objects)).unwrap();
         assert!(report.is_incomplete, "night {night}");
-        assert_eq!(report.incidents[0].incident, Incident::NotAMessage);
+        assert_eq!(report.incidents[0].incident, Incident::NotFollowed);
     }
     fs::remove_file(&link).unwrap();
     assert!(!world.backup(Arc::clone(&objects)).unwrap().is_incomplete);

@@ -1,9 +1,19 @@
 //! Backups, restores and what happens between them, on stores in memory that fail, lose power, or
 //! are damaged on purpose.
 
+mod counts;
 mod crash;
+mod hook;
 mod incidents;
+mod links;
+mod live;
+mod locked;
+mod newest;
 mod nights;
 mod power;
 mod property;
+mod roundtrip;
+mod salvage;
+mod search;
 mod world;
+mod xattrs;

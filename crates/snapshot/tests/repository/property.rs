@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -114,6 +115,20 @@ fn apply(world: &World, change: &Change) {
     }
 }
 
+fn is_message(path: &Path) -> bool {
+    path.parent().is_some_and(|dir| dir.ends_with("cur") || dir.ends_with("new"))
+}
+
+/// Folder, subdirectory, content and time of each message; names may be fresh.
+fn messages(world: &World) -> Vec<(PathBuf, Vec<u8>, i128)> {
+    let files = world.image().into_iter().filter(|(path, _)| is_message(path));
+    let messages = files
+        .map(|(path, (content, mtime, _))| (path.parent().unwrap().to_owned(), content, mtime));
+    let mut messages: Vec<_> = messages.collect();
+    messages.sort();
+    messages
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -139,6 +154,44 @@ proptest! {
         }
         let verified = world.verify(Arc::clone(&objects));
         prop_assert!(verified.is_sound, "{:?}", verified.problems);
+    }
+
+    /// In place, into what is left after a disaster: exactly what is missing comes back, and a
+    /// second restore finds nothing to do.
+    #[test]
+    fn a_restore_in_place_adds_what_is_missing(
+        night in proptest::collection::vec(change(), 1..30), removed: u64, folder in 0..8_u8,
+    ) {
+        let world = World::new();
+        let objects = Arc::new(Memory::default());
+        world.folder(MAILBOXES[0], "");
+        world.init(Arc::clone(&objects));
+        night.iter().for_each(|change| apply(&world, change));
+        world.backup(Arc::clone(&objects)).unwrap();
+        let whole = messages(&world);
+        let files = world.image().into_iter().filter(|(path, _)| is_message(path));
+        for (at, (path, _)) in files.enumerate() {
+            if removed >> (at % 64) & 1 == 1 {
+                fs::remove_file(world.store().join(path)).unwrap();
+            }
+        }
+        if let Some(folder) = FOLDERS.get(usize::from(folder)) {
+            let _ = fs::remove_dir_all(world.store().join(MAILBOXES[0]).join(folder));
+        }
+        let left = world.image();
+        let missing = whole.len() - messages(&world).len();
+        let report = world.restore_in_place(Arc::clone(&objects)).unwrap();
+        prop_assert!(report.problems.is_empty(), "{:?}", report.problems);
+        prop_assert_eq!(report.messages as usize, missing);
+        prop_assert_eq!(report.there as usize, whole.len() - missing);
+        prop_assert_eq!(&messages(&world), &whole);
+        let restored = world.image();
+        for (path, file) in left.iter().filter(|(path, _)| is_message(path)) {
+            prop_assert_eq!(restored.get(path), Some(file), "{} was touched", path.display());
+        }
+        let again = world.restore_in_place(Arc::clone(&objects)).unwrap();
+        prop_assert_eq!((again.messages, again.there as usize), (0, whole.len()));
+        prop_assert_eq!(world.image(), restored);
     }
 
     /// A bit anywhere in any object of a mailbox: the restore names the damage, and what it does

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use snapshot::backup::{self, Options, Report, Trust};
+use snapshot::backup::{self, Alarm, Options, Proof, Report, Trust};
+use snapshot::choose;
 use snapshot::crypt::{self, Unseal};
 use snapshot::manifest::{self, Manifest};
 use snapshot::progress::Progress;
@@ -73,7 +74,12 @@ impl World {
     pub(crate) fn options(&self) -> Options {
         Options {
             mailboxes: Vec::new(),
+            with: Vec::new(),
+            outside: backup::Outside::default(),
             trust: Trust::BaseName,
+            proof: Proof::Times,
+            dovecot_lock: false,
+            alarm: Alarm::default(),
             rebase: false,
             dry_run: false,
             time: Timestamp::now(),
@@ -105,19 +111,41 @@ impl World {
         objects: impl Store + 'static,
         snapshot: &str,
     ) -> snapshot::Result<(TreeImage, restore::Report)> {
-        let repository = Repository::open(Box::new(objects))?;
-        let manifest = manifest::select(repository.store(), snapshot, None)?;
         let to = tempfile::tempdir().unwrap();
+        let report = self.restore_to(objects, snapshot, restore::Uids::Exact, to.path())?;
+        Ok((image(to.path()), report))
+    }
+
+    /// Restores a snapshot.
+    pub(crate) fn restore_to(
+        &self,
+        objects: impl Store + 'static,
+        snapshot: &str,
+        uids: restore::Uids,
+        to: &Path,
+    ) -> snapshot::Result<restore::Report> {
+        let repository = Repository::open(Box::new(objects))?;
+        let manifest = choose::choose(repository.store(), snapshot, None)?.manifest;
         let options = restore::Options {
-            to: to.path().to_owned(),
-            mailbox: None,
-            folder: None,
-            dry_run: false,
+            uids: Some(uids),
             threads: 2,
+            ..restore::Options::all(to.to_owned())
         };
         let (identity, progress) = (self.identity(), Progress::default());
-        let report = restore::run(&repository, &manifest, Some(&identity), &options, &progress)?;
-        Ok((image(to.path()), report))
+        restore::run(&repository, &[manifest], Some(&identity), &options, &progress)
+    }
+
+    /// Restores the newest snapshot into the live store.
+    pub(crate) fn restore_in_place(
+        &self,
+        objects: impl Store + 'static,
+    ) -> snapshot::Result<restore::Report> {
+        let repository = Repository::open(Box::new(objects))?;
+        let manifest = choose::choose(repository.store(), "latest", None)?.manifest;
+        let place = restore::Place::Live { store: self.store(), as_folder: None };
+        let options = restore::Options { place, ..restore::Options::all(self.store()) };
+        let (identity, progress) = (self.identity(), Progress::default());
+        restore::run(&repository, &[manifest], Some(&identity), &options, &progress)
     }
 
     pub(crate) fn verify(&self, objects: impl Store + 'static) -> verify::Report {

@@ -1,0 +1,138 @@
+//! The checks. A test of the binary includes this file as it is, so it uses nothing but the
+//! project's crates and what they use.
+
+use maildir::Uidlist;
+use snapshot::catalog::{self as catalogs, CatalogHead, Need};
+use snapshot::contents;
+use snapshot::crypt::{Seal, Unseal};
+use snapshot::layout::{catalog_name, decode_name, encode_name, mailbox_prefix, snapshot_key};
+use snapshot::manifest::Manifest;
+use snapshot::object::ObjectRef;
+use snapshot::store::memory::Memory;
+use snapshot::store::{Body, Store};
+
+/// UIDs rise and stay below the next one, names are file names, and what is written reads the same.
+pub fn uidlist(bytes: &[u8]) {
+    let Some(list) = Uidlist::parse(bytes) else { return };
+    assert_ne!(list.uid_validity, 0);
+    assert!(list.records.iter().all(|record| record.uid > 0));
+    assert!(list.records.is_sorted_by(|a, b| a.uid < b.uid));
+    let last = list.records.last().map_or(0, |record| record.uid);
+    assert!(list.next_uid > last || last == u32::MAX);
+    for record in &list.records {
+        assert!(!record.base().is_empty());
+        assert!(!record.name.iter().any(|byte| [b'/', b'\n', 0].contains(byte)));
+    }
+    let written = list.encode();
+    let again = Uidlist::parse(&written).expect("what is written has a header");
+    assert_eq!(again.broken_lines, 0, "{list:?}");
+    assert_eq!(
+        (again.uid_validity, again.next_uid, again.guid),
+        (list.uid_validity, list.next_uid, list.guid)
+    );
+    let records = |list: &Uidlist<'_>| -> Vec<(u32, Vec<u8>, Vec<u8>)> {
+        let own = |bytes: &[u8]| bytes.to_vec();
+        list.records.iter().map(|r| (r.uid, own(r.fields), own(r.base()))).collect()
+    };
+    assert_eq!(records(&again), records(&list));
+}
+
+/// A name is its base and what follows; the base outlives other flags; and the repository's way of
+/// writing names agrees.
+pub fn base_name(name: &[u8]) {
+    let base = maildir::base_name(name);
+    assert!(name.starts_with(base));
+    assert_eq!(base.is_empty(), name.is_empty());
+    assert_eq!(maildir::base_name(base), base);
+    let rest = &name[base.len()..];
+    let flags = maildir::flags(name);
+    assert!(rest.ends_with(flags));
+    if !flags.is_empty() {
+        assert_eq!([b":2,", flags].concat(), rest);
+    }
+    if !base.starts_with(b":") && !base.is_empty() {
+        for flags in ["", ":2,", ":2,FS", ":1,x", ":2,a,b:c"] {
+            let renamed = [base, flags.as_bytes()].concat();
+            assert_eq!(maildir::base_name(&renamed), base);
+        }
+    }
+    if maildir::is_unique_name(base) {
+        assert!(base[0].is_ascii_digit() && base.contains(&b'.'));
+    }
+    let encoded = encode_name(name);
+    assert_eq!(decode_name(&encoded).as_deref(), Some(name));
+    if !name.contains(&b'/') && !name.is_empty() {
+        let key = format!("cur/{encoded}");
+        assert_eq!(catalogs::message_key(&key), encode_name(base));
+    }
+}
+
+/// A catalog on its parent, of which only the lines are the fuzzer's: before the first zero byte the
+/// parent's. With an odd first byte, the rest stands for a whole catalog as it is.
+pub fn catalog(bytes: &[u8]) {
+    let Some((mode, bytes)) = bytes.split_first() else { return };
+    if mode % 2 == 1 {
+        let _ = catalogs::decode_head("x", MAILBOX, bytes);
+        read(&Memory::default(), Body::from_bytes(bytes.to_vec()));
+        return;
+    }
+    let store = Memory::default();
+    let parts: Vec<&[u8]> = bytes.splitn(2, |byte| *byte == 0).collect();
+    let [parents, lines] = parts[..] else {
+        return read(&store, encode(None, Vec::new(), bytes));
+    };
+    let parent = encode(None, Vec::new(), parents);
+    let reference = serde_json::to_value(ObjectRef::of(&parent)).expect("it is plain data");
+    let mut need = serde_json::json!({"object": catalog_name(PARENT)});
+    need.as_object_mut().into_iter().for_each(|need| {
+        need.extend(reference.as_object().cloned().unwrap_or_default());
+    });
+    let need = serde_json::from_value(need).expect("an object's name, size and hash are enough");
+    put(&store, PARENT, parent);
+    read(&store, encode(Some(PARENT.to_owned()), vec![need], lines));
+}
+
+fn encode(parent: Option<String>, needs: Vec<Need>, lines: &[u8]) -> Body {
+    let head = CatalogHead { catalog: catalogs::VERSION, mailbox: MAILBOX.into(), parent, needs };
+    catalogs::encode(&head, lines, 1, &Seal::Plain).expect("writing to memory succeeds")
+}
+
+fn put(store: &Memory, id: &str, body: Body) {
+    let key = format!("{}{}", mailbox_prefix(MAILBOX), catalog_name(id));
+    store.put(&key, body).expect("memory takes it");
+}
+
+/// Reads a catalog, and looks at all that it holds.
+fn read(store: &Memory, body: Body) {
+    let reference = ObjectRef::of(&body);
+    put(store, CATALOG, body);
+    let read = catalogs::read(store, MAILBOX, CATALOG, &reference, &Unseal::Plain);
+    let Ok((_, held)) = read else { return };
+    for row in contents::folders(&held) {
+        assert!(row.new <= row.messages);
+    }
+    for path in held.folders.keys() {
+        if let Ok(rows) = contents::messages(&held, path) {
+            assert!(!rows.is_empty() || held.folders.values().any(|f| f.messages.is_empty()));
+        }
+    }
+}
+
+/// As it is, and as JSON that is compressed first. What decodes is written and read the same.
+pub fn manifest(bytes: &[u8]) {
+    let _ = Manifest::decode("snapshots/x.json.zst", bytes);
+    let id = serde_json::from_slice::<serde_json::Value>(bytes)
+        .ok()
+        .and_then(|json| json["id"].as_str().map(str::to_owned));
+    let Some(id) = id else { return };
+    let packed = zstd::bulk::compress(bytes, 1).expect("memory takes it");
+    let Ok(manifest) = Manifest::decode(&snapshot_key(&id), &packed) else { return };
+    let written = manifest.encode().expect("memory takes it");
+    let snapshot::store::Data::Memory(written) = written.data else { return };
+    let again = Manifest::decode(&snapshot_key(&id), &written).expect("it was written just now");
+    assert_eq!(again, manifest);
+}
+
+const MAILBOX: &str = "77ddc55db8eacd5fcdd8ff8a156c6138";
+const PARENT: &str = "20261121T205944650Z-3768b1cb";
+const CATALOG: &str = "20261121T205946650Z-ea2f1230";

@@ -1,0 +1,6 @@
+//! What must hold of the parsers whatever they are given, a function each: the fuzzer calls them with
+//! what it invents, a test of the binary with the seeds.
+
+mod checks;
+
+pub use checks::{base_name, catalog, manifest, uidlist};
