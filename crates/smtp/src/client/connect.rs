@@ -1,0 +1,114 @@
+//! From nothing to a session that can take transactions: connection, TLS, greeting, EHLO.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Instant;
+
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::stream::Stream;
+use super::wire::Wire;
+use super::{Capabilities, Client, Endpoint, NotConnected, Options, Protocol};
+use crate::outcome::{Failure, Refusal};
+use crate::phase::{Phase, Stamp};
+use crate::reply::Reply;
+
+impl Client {
+    /// Connects, and says hello.
+    pub async fn connect(endpoint: &Endpoint, options: &Options) -> Result<Self, NotConnected> {
+        let start = Instant::now();
+        let connected = timeout(options.limits.connect, open(endpoint)).await;
+        let stamp = Stamp { phase: Phase::Connect, start, end: Instant::now() };
+        let failure = match connected {
+            Ok(Ok(stream)) => {
+                let mut client = Self {
+                    wire: Wire::new(stream),
+                    options: options.clone(),
+                    offered: Capabilities::default(),
+                    stamps: vec![stamp],
+                    out: Vec::new(),
+                    is_dirty: false,
+                    ended: None,
+                };
+                return match client.greet().await {
+                    Ok(()) => Ok(client),
+                    Err((phase, refusal)) => {
+                        Err(NotConnected { phase, refusal, stamps: client.stamps })
+                    }
+                };
+            }
+            Ok(Err(e)) => Failure::Io(e.to_string()),
+            Err(_) => Failure::Timeout(options.limits.connect),
+        };
+        let refusal = Refusal::Failure(failure);
+        Err(NotConnected { phase: Phase::Connect, refusal, stamps: vec![stamp] })
+    }
+
+    async fn greet(&mut self) -> Result<(), (Phase, Refusal)> {
+        let banner = self.hear(Phase::Banner, Instant::now(), self.options.limits.banner).await;
+        self.positive(Phase::Banner, banner)?;
+        self.hello().await
+    }
+
+    async fn hello(&mut self) -> Result<(), (Phase, Refusal)> {
+        let verb = match self.options.protocol {
+            Protocol::Esmtp => "EHLO",
+            Protocol::Lmtp => "LHLO",
+        };
+        let reply = self.say_hello(verb).await;
+        let is_old = |reply: &Reply| matches!(reply.code, 500 | 502);
+        if self.options.protocol == Protocol::Esmtp && reply.as_ref().is_ok_and(is_old) {
+            let reply = self.say_hello("HELO").await;
+            self.positive(Phase::Ehlo, reply)?;
+            self.offered = Capabilities::default();
+            return Ok(());
+        }
+        let reply = self.positive(Phase::Ehlo, reply)?;
+        self.offered = Capabilities::parse(&reply);
+        Ok(())
+    }
+
+    async fn say_hello(&mut self, verb: &str) -> Result<Reply, Failure> {
+        let line = format!("{verb} {}\r\n", self.options.hello);
+        self.say(Phase::Ehlo, line.as_bytes(), self.options.limits.command).await
+    }
+
+    fn positive(
+        &mut self,
+        phase: Phase,
+        reply: Result<Reply, Failure>,
+    ) -> Result<Reply, (Phase, Refusal)> {
+        match reply {
+            Ok(reply) if reply.is_positive() => Ok(reply),
+            Ok(reply) if reply.is_intermediate() => {
+                Err((phase, Refusal::Failure(Failure::Unexpected(reply))))
+            }
+            Ok(reply) => Err((phase, Refusal::Reply(reply))),
+            Err(failure) => Err((phase, Refusal::Failure(failure))),
+        }
+    }
+}
+
+async fn open(endpoint: &Endpoint) -> io::Result<Stream> {
+    match endpoint {
+        Endpoint::Tcp(to, from) => Ok(Stream::Tcp(open_tcp(*to, *from).await?)),
+        Endpoint::Unix(path) => Ok(Stream::Unix(open_unix(path).await?)),
+    }
+}
+
+async fn open_tcp(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(from) = from {
+        socket.bind(SocketAddr::new(from, 0))?;
+    }
+    // A message and its end are two packets where they are large: the second must not wait for the
+    // acknowledgement of the first.
+    socket.set_nodelay(true)?;
+    socket.connect(to).await
+}
+
+async fn open_unix(path: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(path).await
+}

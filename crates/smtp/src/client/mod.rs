@@ -1,0 +1,205 @@
+//! A session with a server: ESMTP or LMTP, one transaction after the other. Commands that may go
+//! together go in one write (RFC 2920); every phase is stamped; every wait has a limit; and what
+//! became of a message is told for each recipient.
+
+mod capabilities;
+mod command;
+mod connect;
+mod stream;
+mod transaction;
+mod wire;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+pub use self::capabilities::Capabilities;
+pub use self::transaction::{Intent, Parts};
+use self::wire::Wire;
+use crate::outcome::{Failure, Refusal};
+use crate::phase::{Phase, Stamp};
+use crate::reply::Reply;
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An address and port, and the address to connect from, if that matters.
+    Tcp(SocketAddr, Option<IpAddr>),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// RFC 5321.
+    #[default]
+    Esmtp,
+    /// RFC 2033: the end of a message has a reply for each recipient.
+    Lmtp,
+}
+
+/// How to speak.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Our name in EHLO or LHLO: a host name or an address literal.
+    pub hello: String,
+    /// Whether commands go together where the server allows it.
+    pub pipelining: bool,
+    /// Whether BDAT is used where the server has it.
+    pub chunking: bool,
+    /// How long to wait.
+    pub limits: Limits,
+}
+
+/// Time limits, one for each kind of wait. The defaults are those of RFC 5321, 4.5.3.2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// For a connection.
+    pub connect: Duration,
+    /// For a TLS handshake.
+    pub tls: Duration,
+    /// For the greeting.
+    pub banner: Duration,
+    /// For the reply to a command.
+    pub command: Duration,
+    /// For the reply to DATA.
+    pub data: Duration,
+    /// For the server to take some bytes.
+    pub write: Duration,
+    /// For the reply to the end of a message.
+    pub end: Duration,
+    /// For the reply to QUIT, and for the connection to be closed after it.
+    pub quit: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        Self {
+            connect: Duration::from_secs(30),
+            tls: minutes(1),
+            banner: minutes(5),
+            command: minutes(5),
+            data: minutes(2),
+            write: minutes(3),
+            end: minutes(10),
+            quit: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A session that can take transactions.
+pub struct Client {
+    wire: Wire,
+    options: Options,
+    offered: Capabilities,
+    /// The phases since they were last taken.
+    stamps: Vec<Stamp>,
+    /// Commands that wait to be written together.
+    out: Vec<u8>,
+    /// Whether a transaction was left open, so that RSET must come before the next.
+    is_dirty: bool,
+    /// Why nothing more can be said, if so.
+    ended: Option<Failure>,
+}
+
+/// A session that did not come to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {}", .phase.name(), reason(.refusal))]
+pub struct NotConnected {
+    /// In which phase it ended.
+    pub phase: Phase,
+    /// Why.
+    pub refusal: Refusal,
+    /// The phases up to then.
+    pub stamps: Vec<Stamp>,
+}
+
+fn reason(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Reply(reply) => reply.to_string(),
+        Refusal::Failure(failure) => failure.to_string(),
+    }
+}
+
+impl Client {
+    /// What the server offered last.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.offered
+    }
+
+    /// The phases since the last call, in the order in which they ended.
+    pub fn take_stamps(&mut self) -> Vec<Stamp> {
+        std::mem::take(&mut self.stamps)
+    }
+
+    /// Whether another transaction can follow.
+    pub fn is_open(&self) -> bool {
+        self.ended.is_none()
+    }
+
+    /// Says goodbye, and waits for the server to close.
+    pub async fn quit(mut self) -> Vec<Stamp> {
+        if self.is_open() {
+            let limit = self.options.limits.quit;
+            // Nothing follows from the answer.
+            let _ = self.say(Phase::Quit, b"QUIT\r\n", limit).await;
+        }
+        self.stamps
+    }
+
+    /// Ends the transaction that is open.
+    pub async fn reset(&mut self) -> Result<Reply, Failure> {
+        let reply = self.say(Phase::Rset, b"RSET\r\n", self.options.limits.command).await?;
+        self.is_dirty = false;
+        Ok(reply)
+    }
+
+    /// One command and its reply.
+    async fn say(
+        &mut self,
+        phase: Phase,
+        command: &[u8],
+        limit: Duration,
+    ) -> Result<Reply, Failure> {
+        let start = Instant::now();
+        let written = self.wire.write(command, self.options.limits.write).await;
+        if let Err(torn) = written {
+            return Err(self.end(phase, start, torn.failure));
+        }
+        self.hear(phase, start, limit).await
+    }
+
+    /// The reply to what was written at `start`.
+    async fn hear(
+        &mut self,
+        phase: Phase,
+        start: Instant,
+        limit: Duration,
+    ) -> Result<Reply, Failure> {
+        match self.wire.reply(limit).await {
+            Ok(reply) => {
+                self.stamp(phase, start);
+                if reply.code == 421 {
+                    // RFC 5321, 3.8: the server closes; what it says to this command stands.
+                    self.ended = Some(Failure::Closed);
+                }
+                Ok(reply)
+            }
+            Err(failure) => Err(self.end(phase, start, failure)),
+        }
+    }
+
+    fn stamp(&mut self, phase: Phase, start: Instant) {
+        self.stamps.push(Stamp { phase, start, end: Instant::now() });
+    }
+
+    fn end(&mut self, phase: Phase, start: Instant, failure: Failure) -> Failure {
+        self.stamp(phase, start);
+        self.ended = Some(failure.clone());
+        failure
+    }
+}

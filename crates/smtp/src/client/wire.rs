@@ -1,0 +1,120 @@
+//! Bytes out, replies in, with a limit on every wait. Counts what the kernel (or TLS) has taken of
+//! each write, because that decides whether a message's end may have reached the server.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::stream::Stream;
+use crate::outcome::Failure;
+use crate::reply::{Reply, ReplyParser};
+
+/// A connection and what was read ahead of it.
+pub(super) struct Wire {
+    stream: Stream,
+    /// Unread replies begin at `start`.
+    inbound: Vec<u8>,
+    start: usize,
+    parser: ReplyParser,
+}
+
+/// A write that did not end well.
+pub(super) struct Torn {
+    pub(super) failure: Failure,
+    /// How many bytes were taken before.
+    pub(super) sent: usize,
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, inbound: Vec::new(), start: 0, parser: ReplyParser::default() }
+    }
+
+    /// Writes all of it. The limit is for each piece that the peer takes, not for the whole.
+    pub(super) async fn write(&mut self, bytes: &[u8], limit: Duration) -> Result<(), Torn> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let torn = |failure| Torn { failure, sent };
+            match timeout(limit, self.stream.write(&bytes[sent..])).await {
+                Ok(Ok(0)) => return Err(torn(Failure::Closed)),
+                Ok(Ok(count)) => sent += count,
+                Ok(Err(e)) => return Err(torn(io_failure(&e))),
+                Err(_) => return Err(torn(Failure::Timeout(limit))),
+            }
+        }
+        match timeout(limit, self.stream.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(e)) => Err(Torn { failure: io_failure(&e), sent }),
+            Err(_) => Err(Torn { failure: Failure::Timeout(limit), sent }),
+        }
+    }
+
+    /// Waits for the next reply, complete within the limit.
+    pub(super) async fn reply(&mut self, limit: Duration) -> Result<Reply, Failure> {
+        if let Some(reply) = self.parse()? {
+            return Ok(reply);
+        }
+        match timeout(limit, self.read_reply()).await {
+            Ok(read) => read,
+            Err(_) => Err(Failure::Timeout(limit)),
+        }
+    }
+
+    async fn read_reply(&mut self) -> Result<Reply, Failure> {
+        loop {
+            if self.start > 0 {
+                self.inbound.drain(..self.start);
+                self.start = 0;
+            }
+            self.inbound.reserve(READ_BYTES);
+            match self.stream.read_buf(&mut self.inbound).await {
+                Ok(0) if self.parser.is_inside() => return Err(Failure::HalfReply),
+                Ok(0) => return Err(Failure::Closed),
+                Ok(_) => {}
+                Err(e) => return Err(io_failure(&e)),
+            }
+            if let Some(reply) = self.parse()? {
+                return Ok(reply);
+            }
+        }
+    }
+
+    fn parse(&mut self) -> Result<Option<Reply>, Failure> {
+        match self.parser.parse(&self.inbound[self.start..]) {
+            Ok(Some((reply, length))) => {
+                self.start += length;
+                if self.start == self.inbound.len() {
+                    self.inbound.clear();
+                    self.start = 0;
+                }
+                Ok(Some(reply))
+            }
+            Ok(None) => Ok(None),
+            Err(bad) => Err(Failure::BadReply(bad)),
+        }
+    }
+
+    /// Whether the peer has said what nobody asked for.
+    pub(super) fn has_more(&self) -> bool {
+        self.start < self.inbound.len()
+    }
+
+    /// Takes the connection away, to put TLS on it. What was read ahead is not taken along: it was
+    /// said before the handshake, by whoever was on the line.
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
+}
+
+fn io_failure(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => Failure::Closed,
+        io::ErrorKind::InvalidData => Failure::Tls(error.to_string()),
+        _ => Failure::Io(error.to_string()),
+    }
+}
+
+/// Replies are short; those to EHLO have some hundred bytes.
+const READ_BYTES: usize = 1024;
