@@ -8,6 +8,7 @@ mod outcome;
 mod phase;
 mod reply;
 mod stuffing;
+pub mod tls;
 
 pub use address::{Address, BadAddress};
 pub use message::{Content, Envelope, Notify, Recipient, Ret};

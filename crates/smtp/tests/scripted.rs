@@ -20,7 +20,7 @@ fn options(pipelining: bool, protocol: Protocol) -> Options {
         end: second,
         quit: second,
     };
-    Options { protocol, hello: "client.test".into(), pipelining, chunking: true, limits }
+    Options { protocol, hello: "client.test".into(), pipelining, chunking: true, tls: None, limits }
 }
 
 fn envelope(to: usize) -> Envelope {

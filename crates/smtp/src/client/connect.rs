@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::stream::Stream;
 use super::wire::Wire;
-use super::{Capabilities, Client, Endpoint, NotConnected, Options, Protocol};
+use super::{Capabilities, Client, Endpoint, NotConnected, Options, Protocol, Secure};
 use crate::outcome::{Failure, Refusal};
 use crate::phase::{Phase, Stamp};
 use crate::reply::Reply;
@@ -27,6 +27,7 @@ impl Client {
                     wire: Wire::new(stream),
                     options: options.clone(),
                     offered: Capabilities::default(),
+                    secured: None,
                     stamps: vec![stamp],
                     out: Vec::new(),
                     is_dirty: false,
@@ -47,9 +48,38 @@ impl Client {
     }
 
     async fn greet(&mut self) -> Result<(), (Phase, Refusal)> {
+        let secure = self.options.tls.clone();
+        if let Some(secure) = secure.as_ref().filter(|secure| secure.is_implicit) {
+            self.handshake(secure).await?;
+        }
         let banner = self.hear(Phase::Banner, Instant::now(), self.options.limits.banner).await;
         self.positive(Phase::Banner, banner)?;
+        self.hello().await?;
+        let Some(secure) = secure.filter(|secure| !secure.is_implicit) else { return Ok(()) };
+        if !self.offered.starttls {
+            let failure = Failure::Unsupported("the server offers no STARTTLS");
+            return Err((Phase::StartTls, Refusal::Failure(failure)));
+        }
+        let reply = self.say(Phase::StartTls, b"STARTTLS\r\n", self.options.limits.command).await;
+        self.positive(Phase::StartTls, reply)?;
+        if self.wire.has_more() {
+            // Said in plain text, it would pass for the server's word in the secured session.
+            return Err((Phase::StartTls, Refusal::Failure(Failure::Unasked)));
+        }
+        self.handshake(&secure).await?;
         self.hello().await
+    }
+
+    async fn handshake(&mut self, secure: &Secure) -> Result<(), (Phase, Refusal)> {
+        let start = Instant::now();
+        let limit = self.options.limits.tls;
+        let secured = match timeout(limit, self.wire.secure(secure)).await {
+            Ok(secured) => secured,
+            Err(_) => Err(Failure::Timeout(limit)),
+        };
+        self.stamp(Phase::Tls, start);
+        self.secured = Some(secured.map_err(|failure| (Phase::Tls, Refusal::Failure(failure)))?);
+        Ok(())
     }
 
     async fn hello(&mut self) -> Result<(), (Phase, Refusal)> {

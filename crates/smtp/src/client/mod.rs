@@ -19,6 +19,7 @@ use self::wire::Wire;
 use crate::outcome::{Failure, Refusal};
 use crate::phase::{Phase, Stamp};
 use crate::reply::Reply;
+use crate::tls::Tls;
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +51,32 @@ pub struct Options {
     pub pipelining: bool,
     /// Whether BDAT is used where the server has it.
     pub chunking: bool,
+    /// TLS, if it is wanted; then nothing is sent without it.
+    pub tls: Option<Secure>,
     /// How long to wait.
     pub limits: Limits,
+}
+
+/// TLS for a session.
+#[derive(Debug, Clone)]
+pub struct Secure {
+    /// Whom to trust.
+    pub tls: Tls,
+    /// Before the greeting (RFC 8314), or by STARTTLS (RFC 3207).
+    pub is_implicit: bool,
+    /// The name that the server's certificate must have: a host name or an IP address.
+    pub server_name: String,
+}
+
+/// What a handshake came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secured {
+    /// Whether an earlier session was resumed.
+    pub is_resumed: bool,
+    /// Such as `TLSv1_3`.
+    pub version: String,
+    /// Such as `TLS13_AES_256_GCM_SHA384`.
+    pub cipher: String,
 }
 
 /// Time limits, one for each kind of wait. The defaults are those of RFC 5321, 4.5.3.2.
@@ -96,6 +121,7 @@ pub struct Client {
     wire: Wire,
     options: Options,
     offered: Capabilities,
+    secured: Option<Secured>,
     /// The phases since they were last taken.
     stamps: Vec<Stamp>,
     /// Commands that wait to be written together.
@@ -129,6 +155,11 @@ impl Client {
     /// What the server offered last.
     pub fn capabilities(&self) -> &Capabilities {
         &self.offered
+    }
+
+    /// How the session is secured, if it is.
+    pub fn secured(&self) -> Option<&Secured> {
+        self.secured.as_ref()
     }
 
     /// The phases since the last call, in the order in which they ended.

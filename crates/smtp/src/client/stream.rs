@@ -14,6 +14,8 @@ pub(super) enum Stream {
     Unix(UnixStream),
     TlsTcp(Box<TlsStream<TcpStream>>),
     TlsUnix(Box<TlsStream<UnixStream>>),
+    /// After a handshake that failed.
+    Gone,
 }
 
 macro_rules! each {
@@ -23,6 +25,7 @@ macro_rules! each {
             Stream::Unix($stream) => $do,
             Stream::TlsTcp($stream) => $do,
             Stream::TlsUnix($stream) => $do,
+            Stream::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     };
 }

@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConnection, HandshakeKind};
 
 use super::stream::Stream;
+use super::{Secure, Secured};
 use crate::outcome::Failure;
 use crate::reply::{Reply, ReplyParser};
 
@@ -101,10 +105,37 @@ impl Wire {
         self.start < self.inbound.len()
     }
 
-    /// Takes the connection away, to put TLS on it. What was read ahead is not taken along: it was
-    /// said before the handshake, by whoever was on the line.
-    pub(super) fn into_stream(self) -> Stream {
-        self.stream
+    /// Puts TLS on the connection.
+    pub(super) async fn secure(&mut self, secure: &Secure) -> Result<Secured, Failure> {
+        let failed = |e: &dyn std::fmt::Display| Failure::Tls(e.to_string());
+        let name = ServerName::try_from(secure.server_name.clone()).map_err(|e| failed(&e))?;
+        let connector = TlsConnector::from(secure.tls.config());
+        let (stream, secured) = match std::mem::replace(&mut self.stream, Stream::Gone) {
+            Stream::Tcp(stream) => {
+                let stream = connector.connect(name, stream).await.map_err(|e| failed(&e))?;
+                let secured = secured(stream.get_ref().1);
+                (Stream::TlsTcp(Box::new(stream)), secured)
+            }
+            Stream::Unix(stream) => {
+                let stream = connector.connect(name, stream).await.map_err(|e| failed(&e))?;
+                let secured = secured(stream.get_ref().1);
+                (Stream::TlsUnix(Box::new(stream)), secured)
+            }
+            Stream::TlsTcp(_) | Stream::TlsUnix(_) | Stream::Gone => {
+                return Err(Failure::Unsupported("TLS inside TLS"));
+            }
+        };
+        self.stream = stream;
+        Ok(secured)
+    }
+}
+
+fn secured(session: &ClientConnection) -> Secured {
+    let word = |word: Option<String>| word.unwrap_or_default();
+    Secured {
+        is_resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        version: word(session.protocol_version().map(|version| format!("{version:?}"))),
+        cipher: word(session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()))),
     }
 }
 
