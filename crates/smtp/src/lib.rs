@@ -7,6 +7,7 @@ mod message;
 mod outcome;
 mod phase;
 mod reply;
+pub mod sasl;
 mod stuffing;
 pub mod tls;
 

@@ -52,6 +52,9 @@ pub enum Failure {
     /// From TLS.
     #[error("{0}")]
     Tls(String),
+    /// A dialogue of AUTH that went wrong on our side.
+    #[error("{0}")]
+    Sasl(String),
     /// The message needs what the server does not offer.
     #[error("{0}")]
     Unsupported(&'static str),

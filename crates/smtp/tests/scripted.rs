@@ -20,7 +20,16 @@ fn options(pipelining: bool, protocol: Protocol) -> Options {
         end: second,
         quit: second,
     };
-    Options { protocol, hello: "client.test".into(), pipelining, chunking: true, tls: None, limits }
+    Options {
+        protocol,
+        hello: "client.test".into(),
+        pipelining,
+        chunking: true,
+        tls: None,
+        auth: None,
+        is_plaintext_allowed: false,
+        limits,
+    }
 }
 
 fn envelope(to: usize) -> Envelope {

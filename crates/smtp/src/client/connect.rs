@@ -5,15 +5,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Instant;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::stream::Stream;
 use super::wire::Wire;
-use super::{Capabilities, Client, Endpoint, NotConnected, Options, Protocol, Secure};
+use super::{Capabilities, Client, Endpoint, Limits, NotConnected, Options, Protocol, Secure};
 use crate::outcome::{Failure, Refusal};
 use crate::phase::{Phase, Stamp};
 use crate::reply::Reply;
+use crate::sasl::{Credentials, Dialogue, Mechanism, SaslError};
 
 impl Client {
     /// Connects, and says hello.
@@ -55,7 +58,16 @@ impl Client {
         let banner = self.hear(Phase::Banner, Instant::now(), self.options.limits.banner).await;
         self.positive(Phase::Banner, banner)?;
         self.hello().await?;
-        let Some(secure) = secure.filter(|secure| !secure.is_implicit) else { return Ok(()) };
+        if let Some(secure) = secure.filter(|secure| !secure.is_implicit) {
+            self.start_tls(&secure).await?;
+        }
+        match self.options.auth.clone() {
+            Some((mechanism, credentials)) => self.authenticate(mechanism, &credentials).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn start_tls(&mut self, secure: &Secure) -> Result<(), (Phase, Refusal)> {
         if !self.offered.starttls {
             let failure = Failure::Unsupported("the server offers no STARTTLS");
             return Err((Phase::StartTls, Refusal::Failure(failure)));
@@ -66,7 +78,7 @@ impl Client {
             // Said in plain text, it would pass for the server's word in the secured session.
             return Err((Phase::StartTls, Refusal::Failure(Failure::Unasked)));
         }
-        self.handshake(&secure).await?;
+        self.handshake(secure).await?;
         self.hello().await
     }
 
@@ -80,6 +92,72 @@ impl Client {
         self.stamp(Phase::Tls, start);
         self.secured = Some(secured.map_err(|failure| (Phase::Tls, Refusal::Failure(failure)))?);
         Ok(())
+    }
+
+    /// RFC 4954. What is sent in between is stamped as one phase.
+    async fn authenticate(
+        &mut self,
+        mechanism: Mechanism,
+        credentials: &Credentials,
+    ) -> Result<(), (Phase, Refusal)> {
+        let failed = |failure| (Phase::Auth, Refusal::Failure(failure));
+        if mechanism.is_plaintext() && self.secured.is_none() && !self.options.is_plaintext_allowed
+        {
+            let failure = "the password would go in plain text: there is no TLS";
+            return Err(failed(Failure::Unsupported(failure)));
+        }
+        let host = match &self.options.tls {
+            Some(secure) => secure.server_name.clone(),
+            None => self.options.hello.clone(),
+        };
+        let sasl = |e: SaslError| failed(Failure::Sasl(e.to_string()));
+        let mut dialogue = Dialogue::start(mechanism, credentials, &host).map_err(sasl)?;
+        let mut line = format!("AUTH {}", mechanism.name());
+        if dialogue.is_first() {
+            let first = dialogue.step(None).map_err(sasl)?;
+            // Nothing to say is said as `=`, because nothing at all is a wait for a challenge.
+            line.push(' ');
+            line.push_str(&if first.is_empty() { "=".into() } else { BASE64.encode(first) });
+        }
+        let start = Instant::now();
+        let said = self.answer_challenges(&mut dialogue, line).await;
+        self.stamp(Phase::Auth, start);
+        match said {
+            Ok(reply) if reply.is_positive() && dialogue.may_end() => Ok(()),
+            Ok(reply) if reply.is_positive() => {
+                let failure = "the server did not prove that it knows the password";
+                Err(failed(Failure::Sasl(failure.into())))
+            }
+            Ok(reply) => Err((Phase::Auth, Refusal::Reply(reply))),
+            Err(failure) => Err(failed(failure)),
+        }
+    }
+
+    async fn answer_challenges(
+        &mut self,
+        dialogue: &mut Dialogue,
+        mut line: String,
+    ) -> Result<Reply, Failure> {
+        let Limits { write, command, .. } = self.options.limits;
+        let mut why = None;
+        for _ in 0..CHALLENGES {
+            line.push_str("\r\n");
+            self.wire.write(line.as_bytes(), write).await.map_err(|torn| torn.failure)?;
+            let reply = self.wire.reply(command).await?;
+            if !reply.is_intermediate() {
+                return why.map_or(Ok(reply), Err);
+            }
+            let challenge = BASE64.decode(reply.text.trim());
+            let challenge = challenge.map_err(|e| SaslError::new(format!("a challenge: {e}")));
+            line = match challenge.and_then(|challenge| dialogue.step(Some(&challenge))) {
+                Ok(answer) => BASE64.encode(answer),
+                Err(e) => {
+                    why = Some(Failure::Sasl(e.to_string()));
+                    "*".to_owned()
+                }
+            };
+        }
+        Err(Failure::Sasl(format!("more than {CHALLENGES} challenges")))
     }
 
     async fn hello(&mut self) -> Result<(), (Phase, Refusal)> {
@@ -142,3 +220,6 @@ async fn open_tcp(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream>
 async fn open_unix(path: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(path).await
 }
+
+/// No mechanism has more than three.
+const CHALLENGES: usize = 8;

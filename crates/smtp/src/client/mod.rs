@@ -19,6 +19,7 @@ use self::wire::Wire;
 use crate::outcome::{Failure, Refusal};
 use crate::phase::{Phase, Stamp};
 use crate::reply::Reply;
+use crate::sasl::{Credentials, Mechanism};
 use crate::tls::Tls;
 
 /// Where a server listens.
@@ -53,6 +54,10 @@ pub struct Options {
     pub chunking: bool,
     /// TLS, if it is wanted; then nothing is sent without it.
     pub tls: Option<Secure>,
+    /// Who we are, if the server is to know, and by which mechanism that is told.
+    pub auth: Option<(Mechanism, Credentials)>,
+    /// Whether a password may go where everybody in between can read it.
+    pub is_plaintext_allowed: bool,
     /// How long to wait.
     pub limits: Limits,
 }
