@@ -8,6 +8,7 @@ mod outcome;
 mod phase;
 mod reply;
 pub mod sasl;
+pub mod server;
 mod stuffing;
 pub mod tls;
 

@@ -1,0 +1,80 @@
+//! A message's bytes while they arrive: in memory as long as they are few, in a file without a name when they
+//! are many, so that a thousand slow senders of large messages take disk and not memory.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A message that arrives, or has arrived.
+#[derive(Debug)]
+pub(super) struct Body {
+    memory: Vec<u8>,
+    file: Option<Arc<File>>,
+    /// Size in bytes, of what is kept and of what is not.
+    size_bytes: u64,
+    size_bytes_max: u64,
+    spool: Option<PathBuf>,
+}
+
+impl Body {
+    /// An empty one. Without a `spool` its bytes are counted and dropped.
+    pub(super) fn new(size_bytes_max: u64, spool: Option<&Path>) -> Self {
+        let spool = spool.map(Path::to_owned);
+        Self { memory: Vec::new(), file: None, size_bytes: 0, size_bytes_max, spool }
+    }
+
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// Whether more came than is taken. Then nothing is kept any more.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.size_bytes > self.size_bytes_max
+    }
+
+    /// Where the next bytes go; to be followed by [`Body::settle`].
+    pub(super) fn space(&mut self) -> &mut Vec<u8> {
+        &mut self.memory
+    }
+
+    /// Takes account of what was added to the `before` bytes of [`Body::space`], and makes room.
+    pub(super) async fn settle(&mut self, before: usize) -> io::Result<()> {
+        self.size_bytes += (self.memory.len() - before) as u64;
+        if self.is_too_large() || self.spool.is_none() {
+            self.memory.clear();
+            self.file = None;
+            return Ok(());
+        }
+        if self.memory.len() < MEMORY_BYTES {
+            return Ok(());
+        }
+        let memory = std::mem::take(&mut self.memory);
+        let (file, spool) = (self.file.take(), self.spool.clone().unwrap_or_default());
+        let written = tokio::task::spawn_blocking(move || {
+            let file = match file {
+                Some(file) => file,
+                None => Arc::new(tempfile::tempfile_in(spool)?),
+            };
+            (&*file).write_all(&memory)?;
+            io::Result::Ok((file, memory))
+        });
+        let (file, mut memory) = written.await.map_err(io::Error::other)??;
+        memory.clear();
+        (self.file, self.memory) = (Some(file), memory);
+        Ok(())
+    }
+
+    /// Writes all of it; blocks.
+    pub(super) fn copy(&self, to: &mut impl Write) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            let mut file: &File = file;
+            file.seek(SeekFrom::Start(0))?;
+            io::copy(&mut file, to)?;
+        }
+        to.write_all(&self.memory)
+    }
+}
+
+/// Most messages are smaller.
+const MEMORY_BYTES: usize = 128 * 1024;

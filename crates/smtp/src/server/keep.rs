@@ -1,0 +1,205 @@
+//! Delivery into Maildirs. A message is written and synced in `tmp` for all of its recipients first; only
+//! then is it moved into `new`, and the folders are synced. So a failure is nearly always one before anything
+//! can be seen. One that comes after is told as [`NotKept::InPart`]: then there must be no reply,
+//! because each would be wrong for somebody.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::body::Body;
+use crate::address::Address;
+
+/// Mailboxes that mail is delivered to.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// The folder that they are below.
+    pub root: PathBuf,
+    /// Where a mailbox lies in it: `%d/%n`, say.
+    pub layout: maildir::Pattern,
+    /// Whether mailboxes are made for whoever gets mail.
+    pub is_creating: bool,
+    /// Whether a message is on disk before it is accepted.
+    pub is_syncing: bool,
+    /// This host, for names of messages.
+    pub host: String,
+}
+
+/// Why a recipient gets no mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoMailbox {
+    /// There is none, and none is made.
+    Unknown,
+    /// Its name would lead elsewhere.
+    Name,
+}
+
+/// A message that was not delivered to all.
+#[derive(Debug)]
+pub enum NotKept {
+    /// Nobody can see it.
+    AtAll(io::Error),
+    /// Somebody may see it.
+    InPart(io::Error),
+}
+
+impl Store {
+    /// Where a recipient's mailbox is.
+    pub fn mailbox(&self, to: &Address) -> Result<PathBuf, NoMailbox> {
+        let (local, domain) = (to.local_part(), to.domain());
+        if !is_plain(&local) || !(domain.is_empty() || is_plain(domain)) {
+            return Err(NoMailbox::Name);
+        }
+        let user = if domain.is_empty() { local } else { format!("{local}@{domain}") };
+        let path = self.layout.expand(user.as_bytes(), Path::new(""));
+        let path = self.root.join(path.strip_prefix("/").unwrap_or(&path));
+        if self.is_creating || path.join("new").is_dir() {
+            Ok(path)
+        } else {
+            Err(NoMailbox::Unknown)
+        }
+    }
+
+    /// Delivers to all mailboxes; blocks. `head` goes before the body, for each.
+    pub(super) fn keep(&self, mailboxes: &[(PathBuf, String)], body: &Body) -> Result<(), NotKept> {
+        let mut written = Vec::with_capacity(mailboxes.len());
+        for (mailbox, head) in mailboxes {
+            match self.write(mailbox, head, body) {
+                Ok(message) => written.push(message),
+                Err(e) => return Err(NotKept::AtAll(e)),
+            }
+        }
+        for (at, message) in written.iter_mut().enumerate() {
+            message.show().map_err(if at == 0 { NotKept::AtAll } else { NotKept::InPart })?;
+        }
+        if self.is_syncing {
+            for message in &written {
+                message.sync_folder().map_err(NotKept::InPart)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, mailbox: &Path, head: &str, body: &Body) -> io::Result<Written> {
+        if self.is_creating {
+            for subdir in ["tmp", "new", "cur"] {
+                fs::create_dir_all(mailbox.join(subdir))?;
+            }
+        }
+        let base = unique(&self.host);
+        let tmp = mailbox.join("tmp").join(&base);
+        let file = File::options().write(true).create_new(true).open(&tmp)?;
+        // From here on it is removed unless it becomes a message.
+        let mut message = Written { mailbox: mailbox.to_owned(), tmp, base, is_shown: false };
+        let mut out = Counting { out: BufWriter::new(file), lines: 0, bytes: 0, was_cr: false };
+        out.write_all(head.as_bytes())?;
+        body.copy(&mut out)?;
+        let (lines, bytes) = (out.lines, out.bytes);
+        let file = out.out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        if self.is_syncing {
+            file.sync_all()?;
+        }
+        message.base = format!("{},S={bytes},W={}", message.base, bytes + lines);
+        Ok(message)
+    }
+}
+
+/// A message in `tmp`.
+struct Written {
+    mailbox: PathBuf,
+    tmp: PathBuf,
+    base: String,
+    is_shown: bool,
+}
+
+impl Written {
+    fn show(&mut self) -> io::Result<()> {
+        let new = File::open(self.mailbox.join("new"))?;
+        let tmp = File::open(self.mailbox.join("tmp"))?;
+        let name = self.tmp.file_name().unwrap_or_default();
+        maildir::move_new(&tmp, name, &new, self.base.as_str())?;
+        self.is_shown = true;
+        Ok(())
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        File::open(self.mailbox.join("new"))?.sync_all()
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        if !self.is_shown {
+            let _ = fs::remove_file(&self.tmp);
+        }
+    }
+}
+
+/// Writes lines as they are in Maildirs, with LF alone, and counts them.
+struct Counting<W> {
+    out: W,
+    lines: u64,
+    bytes: u64,
+    was_cr: bool,
+}
+
+impl<W: Write> Write for Counting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut rest = bytes;
+        // Whether the CR before is part of a line end only the next byte tells.
+        if self.was_cr && !rest.is_empty() {
+            self.was_cr = false;
+            if rest[0] != b'\n' {
+                self.put(b"\r")?;
+            }
+        }
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let line = &rest[..end];
+            self.put(line.strip_suffix(b"\r").unwrap_or(line))?;
+            self.put(b"\n")?;
+            self.lines += 1;
+            rest = &rest[end + 1..];
+        }
+        if let Some(head) = rest.strip_suffix(b"\r") {
+            self.was_cr = true;
+            rest = head;
+        }
+        self.put(rest)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl<W: Write> Counting<W> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes += bytes.len() as u64;
+        self.out.write_all(bytes)
+    }
+}
+
+/// Whether a name is one part of a path, and no hidden one.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= NAME_BYTES
+        && !name.starts_with('.')
+        && !name.contains(['/', '\0'])
+        && !name.chars().any(char::is_control)
+}
+
+/// A name that no other delivery has (Maildir's page: seconds, microseconds, process, count, host).
+fn unique(host: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let (seconds, micros) = (now.as_secs(), now.subsec_micros());
+    // Slash and colon mean something in names of messages.
+    let host = host.replace('/', "\\057").replace(':', "\\072");
+    format!("{seconds}.M{micros}P{}Q{count}.{host}", std::process::id())
+}
+
+const NAME_BYTES: usize = 200;
