@@ -9,6 +9,7 @@ mod phase;
 mod reply;
 pub mod sasl;
 pub mod server;
+mod stream;
 mod stuffing;
 pub mod tls;
 

@@ -1,4 +1,5 @@
-//! The client against peers that follow a script, to the byte.
+//! Client and server on the wire: against peers that follow a script, and against each other.
 
 mod peer;
 mod scripted;
+mod served;

@@ -8,7 +8,7 @@ use smtp::{Address, Content, Envelope, Outcome, Refusal};
 
 use crate::peer::{self, Step, hear, say};
 
-fn options(pipelining: bool, protocol: Protocol) -> Options {
+pub(crate) fn options(pipelining: bool, protocol: Protocol) -> Options {
     let second = Duration::from_secs(20);
     let limits = Limits {
         connect: second,

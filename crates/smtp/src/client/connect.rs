@@ -10,13 +10,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::stream::Stream;
 use super::wire::Wire;
 use super::{Capabilities, Client, Endpoint, Limits, NotConnected, Options, Protocol, Secure};
 use crate::outcome::{Failure, Refusal};
 use crate::phase::{Phase, Stamp};
 use crate::reply::Reply;
 use crate::sasl::{Credentials, Dialogue, Mechanism, SaslError};
+use crate::stream::Stream;
 
 impl Client {
     /// Connects, and says hello.

@@ -5,7 +5,6 @@
 mod capabilities;
 mod command;
 mod connect;
-mod stream;
 mod transaction;
 mod wire;
 

@@ -10,10 +10,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConnection, HandshakeKind};
 
-use super::stream::Stream;
 use super::{Secure, Secured};
 use crate::outcome::Failure;
 use crate::reply::{Reply, ReplyParser};
+use crate::stream::Stream;
 
 /// A connection and what was read ahead of it.
 pub(super) struct Wire {
@@ -114,12 +114,12 @@ impl Wire {
             Stream::Tcp(stream) => {
                 let stream = connector.connect(name, stream).await.map_err(|e| failed(&e))?;
                 let secured = secured(stream.get_ref().1);
-                (Stream::TlsTcp(Box::new(stream)), secured)
+                (Stream::TlsTcp(Box::new(stream.into())), secured)
             }
             Stream::Unix(stream) => {
                 let stream = connector.connect(name, stream).await.map_err(|e| failed(&e))?;
                 let secured = secured(stream.get_ref().1);
-                (Stream::TlsUnix(Box::new(stream)), secured)
+                (Stream::TlsUnix(Box::new(stream.into())), secured)
             }
             Stream::TlsTcp(_) | Stream::TlsUnix(_) | Stream::Gone => {
                 return Err(Failure::Unsupported("TLS inside TLS"));

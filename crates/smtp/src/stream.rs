@@ -6,10 +6,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsStream};
 
 /// A connection.
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     TlsTcp(Box<TlsStream<TcpStream>>),
@@ -55,5 +55,22 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+impl Stream {
+    /// The server's side of a handshake.
+    pub(crate) async fn accept(self, acceptor: &TlsAcceptor) -> io::Result<Self> {
+        match self {
+            Stream::Tcp(stream) => {
+                Ok(Stream::TlsTcp(Box::new(acceptor.accept(stream).await?.into())))
+            }
+            Stream::Unix(stream) => {
+                Ok(Stream::TlsUnix(Box::new(acceptor.accept(stream).await?.into())))
+            }
+            Stream::TlsTcp(_) | Stream::TlsUnix(_) | Stream::Gone => {
+                Err(io::ErrorKind::NotConnected.into())
+            }
+        }
     }
 }
