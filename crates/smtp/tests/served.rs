@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use smtp::client::{Client, Endpoint, Options, Protocol};
-use smtp::server::{Keeping, Listener, Policy, Server, ServerLimits, Socket, Store};
+use smtp::sasl::{Credentials, Mechanism};
+use smtp::server::{
+    Keeping, Listener, OFFERED, Policy, Server, ServerLimits, Socket, Store, Users,
+};
 use smtp::{Address, Content, Envelope, Outcome, Refusal};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
@@ -23,6 +26,10 @@ struct World {
 
 impl World {
     async fn start(is_lmtp: bool) -> World {
+        World::with_users(is_lmtp, "").await
+    }
+
+    async fn with_users(is_lmtp: bool, users: &str) -> World {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("vmail");
         for name in ["x.test/a", "x.test/b"] {
@@ -37,8 +44,11 @@ impl World {
             is_syncing: true,
             host: "mx.test".into(),
         };
+        let mechanisms =
+            if users.is_empty() { vec![] } else { OFFERED.map(str::to_owned).to_vec() };
+        let users = Users::parse(users).unwrap();
         let limits = ServerLimits { size_bytes: 200_000, ..ServerLimits::default() };
-        let server = Server::new(Keeping::Store(store, dir.path().to_owned()), limits, None);
+        let server = Server::new(Keeping::Store(store, dir.path().to_owned()), limits, None, users);
         let (socket, endpoint) = if is_lmtp {
             let path = dir.path().join("lmtp");
             (Socket::Unix(UnixListener::bind(&path).unwrap()), Endpoint::Unix(path))
@@ -53,9 +63,9 @@ impl World {
             size_bytes_max: 200_000,
             recipients_max: 100,
             has_starttls: false,
-            mechanisms: vec![],
-            is_plain_auth_allowed: false,
-            is_auth_needed: false,
+            is_auth_needed: !mechanisms.is_empty(),
+            mechanisms,
+            is_plain_auth_allowed: true,
         };
         let listener = Listener { policy, is_tls: false };
         let serving = tokio::spawn(Arc::clone(&server).serve(socket, listener));
@@ -240,5 +250,52 @@ async fn names_that_lead_elsewhere_are_no_mailboxes() {
     let sent = client.send(&envelope(&to), &[&content], None).await;
     assert_eq!(codes(&sent), [553; 5], "{sent:?}");
     client.quit().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_knows_the_password_is_let_in_by_every_mechanism_and_nobody_else() {
+    let world = World::with_users(false, "ann:pass word\n# a comment\n\nbob:s3cret\n").await;
+    for name in OFFERED {
+        let mechanism = Mechanism::parse(name).unwrap();
+        for (user, secret, is_let_in) in [
+            ("ann", "pass word", true),
+            ("bob", "s3cret", true),
+            ("ann", "s3cret", false),
+            ("ann", "x", false),
+            ("nobody", "s3cret", false),
+        ] {
+            let credentials =
+                Credentials { user: user.into(), secret: secret.into(), authorize_as: None };
+            let auth = Some((mechanism, credentials));
+            let options =
+                Options { auth, is_plaintext_allowed: true, ..options(true, Protocol::Esmtp) };
+            let connected = Client::connect(&world.endpoint, &options).await;
+            let context = format!("{name} {user} {secret}");
+            match connected {
+                Ok(mut client) => {
+                    assert!(is_let_in, "{context}");
+                    let content = Content::new(b"x\r\n");
+                    let sent = client.send(&envelope(&["a@x.test"]), &[&content], None).await;
+                    assert_eq!(codes(&sent), [250], "{context}");
+                }
+                Err(e) => {
+                    assert!(!is_let_in, "{context}: {e}");
+                    assert_eq!(e.phase, smtp::Phase::Auth);
+                    assert!(
+                        matches!(&e.refusal, Refusal::Reply(r) if r.code == 535),
+                        "{context} {e}"
+                    );
+                }
+            }
+        }
+    }
+    // Without it, nothing.
+    let options = options(true, Protocol::Esmtp);
+    let mut client = Client::connect(&world.endpoint, &options).await.unwrap();
+    let content = Content::new(b"x\r\n");
+    let sent = client.send(&envelope(&["a@x.test"]), &[&content], None).await;
+    assert_eq!(codes(&sent), [530]);
+    drop(client);
     world.stop().await;
 }

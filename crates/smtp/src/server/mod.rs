@@ -1,6 +1,7 @@
 //! The embedded server: SMTP, submission and LMTP into Maildirs, or into nothing. A message is answered with
 //! 250 when it is on disk and not before, and what a rule wants to go wrong goes wrong.
 
+mod auth;
 mod body;
 mod command;
 mod dialogue;
@@ -22,6 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+pub use self::auth::{BadUsers, OFFERED, Users};
 use self::body::Body;
 pub use self::command::{BadCommand, Command, Hello, MailParameters, RcptParameters, parse};
 pub use self::dialogue::{Answer, Dialogue, Policy, Step, Transaction};
@@ -91,6 +93,7 @@ pub struct Server {
     keeping: Keeping,
     limits: ServerLimits,
     tls: Option<TlsAcceptor>,
+    users: Users,
     /// What goes wrong; rules can be changed while it serves.
     pub faults: Faults,
     counters: Counters,
@@ -139,12 +142,18 @@ enum Kept {
 
 impl Server {
     /// A server that serves nobody yet.
-    pub fn new(keeping: Keeping, limits: ServerLimits, tls: Option<TlsAcceptor>) -> Arc<Self> {
+    pub fn new(
+        keeping: Keeping,
+        limits: ServerLimits,
+        tls: Option<TlsAcceptor>,
+        users: Users,
+    ) -> Arc<Self> {
         Arc::new(Self {
             keeping,
             connections: Arc::new(Semaphore::new(limits.connections)),
             limits,
             tls,
+            users,
             faults: Faults::default(),
             counters: Counters::default(),
             stopping: watch::Sender::new(false),

@@ -7,9 +7,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
+use super::auth::Next;
 use super::body::Body;
 use super::command::{BadCommand, Command, parse};
 use super::dialogue::{Answer, Dialogue, Step, Transaction};
@@ -118,15 +121,18 @@ impl Session {
 
     /// The next command, or what to say to what is none.
     async fn command(&mut self) -> Result<Result<Command, Answer>, End> {
+        let parsed =
+            |line: Line<'_>| whole(line).and_then(|line| parse(line).map_err(|bad| refusal(&bad)));
+        self.line(parsed).await
+    }
+
+    /// Waits for a line, and what is made of it.
+    async fn line<T>(&mut self, make: impl FnOnce(Line<'_>) -> T) -> Result<T, End> {
         loop {
             if let Some((line, length)) = self.lines.next(&mut self.inbound) {
-                let parsed = match line {
-                    Line::Whole(line) => parse(line).map_err(|bad| refusal(&bad)),
-                    Line::Bare => Err(Answer::new(500, "5.5.2 lines end with CR LF")),
-                    Line::TooLong => Err(Answer::new(500, "5.5.2 line too long")),
-                };
+                let made = make(line);
                 self.inbound.drain(..length);
-                return Ok(parsed);
+                return Ok(made);
             }
             self.read(READ_BYTES).await?;
         }
@@ -202,7 +208,12 @@ impl Session {
                 self.chunks = None;
                 self.handshake().await
             }
-            Step::Authenticate(..) => self.say(&Answer::new(502, "5.5.1 no AUTH"), act).await,
+            Step::Authenticate(mechanism, initial) => {
+                let answer = self.authenticate(&mechanism, initial).await?;
+                let is_done = answer.is_positive();
+                let step = if is_done { Step::Say(answer) } else { self.dialogue.error(answer) };
+                Box::pin(self.go(step, act)).await
+            }
             Step::Close(answer) => {
                 self.say(&answer, act).await?;
                 Err(End::Closed)
@@ -218,6 +229,61 @@ impl Session {
         self.stream = accepted.map_err(|_| too_slow())??;
         self.dialogue.is_secured = true;
         Ok(())
+    }
+
+    /// Goes through a mechanism (RFC 4954, 4).
+    async fn authenticate(
+        &mut self,
+        mechanism: &str,
+        initial: Option<String>,
+    ) -> Result<Answer, End> {
+        let unreadable = || Answer::new(501, "5.5.2 that is no base64");
+        let decode = |text: &[u8]| match text {
+            b"=" => Some(Vec::new()),
+            text => BASE64.decode(text).ok(),
+        };
+        let Some(mut proof) = self.server.users.dialogue(mechanism) else {
+            return Ok(Answer::new(504, "5.5.4 mechanism not offered"));
+        };
+        let mut said = match initial.as_deref().map(|text| decode(text.as_bytes())) {
+            Some(None) => return Ok(unreadable()),
+            Some(said) => said,
+            None => None,
+        };
+        // Where the server begins, an answer that came along is one to its first question.
+        let mut ahead = if proof.is_client_first() { None } else { said.take() };
+        let mut challenge = (proof.is_client_first() && said.is_none()).then(Vec::new);
+        for _ in 0..CHALLENGES {
+            if let Some(challenge) = challenge.take() {
+                said = match ahead.take() {
+                    Some(said) => Some(said),
+                    None => {
+                        Answer::new(334, BASE64.encode(challenge)).write(&mut self.out);
+                        let line = self.line(|line| whole(line).map(<[u8]>::to_vec)).await?;
+                        match line {
+                            Err(answer) => return Ok(answer),
+                            Ok(line) if line == b"*" => {
+                                return Ok(Answer::new(501, "5.7.0 given up"));
+                            }
+                            Ok(line) => match decode(&line) {
+                                Some(said) => Some(said),
+                                None => return Ok(unreadable()),
+                            },
+                        }
+                    }
+                };
+            }
+            match proof.step(said.as_deref()) {
+                Next::Ask(asked) => challenge = Some(asked),
+                Next::Is(user) => {
+                    self.dialogue.user = Some(user);
+                    return Ok(Answer::new(235, "2.7.0 welcome"));
+                }
+                Next::Nobody => return Ok(Answer::new(535, "5.7.8 wrong name or password")),
+                Next::Nonsense => return Ok(Answer::new(501, "5.5.2 that is not the mechanism")),
+            }
+        }
+        Ok(Answer::new(535, "5.7.8 too many steps"))
     }
 
     /// The body of DATA.
@@ -424,6 +490,14 @@ impl Session {
     }
 }
 
+fn whole(line: Line<'_>) -> Result<&[u8], Answer> {
+    match line {
+        Line::Whole(line) => Ok(line),
+        Line::Bare => Err(Answer::new(500, "5.5.2 lines end with CR LF")),
+        Line::TooLong => Err(Answer::new(500, "5.5.2 line too long")),
+    }
+}
+
 fn refusal(bad: &BadCommand) -> Answer {
     let (code, enhanced) = match bad {
         BadCommand::Unknown => (500, "5.5.2"),
@@ -452,6 +526,9 @@ fn too_slow() -> End {
 
 /// For what is said and done after the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// No mechanism has more.
+const CHALLENGES: usize = 8;
 
 /// Commands are short.
 const READ_BYTES: usize = 2048;
