@@ -1,0 +1,257 @@
+//! Messages that wait for another server. Each is two files: the message as it goes over the wire, and
+//! its envelope, which is written last and removed first. So whatever a kill leaves is a message that
+//! waits, or a file that nobody needs: a message is never there in part, and never gone before somebody has it.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use super::body::Body;
+
+/// A message that waits, without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Its name in the queue.
+    pub id: String,
+    /// The reverse path; empty for the null path.
+    pub from: String,
+    /// Who is still to get it.
+    pub to: Vec<String>,
+    /// When it came, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it is tried next, in milliseconds since 1970.
+    pub next_ms: u64,
+    /// What became of the last attempt.
+    pub reason: String,
+}
+
+/// A queue in a folder of its own.
+#[derive(Debug)]
+pub struct Queue {
+    dir: PathBuf,
+    is_syncing: bool,
+    waiting: Mutex<HashMap<String, Entry>>,
+    /// Something came, or is due earlier than it was.
+    pub(super) changed: Notify,
+}
+
+#[derive(Debug)]
+struct Entry {
+    waiting: Waiting,
+    is_claimed: bool,
+}
+
+impl Queue {
+    /// Opens a queue; what a kill left half done is removed, and everything that waited waits.
+    pub fn open(dir: &Path, is_syncing: bool) -> io::Result<Self> {
+        fs::create_dir_all(dir)?;
+        let (mut messages, mut waiting) = (Vec::new(), HashMap::new());
+        for entry in fs::read_dir(dir)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.ends_with(NEW) {
+                fs::remove_file(dir.join(&name))?;
+            } else if let Some(id) = name.strip_suffix(MESSAGE) {
+                messages.push(id.to_owned());
+            } else if let Some(id) = name.strip_suffix(ENVELOPE) {
+                let read = read_envelope(&dir.join(&name)).map_err(|e| {
+                    let path = dir.join(&name);
+                    io::Error::new(e.kind(), format!("reading `{}`: {e}", path.display()))
+                })?;
+                waiting.insert(id.to_owned(), Entry { waiting: read, is_claimed: false });
+            }
+        }
+        for id in messages.iter().filter(|id| !waiting.contains_key(*id)) {
+            fs::remove_file(dir.join(format!("{id}{MESSAGE}")))?;
+        }
+        if let Some(id) = waiting.keys().find(|id| !messages.contains(id)) {
+            let text = format!("message `{id}` in `{}` has lost its bytes", dir.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        let (dir, waiting) = (dir.to_owned(), Mutex::new(waiting));
+        Ok(Self { dir, is_syncing, waiting, changed: Notify::new() })
+    }
+
+    /// Puts a message in; blocks. It is there, whatever happens next, when this returns.
+    pub(super) fn put(&self, waiting: Waiting, head: &str, body: &Body) -> io::Result<()> {
+        let id = waiting.id.clone();
+        let path = self.dir.join(format!("{id}{MESSAGE}"));
+        let mut file = File::options().write(true).create_new(true).open(&path)?;
+        let written = file
+            .write_all(head.as_bytes())
+            .and_then(|()| body.copy(&mut file))
+            .and_then(|()| if self.is_syncing { file.sync_all() } else { Ok(()) })
+            .and_then(|()| self.write_envelope(&waiting));
+        if let Err(e) = written {
+            // Refused it will be, so it must not be found by the next start.
+            let _ = fs::remove_file(self.dir.join(format!("{id}{ENVELOPE}")));
+            let _ = fs::remove_file(&path);
+            return Err(e);
+        }
+        self.lock().insert(id, Entry { waiting, is_claimed: false });
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// The bytes of a message.
+    pub(super) fn read(&self, id: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.dir.join(format!("{id}{MESSAGE}")))
+    }
+
+    /// A message that is due, for this caller alone; or when the next one will be.
+    pub(super) fn claim(&self, now_ms: u64) -> Result<Waiting, Option<u64>> {
+        let mut waiting = self.lock();
+        let free = waiting.values_mut().filter(|entry| !entry.is_claimed);
+        let Some(next) = free.min_by_key(|entry| entry.waiting.next_ms) else { return Err(None) };
+        if next.waiting.next_ms > now_ms {
+            return Err(Some(next.waiting.next_ms));
+        }
+        next.is_claimed = true;
+        Ok(next.waiting.clone())
+    }
+
+    /// Gives a claimed message back as it is now; one that nobody is to get any more is removed. Blocks.
+    pub(super) fn give_back(&self, waiting: Waiting) -> io::Result<()> {
+        let id = waiting.id.clone();
+        let written = if waiting.to.is_empty() {
+            self.remove(&id)
+        } else {
+            self.write_envelope(&waiting)
+        };
+        let mut all = self.lock();
+        if waiting.to.is_empty() && written.is_ok() {
+            all.remove(&id);
+        } else {
+            // If it could not be written it is tried again from what is on disk: a copy too many at worst.
+            all.insert(id, Entry { waiting, is_claimed: false });
+        }
+        drop(all);
+        self.changed.notify_one();
+        written
+    }
+
+    /// Everything that waits, the oldest first.
+    pub fn list(&self) -> Vec<Waiting> {
+        let mut list: Vec<Waiting> = self.lock().values().map(|e| e.waiting.clone()).collect();
+        list.sort_by(|a, b| (a.since_ms, &a.id).cmp(&(b.since_ms, &b.id)));
+        list
+    }
+
+    /// Makes everything due now.
+    pub fn flush(&self) {
+        self.lock().values_mut().for_each(|entry| entry.waiting.next_ms = 0);
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Entry>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_envelope(&self, waiting: &Waiting) -> io::Result<()> {
+        let path = self.dir.join(format!("{}{ENVELOPE}", waiting.id));
+        let new = self.dir.join(format!("{}{ENVELOPE}{NEW}", waiting.id));
+        let mut file = File::create(&new)?;
+        file.write_all(&serde_json::to_vec(waiting)?)?;
+        if self.is_syncing {
+            file.sync_all()?;
+        }
+        fs::rename(&new, &path)?;
+        self.sync()
+    }
+
+    fn remove(&self, id: &str) -> io::Result<()> {
+        fs::remove_file(self.dir.join(format!("{id}{ENVELOPE}")))?;
+        self.sync()?;
+        fs::remove_file(self.dir.join(format!("{id}{MESSAGE}")))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if self.is_syncing { File::open(&self.dir)?.sync_all() } else { Ok(()) }
+    }
+}
+
+fn read_envelope(path: &Path) -> io::Result<Waiting> {
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
+}
+
+/// Now, in milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+const MESSAGE: &str = ".message";
+const ENVELOPE: &str = ".envelope.json";
+const NEW: &str = ".new";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(id: &str, next_ms: u64) -> Waiting {
+        Waiting {
+            id: id.into(),
+            from: "s@c.test".into(),
+            to: vec!["a@x.test".into(), "b@x.test".into()],
+            since_ms: 1,
+            attempts: 0,
+            next_ms,
+            reason: String::new(),
+        }
+    }
+
+    fn put(queue: &Queue, id: &str, next_ms: u64) {
+        let body = Body::new(100, Some(Path::new("/")));
+        queue.put(waiting(id, next_ms), "Subject: x\r\n\r\n", &body).unwrap();
+    }
+
+    #[test]
+    fn what_was_put_in_is_there_after_a_kill_until_somebody_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = Queue::open(dir.path(), true).unwrap();
+        put(&queue, "1", 5);
+        put(&queue, "2", 3);
+        assert_eq!(queue.claim(2).unwrap_err(), Some(3));
+        assert_eq!(queue.claim(9).unwrap().id, "2");
+        // Claimed, and never given back.
+        drop(queue);
+        let queue = Queue::open(dir.path(), true).unwrap();
+        let ids: Vec<String> = queue.list().into_iter().map(|w| w.id).collect();
+        assert_eq!(ids, ["1", "2"]);
+        let mut two = queue.claim(9).unwrap();
+        assert_eq!(two.to.remove(0), "a@x.test");
+        queue.give_back(two.clone()).unwrap();
+        assert_eq!(Queue::open(dir.path(), true).unwrap().list()[1].to, ["b@x.test"]);
+        let mut two = queue.claim(9).unwrap();
+        two.to.clear();
+        queue.give_back(two).unwrap();
+        assert_eq!(queue.list().len(), 1);
+        assert_eq!(queue.claim(9).unwrap().id, "1");
+        assert_eq!(queue.claim(9), Err(None));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        assert_eq!(queue.read("1").unwrap(), b"Subject: x\r\n\r\n");
+    }
+
+    #[test]
+    fn what_a_kill_left_half_done_is_removed_and_what_is_damaged_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        put(&Queue::open(dir.path(), true).unwrap(), "1", 5);
+        fs::write(dir.path().join("2.message"), "no envelope").unwrap();
+        fs::write(dir.path().join("1.envelope.json.new"), "{").unwrap();
+        assert_eq!(Queue::open(dir.path(), true).unwrap().list().len(), 1);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        fs::rename(dir.path().join("1.message"), dir.path().join("away")).unwrap();
+        let error = Queue::open(dir.path(), true).unwrap_err().to_string();
+        assert!(error.contains("message `1` in") && error.contains("lost its bytes"), "{error}");
+        fs::write(dir.path().join("1.envelope.json"), "{").unwrap();
+        let error = Queue::open(dir.path(), true).unwrap_err().to_string();
+        assert!(error.contains("1.envelope.json`: "), "{error}");
+    }
+}
