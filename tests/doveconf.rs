@@ -137,6 +137,8 @@ fn a_doveconf_that_is_of_no_help_ends_the_run_with_a_sentence() {
     let mdbox = "Dovecot has mail as mdbox (mail_location = mdbox:~/m), which is not backed up";
     refuse(&print("mail_location = mdbox:~/m"), mdbox);
     refuse("echo no such file >&2; exit 89", "it failed (exit status: 89): no such file");
+    refuse("exit 1", "it failed (exit status: 1), and says nothing on standard error");
+    refuse("exec >&- 2>&-; exec sleep 600", "it has not ended after 10 s");
     refuse("exec cat /dev/zero", "it prints more than 1024 KiB");
     let none = env.path("none");
     let error = ask(&env, &none, &[]).expect(1).error();

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::env::{Env, text, wait_until};
-use crate::store::Mailbox;
+use crate::store::{Mailbox, set_mode};
 
 const ALICE: &str = "example.org/alice/Maildir";
 const LOCK: &str = "dovecot-uidlist.lock";
@@ -149,6 +150,48 @@ fn a_lock_that_is_released_is_taken() {
     let released = steps.iter().position(|step| *step == Step::Unlock).unwrap();
     assert!(steps[released..].contains(&Step::Lock), "{steps:?}");
     assert_eq!(wrong(&steps), [], "{steps:?}");
+}
+
+#[test]
+fn a_wait_for_a_lock_ends_on_a_signal() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    fs::write(alice.path(LOCK), held_here()).unwrap();
+    let watch = Watch::new(&alice.path(""), &alice.path(""));
+    let store = env.path("store");
+    let started = Instant::now();
+    let run = env.start(&["backup", env.repo(), text(&store), "--dovecot-lock"]);
+    wait_until("the lock is asked for", || watch.steps().contains(&Step::Ask));
+    run.signal(Signal::TERM);
+    run.wait().expect(130);
+    assert!(started.elapsed() < Duration::from_secs(9), "the wait went on to its end");
+    assert_eq!(env.keys("snapshots/"), [""; 0]);
+}
+
+/// As where the store is a read-only snapshot of its file system.
+#[test]
+fn locks_that_nobody_may_take_are_one_warning() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    let bob = env.store().mailbox("example.org/bob/Maildir");
+    bob.fill("", 1, 3);
+    fs::write(bob.path("dovecot-uidlist"), "3 V1 N9\n").unwrap();
+    for mailbox in [&alice, &bob] {
+        set_mode(&mailbox.path(""), 0o555);
+    }
+    let store = env.path("store");
+    let backup = ["backup", env.repo(), text(&store), "--dovecot-lock", "--json"];
+    let report = env.start_unprivileged(&backup).wait().expect(0).json();
+    let unlocked = [&alice, &bob].map(|mailbox| {
+        let lock = mailbox.path(LOCK);
+        format!("lock {}: Permission denied (os error 13)", lock.display())
+    });
+    assert_eq!(report["unlocked"], json!(unlocked));
+    let notice = format!(
+        "2 mailboxes were listed without Dovecot's lock, the first because of: {}",
+        unlocked[0]
+    );
+    assert_eq!(report["notices"], json!([notice]));
 }
 
 #[test]

@@ -437,8 +437,8 @@ fn without_root_owners_are_a_note_and_a_place_that_cannot_be_written_is_named() 
     set_mode(&alice.path("tmp"), 0o500);
     let store = env.path("store").display().to_string();
     let arguments = ["restore", env.repo(), "latest", "--in-place", &store];
-    let output = env.start_unprivileged(&arguments).wait().expect(1);
-    assert!(output.stderr.contains("error: restore to "), "{output}");
+    let output = env.start_unprivileged(&arguments).wait().expect(3);
+    assert!(output.stdout.contains("alice@example.org: restore to "), "{output}");
     set_mode(&alice.path("tmp"), 0o700);
     env.start_unprivileged(&arguments).wait().expect(0);
     assert_eq!(messages(&alice.path("")).len(), 4);

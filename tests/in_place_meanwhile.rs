@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::env::{Env, text, wait_until};
 use crate::in_place::{furnish, in_place, messages};
 use crate::process::Running;
-use crate::store::{Mailbox, letter, noise};
+use crate::store::{Mailbox, letter, noise, set_mode};
 
 const BOB: &str = "example.org/bob/Maildir";
 const LOST: &str = "cur/1600000002.M2P1.host:2,FSab";
@@ -182,4 +182,23 @@ fn of_several_mailboxes_one_that_is_gone_keeps_no_other_from_its_folder() {
     assert_eq!(report["problems"].as_array().unwrap().len(), 1, "{report}");
     assert_eq!(report["problems"][0]["mailbox"], "bob@example.org");
     assert_eq!(messages(&alice.path(".Back")).len(), 4);
+}
+
+/// As one that another user owns, or that was closed by hand.
+#[test]
+fn a_mailbox_that_cannot_be_opened_costs_no_other() {
+    let env = Env::plain();
+    let alice = furnish(&env);
+    let bob = bob(&env);
+    env.backup(&[]).expect(0);
+    alice.remove(LOST);
+    set_mode(&bob.path(""), 0);
+    let store = env.path("store");
+    let restore = ["restore", env.repo(), "latest", "--in-place", text(&store), "--json"];
+    let report = env.start_unprivileged(&restore).wait().expect(3).json();
+    let [problem] = &report["problems"].as_array().unwrap()[..] else { panic!("{report}") };
+    assert_eq!((&problem["mailbox"], &problem["messages"]), (&"bob@example.org".into(), &2.into()));
+    let reason = problem["reason"].as_str().unwrap();
+    assert!(reason.contains(BOB) && reason.contains("denied"), "{reason}");
+    assert_eq!(report["messages"], 1, "{report}");
 }

@@ -161,8 +161,13 @@ fn nothing_that_exists_is_overwritten() {
     assert!(!identity.exists());
     env.restore("latest", "to").expect(0);
     let output = env.restore("latest", "to").expect(1);
-    let hint = "exists and is not empty\nhint: restore into an empty folder\n";
-    assert!(output.stderr.ends_with(hint), "{output}");
+    let hint = "exists and is not empty\nhint: restore into an empty folder; or, if an earlier";
+    assert!(output.stderr.contains(hint), "{output}");
+    // Which is how to know that one was complete.
+    let (repo, to) = (env.repo(), env.path("to"));
+    let look = ["restore", repo, "latest", "--in-place", text(&to), "--dry-run", "--json"];
+    let report = env.run(&look).expect(0).json();
+    assert_eq!((&report["messages"], report["there"].as_u64() > Some(0)), (&0.into(), true));
     // A restore that was interrupted goes on with what is not there yet, and says what was.
     fs::remove_dir_all(env.path("to/example.org/bob")).unwrap();
     let output = env.restore("latest", "to").expect(3);

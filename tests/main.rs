@@ -32,6 +32,7 @@ mod locks;
 mod lost_state;
 mod nights;
 mod outside;
+mod outside_unwritable;
 mod picked;
 mod process;
 mod recover;

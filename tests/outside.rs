@@ -13,7 +13,7 @@ use crate::store::set_mode;
 use crate::tree::Tree;
 
 /// A store with two mailboxes, of which alice has control, index and Sieve files as Dovecot keeps them.
-fn furnish(env: &Env) {
+pub(crate) fn furnish(env: &Env) {
     let control = env.path("control/example.org/alice");
     for folder in [".INBOX", ".Sent"] {
         fs::create_dir_all(control.join(folder)).unwrap();
@@ -36,7 +36,7 @@ fn furnish(env: &Env) {
 }
 
 /// `backup` with the options that fit to [`furnish`].
-fn backup(env: &Env, code: i32, more: &[&str]) -> Value {
+pub(crate) fn backup(env: &Env, code: i32, more: &[&str]) -> Value {
     let control = format!("{}/%d/%n", env.path("control").display());
     let index = format!("{}/%{{user}}", env.path("index").display());
     let places = ["--control", &control, "--index", &index, "--sieve", "~/sieve"];

@@ -266,6 +266,35 @@ fn keywords_of_several_snapshots_keep_their_meaning() {
     );
 }
 
+/// The older snapshot's file of keywords comes along, and names none of the newer one's letters.
+#[test]
+fn letters_that_name_nothing_do_not_get_the_names_of_an_older_snapshot() {
+    let env = Env::encrypted();
+    let alice = env.store().mailbox(ALICE);
+    let night = |base: &str| {
+        let report = env.backup(&["--json"]).expect(0).json();
+        id(&env, report["snapshot"].as_str().unwrap(), "", base)
+    };
+    alice.message("cur/1500000001.M1P1.host:2,Sab", &letter(1));
+    alice.message("dovecot-keywords", b"0 todo\n1 urgent\n");
+    let older = night("1500000001.M1P1.host");
+    alice.message("cur/1500000002.M1P1.host:2,Sab", &letter(2));
+    alice.remove("dovecot-keywords");
+    let newer = night("1500000002.M1P1.host");
+    let to = env.path("to");
+    let ids = format!("{older}\n{newer}");
+    let report = run(&env, &ids, &["--to", text(&to)]).expect(0).json();
+    let found = messages(&to.join(ALICE));
+    assert_eq!(found["1500000001.M1P1.host"], ("cur", "Sab".into()));
+    assert_eq!(found["1500000002.M1P1.host"], ("cur", "S".into()));
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("1 message lost letters of keywords"), "{report}");
+    // Alone it is as it was.
+    let to = env.path("alone");
+    run(&env, &newer, &["--to", text(&to)]).expect(0);
+    assert_eq!(messages(&to.join(ALICE))["1500000002.M1P1.host"], ("cur", "Sab".into()));
+}
+
 /// As administrators type it: `find --deleted | restore --messages -`.
 #[test]
 fn what_find_finds_is_restored_through_a_pipe() {

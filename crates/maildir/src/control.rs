@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::nofollow;
+
 /// How folders lie in a mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Layout {
@@ -16,7 +18,7 @@ pub enum Layout {
 impl Layout {
     /// The layout that a control folder of a mailbox shows by the name it has for INBOX.
     pub fn of_control(control: &Path) -> Self {
-        let has = |name: &str| control.join(name).is_dir();
+        let has = |name: &str| nofollow::is_dir(&control.join(name));
         if has("INBOX") && !has(".INBOX") { Self::Fs } else { Self::MaildirPlusPlus }
     }
 }

@@ -7,9 +7,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use walkdir::WalkDir;
 
 use crate::foreign::{self, Foreign, Format};
+use crate::nofollow;
 use crate::tree::is_maildir;
 use crate::{Error, Result};
 
@@ -39,80 +41,75 @@ pub struct Discovery {
     pub foreign: Vec<Foreign>,
 }
 
-/// Walks `store`. Fails only if the store itself cannot be listed.
+/// Walks `store`, a path without links. Fails only if the store itself cannot be listed.
 pub fn find_mailboxes(store: &Path) -> Result<Discovery> {
-    std::fs::read_dir(store).map_err(|e| Error::new("list", store, e))?;
     let real_store = store.canonicalize().map_err(|e| Error::new("open", store, e))?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    nofollow::open(store, flags, Mode::empty()).map_err(|e| Error::new("list", store, e))?;
     let mut found = Discovery::default();
-    let mut home: Option<PathBuf> = None;
-    let mut walk = WalkDir::new(store).max_depth(MAX_DEPTH).sort_by_file_name().into_iter();
-    while let Some(entry) = walk.next() {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(e) => {
-                let path = e.path().unwrap_or(store).to_owned();
-                let source = e.into_io_error().unwrap_or_else(|| std::io::Error::other("loop"));
-                let error = Error { action: "list", path, source };
-                if !error.is_vanished() {
-                    found.unreadable.push(error);
-                }
-                continue;
-            }
-        };
-        let path = entry.path();
-        let inside = path.strip_prefix(store).expect("walkdir yields paths below its root");
-        if entry.path_is_symlink() && entry.depth() > 0 {
-            match path.canonicalize() {
-                // A link to elsewhere in the store is another name for what is found there.
-                Ok(to) if to.starts_with(&real_store) && to.is_dir() => {
-                    found.aliases.push(inside.to_owned());
-                }
-                Ok(to) if to.is_dir() => found.links.push(inside.to_owned()),
-                Ok(_) => {}
-                Err(_) => found.broken.push(inside.to_owned()),
-            }
-            continue;
-        }
-        if is_partial(entry.file_name()) {
-            if entry.file_type().is_dir() {
-                walk.skip_current_dir();
-            }
-            continue;
-        }
-        let in_home = home.as_ref().is_some_and(|home| path.parent() == Some(home));
-        if !entry.file_type().is_dir() {
-            // Of a home with a Maildir, an mbox is its owner's private matter.
-            let may_be = entry.depth() == 1 || (!in_home && foreign::is_called_mbox(path));
-            if entry.file_type().is_file() && may_be && foreign::is_mbox(path) {
-                found.foreign.push(Foreign { format: Format::Mbox, path: inside.to_owned() });
-            }
-            continue;
-        }
-        let has_mail = is_maildir(path);
-        let format = if has_mail { None } else { foreign::format_of_dir(path, entry.depth() == 0) };
-        if let Some(format) = format {
-            found.foreign.push(Foreign { format, path: inside.to_owned() });
-            walk.skip_current_dir();
-            continue;
-        }
-        let is_mailbox = has_mail || is_marked(path);
-        let is_home = is_maildir(&path.join(HOME_MAILDIR));
-        if in_home && !is_mailbox && !is_home {
-            walk.skip_current_dir();
-        } else if is_mailbox {
-            found
-                .mailboxes
-                .push(MailboxDir { name: mailbox_name(store, inside), path: inside.to_owned() });
-            walk.skip_current_dir();
-        } else if is_home && entry.depth() > 0 {
-            home = Some(path.to_owned());
-        }
-    }
+    found.visit(store, Path::new(""), 0, false);
+    found.sort_links(store, &real_store);
     found.sort_aliases(store, &real_store);
     Ok(found)
 }
 
 impl Discovery {
+    /// Looks at a directory, and at those below it as far as mailboxes may be there. Not walkdir: that opens
+    /// by path, and would follow what has just become a link.
+    fn visit(&mut self, store: &Path, inside: &Path, depth: usize, is_in_home: bool) {
+        let path = store.join(inside);
+        let has_mail = is_maildir(&path);
+        let format = if has_mail { None } else { foreign::format_of_dir(&path, depth == 0) };
+        if let Some(format) = format {
+            self.foreign.push(Foreign { format, path: inside.to_owned() });
+            return;
+        }
+        if has_mail || is_marked(&path) {
+            let name = mailbox_name(store, inside);
+            self.mailboxes.push(MailboxDir { name, path: inside.to_owned() });
+            return;
+        }
+        let is_home = is_home(&path);
+        if (is_in_home && !is_home) || depth == MAX_DEPTH {
+            return;
+        }
+        let entries = match nofollow::entries(&path) {
+            Ok((entries, _)) => entries,
+            Err(e) if e.is_vanished() => return,
+            Err(e) => return self.unreadable.push(e),
+        };
+        let are_in_home = is_home && depth > 0;
+        for (name, kind) in entries {
+            let path = inside.join(&name);
+            if kind.is_symlink() {
+                self.links.push(path);
+            } else if is_partial(&name) {
+                continue;
+            } else if kind.is_dir() {
+                self.visit(store, &path, depth + 1, are_in_home);
+            } else if kind.is_file() {
+                // Of a home with a Maildir, an mbox is its owner's private matter.
+                let may_be = depth == 0 || (!are_in_home && foreign::is_called_mbox(&path));
+                if may_be && foreign::is_mbox(&store.join(&path)) {
+                    self.foreign.push(Foreign { format: Format::Mbox, path });
+                }
+            }
+        }
+    }
+
+    /// Tells links by where they lead: out of the store, to elsewhere in it, nowhere.
+    fn sort_links(&mut self, store: &Path, real_store: &Path) {
+        for link in std::mem::take(&mut self.links) {
+            match store.join(&link).canonicalize() {
+                // A link to elsewhere in the store is another name for what is found there.
+                Ok(to) if to.starts_with(real_store) && to.is_dir() => self.aliases.push(link),
+                Ok(to) if to.is_dir() => self.links.push(link),
+                Ok(_) => {}
+                Err(_) => self.broken.push(link),
+            }
+        }
+    }
+
     /// Where mail of the store is found.
     pub fn reach(&self) -> Reach {
         Reach(self.mailboxes.iter().map(|mailbox| mailbox.path.clone()).collect())
@@ -160,14 +157,22 @@ impl Reach {
 /// `cur`, or its target has one of them, or has mailboxes. Of a large target a part is searched.
 pub fn leads_to_mail(link: &Path) -> bool {
     let is_subdir = link.file_name().is_some_and(|name| name == "cur" || name == "new");
-    let has = |name: &str| link.join(name).is_dir();
-    link.is_dir() && (is_subdir || has("cur") || has("new") || holds_mailbox(link))
+    let Ok(target) = link.canonicalize() else { return false };
+    let has = |name: &str| target.join(name).is_dir();
+    target.is_dir() && (is_subdir || has("cur") || has("new") || holds_mailbox(&target))
 }
 
 fn holds_mailbox(dir: &Path) -> bool {
     let below = WalkDir::new(dir).max_depth(SEARCH_DEPTH).into_iter().take(SEARCH_MAX).flatten();
     let mut dirs = below.filter(|entry| entry.file_type().is_dir());
     dirs.any(|entry| is_maildir(entry.path()) || is_marked(entry.path()))
+}
+
+/// Whether a directory has a `Maildir`, or a link to one.
+fn is_home(path: &Path) -> bool {
+    let inside = path.join(HOME_MAILDIR);
+    let is_linked = || nofollow::is_linked(&inside);
+    is_maildir(&inside) || is_linked() && inside.canonicalize().is_ok_and(|real| is_maildir(&real))
 }
 
 /// Whether it is a mailbox that a restore has not finished, which is nobody's.
@@ -177,7 +182,9 @@ fn is_partial(name: &OsStr) -> bool {
 
 /// Whether Dovecot marked a directory as the root of a mailbox: nested layout with an INBOX below.
 fn is_marked(path: &Path) -> bool {
-    MARKERS.iter().any(|marker| path.join(marker).is_file())
+    let Ok(dir) = nofollow::Dir::open(path) else { return false };
+    let has = |name: &&str| dir.stat(name).is_ok_and(|stat| nofollow::kind(&stat).is_file());
+    MARKERS.iter().any(has)
 }
 
 /// The name of the mailbox at a path in a store: `user@domain` for `domain/user[/Maildir]`, the user for

@@ -2,21 +2,24 @@
 //! that is dead, or silent for two minutes, is overridden, as Dovecot does with ours. It binds
 //! Dovecot only: delivery into `new` takes no lock, and other programs know nothing of it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW};
 use rustix::process::Pid;
 
+use crate::nofollow::Dir;
 use crate::{Error, Result};
 
 /// A lock that is held until it is dropped.
 #[derive(Debug)]
 pub struct Dotlock {
-    path: PathBuf,
+    place: Place,
     file: File,
     dev: u64,
     ino: u64,
@@ -36,21 +39,21 @@ impl Dotlock {
         timeout: Duration,
         go_on: &mut dyn FnMut(Option<&str>) -> bool,
     ) -> Result<Self> {
-        let path = lock_path(file);
+        let place = Place::of(file)?;
         let deadline = Instant::now() + timeout;
         let mut holder: Option<Seen> = None;
         let mut pause = FIRST_PAUSE;
         loop {
             let is_late = Instant::now() >= deadline;
-            if let Some(lock) = Self::create(&path)? {
+            if let Some(lock) = Self::create(&place)? {
                 return Ok(lock);
             }
-            holder = match (holder, Seen::read(&path)?) {
+            holder = match (holder, Seen::read(&place)?) {
                 (Some(known), Some(seen)) if known.is_same(&seen) => Some(known),
                 (_, seen) => seen,
             };
             match &holder {
-                Some(stale) if stale.is_stale() => stale.remove(&path)?,
+                Some(stale) if stale.is_stale() => stale.remove(&place)?,
                 _ if is_late => {
                     let by = match &holder {
                         Some(holder) => holder.text(),
@@ -58,11 +61,11 @@ impl Dotlock {
                     };
                     let by = by.unwrap_or_else(|| "somebody who does not say".into());
                     let source = io::Error::new(io::ErrorKind::TimedOut, format!("held by {by}"));
-                    return Err(Error { action: "lock", path, source });
+                    return Err(Error::new("lock", &place.path, source));
                 }
                 _ if !go_on(holder.as_ref().and_then(Seen::text).as_deref()) => {
                     let source = io::Error::from(io::ErrorKind::Interrupted);
-                    return Err(Error { action: "lock", path, source });
+                    return Err(Error::new("lock", &place.path, source));
                 }
                 _ => {
                     let left = deadline.saturating_duration_since(Instant::now());
@@ -76,7 +79,7 @@ impl Dotlock {
     /// Tells that the holder is alive: for work that takes longer than some seconds. Fails when
     /// another process has taken the lock away.
     pub fn touch(&self) -> Result<()> {
-        let failed = |e: io::Error| Error::new("touch", &self.path, e);
+        let failed = |e: io::Error| Error::new("touch", &self.place.path, e);
         if !self.is_ours().map_err(failed)? {
             return Err(failed(io::Error::other("the lock was overridden")));
         }
@@ -86,18 +89,19 @@ impl Dotlock {
     }
 
     /// Makes the lock file, unless there is one.
-    fn create(path: &Path) -> Result<Option<Self>> {
-        let failed = |e: io::Error| Error::new("lock", path, e);
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    fn create(place: &Place) -> Result<Option<Self>> {
+        let failed = |e: io::Error| Error::new("lock", &place.path, e);
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
         // Dovecot runs as another user and must be able to read whose lock it is.
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-        let file = match rustix::fs::openat(CWD, path, flags, mode) {
-            Ok(file) => File::from(file),
+        let file = match place.open(flags, mode) {
+            Ok(file) => file,
             Err(rustix::io::Errno::EXIST) => return Ok(None),
             Err(e) => return Err(failed(e.into())),
         };
         let stat = file.metadata().map_err(failed)?;
-        let mut lock = Self { path: path.to_owned(), file, dev: stat.dev(), ino: stat.ino() };
+        let (dev, ino) = (stat.dev(), stat.ino());
+        let mut lock = Self { place: place.clone(), file, dev, ino };
         // From here on the guard removes what cannot be finished.
         let pid = rustix::process::getpid().as_raw_pid();
         let text = [format!("{pid}:").as_bytes(), &host()].concat();
@@ -106,7 +110,7 @@ impl Dotlock {
     }
 
     fn is_ours(&self) -> io::Result<bool> {
-        match lstat(&self.path) {
+        match self.place.stat() {
             Ok(stat) => Ok((stat.st_dev, stat.st_ino) == (self.dev, self.ino)),
             Err(rustix::io::Errno::NOENT) => Ok(false),
             Err(e) => Err(e.into()),
@@ -118,8 +122,38 @@ impl Drop for Dotlock {
     fn drop(&mut self) {
         // A lock that stays behind is stale as soon as this process ends.
         if self.is_ours().unwrap_or(false) {
-            let _ = std::fs::remove_file(&self.path);
+            let _ = self.place.remove();
         }
+    }
+}
+
+/// Where a lock lies: a name in an open folder, which stays the one that it was when the wait began.
+#[derive(Debug, Clone)]
+struct Place {
+    dir: Arc<Dir>,
+    name: OsString,
+    path: PathBuf,
+}
+
+impl Place {
+    fn of(file: &Path) -> Result<Self> {
+        let mut name = file.file_name().unwrap_or_default().to_owned();
+        name.push(".lock");
+        let dir = Arc::new(Dir::open(file.parent().unwrap_or(file))?);
+        Ok(Self { dir, path: file.with_file_name(&name), name })
+    }
+
+    fn open(&self, flags: OFlags, mode: Mode) -> rustix::io::Result<File> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&*self.dir, &*self.name, flags, mode).map(File::from)
+    }
+
+    fn stat(&self) -> rustix::io::Result<Stat> {
+        self.dir.stat(&self.name)
+    }
+
+    fn remove(&self) -> rustix::io::Result<()> {
+        rustix::fs::unlinkat(&*self.dir, &*self.name, AtFlags::empty())
     }
 }
 
@@ -132,17 +166,16 @@ struct Seen {
 
 impl Seen {
     /// `None` if there is no lock any more.
-    fn read(path: &Path) -> Result<Option<Self>> {
-        let stat = match lstat(path) {
+    fn read(place: &Place) -> Result<Option<Self>> {
+        let stat = match place.stat() {
             Ok(stat) => stat,
             Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(e) => return Err(Error::new("lock", path, e)),
+            Err(e) => return Err(Error::new("lock", &place.path, e)),
         };
         // Whoever may not read it goes by its age, and so does one that is half-written.
         let mut content = Vec::new();
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        if let Ok(file) = rustix::fs::openat(CWD, path, flags, Mode::empty()) {
-            let _ = File::from(file).take(CONTENT_BYTES).read_to_end(&mut content);
+        if let Ok(file) = place.open(OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()) {
+            let _ = file.take(CONTENT_BYTES).read_to_end(&mut content);
         }
         Ok(Some(Self { since: Instant::now(), stat, content }))
     }
@@ -175,11 +208,11 @@ impl Seen {
     }
 
     /// Removes it if it is still the one that was looked at.
-    fn remove(&self, path: &Path) -> Result<()> {
-        if lstat(path).is_ok_and(|stat| identity(&stat) == identity(&self.stat)) {
-            match std::fs::remove_file(path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::new("remove stale lock", path, e));
+    fn remove(&self, place: &Place) -> Result<()> {
+        if place.stat().is_ok_and(|stat| identity(&stat) == identity(&self.stat)) {
+            match place.remove() {
+                Err(e) if e != rustix::io::Errno::NOENT => {
+                    return Err(Error::new("remove stale lock", &place.path, e));
                 }
                 _ => {}
             }
@@ -195,19 +228,9 @@ impl Seen {
     }
 }
 
-fn lock_path(file: &Path) -> PathBuf {
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".lock");
-    file.with_file_name(name)
-}
-
 /// What changes when the holder touches its lock, or another one takes its place.
 fn identity(stat: &Stat) -> (u64, u64, i64, u64, i64, u64) {
     (stat.st_dev, stat.st_ino, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec)
-}
-
-fn lstat(path: &Path) -> rustix::io::Result<Stat> {
-    rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// The host's name, escaped as Dovecot does, which uses it in Maildir names as well.
@@ -308,16 +331,17 @@ mod tests {
     /// The change time cannot be set back, so what the wait watches is what a test can show.
     #[test]
     fn a_holder_that_touches_its_lock_is_not_the_one_seen_before() {
-        let (_folder, _file, path) = folder();
+        let (_folder, file, path) = folder();
+        let place = Place::of(&file).unwrap();
         fs::write(&path, "1:elsewhere").unwrap();
-        let first = Seen::read(&path).unwrap().unwrap();
-        assert!(first.is_same(&Seen::read(&path).unwrap().unwrap()) && !first.is_stale());
+        let first = Seen::read(&place).unwrap().unwrap();
+        assert!(first.is_same(&Seen::read(&place).unwrap().unwrap()) && !first.is_stale());
         let silent = Seen { since: Instant::now().checked_sub(STALE).unwrap(), ..first };
         assert!(silent.is_stale());
         set_age(&path, Duration::from_secs(1));
-        let touched = Seen::read(&path).unwrap().unwrap();
+        let touched = Seen::read(&place).unwrap().unwrap();
         assert!(!silent.is_same(&touched));
-        silent.remove(&path).unwrap();
+        silent.remove(&place).unwrap();
         assert!(path.exists(), "not the one that was stale");
     }
 
@@ -350,6 +374,28 @@ mod tests {
         assert!(lock.touch().is_err());
         drop(lock);
         assert_eq!(fs::read_to_string(&path).unwrap(), "1:elsewhere");
+    }
+
+    /// Its owner may do so while root holds the lock.
+    #[test]
+    fn a_lock_elsewhere_that_a_link_leads_to_is_neither_made_nor_removed() {
+        let (folder, _, _) = folder();
+        let base = folder.path().canonicalize().unwrap();
+        let (theirs, other) = (base.join("theirs"), base.join("other"));
+        fs::create_dir(&theirs).unwrap();
+        fs::create_dir(&other).unwrap();
+        let lock = Dotlock::acquire(&theirs.join("dovecot-uidlist"), NOW).unwrap();
+        fs::rename(&theirs, base.join("away")).unwrap();
+        std::os::unix::fs::symlink(&other, &theirs).unwrap();
+        fs::hard_link(base.join("away/dovecot-uidlist.lock"), other.join("dovecot-uidlist.lock"))
+            .unwrap();
+        drop(lock);
+        assert!(other.join("dovecot-uidlist.lock").exists());
+        assert!(!base.join("away/dovecot-uidlist.lock").exists());
+        fs::remove_file(other.join("dovecot-uidlist.lock")).unwrap();
+        let error = Dotlock::acquire(&theirs.join("dovecot-uidlist"), NOW).unwrap_err();
+        assert!(error.to_string().contains("links are not followed"), "{error}");
+        assert_eq!(fs::read_dir(&other).unwrap().count(), 0);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::nofollow;
+
 /// Result of reading a Maildir.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -20,7 +22,8 @@ pub struct Error {
 
 impl Error {
     pub(crate) fn new(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self { action, path: path.to_owned(), source: source.into() }
+        let source = nofollow::explain(path, source.into());
+        Self { action, path: path.to_owned(), source }
     }
 
     /// Whether the thing is simply gone: on a live store that is news, not damage.

@@ -6,8 +6,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use walkdir::WalkDir;
-
+use crate::nofollow;
 use crate::open::{Opened, open_file};
 
 /// A format in which mail lies that is not read here.
@@ -54,20 +53,19 @@ pub struct Foreign {
 /// user's: they are looked at one by one.
 pub(crate) fn format_of_dir(dir: &Path, is_store: bool) -> Option<Format> {
     let mailboxes = dir.join("mailboxes");
-    if mailboxes.is_dir() {
+    if nofollow::is_dir(&mailboxes) {
         let is_storage =
             |name: &[u8]| name.starts_with(b"m.") || name.starts_with(b"dovecot.map.index");
         if files(&dir.join("storage")).any(|path| is_storage(name_of(&path))) {
             return Some(Format::Mdbox);
         }
-        let mut below =
-            WalkDir::new(mailboxes).max_depth(SEARCH_DEPTH).into_iter().take(SEARCH_MAX);
-        if below.any(|entry| entry.is_ok_and(|entry| entry.file_name() == "dbox-Mails")) {
+        let mut left = SEARCH_MAX;
+        if has_dbox(&mailboxes, SEARCH_DEPTH, &mut left) {
             return Some(Format::Sdbox);
         }
     }
     let is_called_mail = matches!(name_of(dir), b"mail" | b"Mail");
-    let may_be = is_called_mail || dir.join(".imap").is_dir();
+    let may_be = is_called_mail || nofollow::is_dir(&dir.join(".imap"));
     (may_be && !is_store && files(dir).any(|file| is_mbox(&file))).then_some(Format::Mbox)
 }
 
@@ -85,9 +83,24 @@ pub(crate) fn is_mbox(file: &Path) -> bool {
 
 /// Some of the files of a directory.
 fn files(dir: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let is_file = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
-    entries.filter(is_file).map(|entry| entry.path()).take(FILES_MAX)
+    let entries = nofollow::entries(dir).map_or_else(|_| Vec::new(), |(entries, _)| entries);
+    let files = entries.into_iter().filter(|(_, kind)| kind.is_file());
+    files.map(|(name, _)| dir.join(name)).take(FILES_MAX)
+}
+
+/// Whether a folder of messages lies below a directory; so many entries are looked at.
+fn has_dbox(dir: &Path, depth: usize, left: &mut usize) -> bool {
+    let entries = nofollow::entries(dir).map_or_else(|_| Vec::new(), |(entries, _)| entries);
+    for (name, kind) in entries {
+        let Some(rest) = left.checked_sub(1) else { return false };
+        *left = rest;
+        let mut is_below =
+            || depth > 1 && kind.is_dir() && has_dbox(&dir.join(&name), depth - 1, left);
+        if name == "dbox-Mails" || is_below() {
+            return true;
+        }
+    }
+    false
 }
 
 fn name_of(path: &Path) -> &[u8] {

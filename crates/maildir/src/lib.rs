@@ -12,6 +12,7 @@ mod keywords;
 mod lister;
 mod listing;
 mod name;
+pub mod nofollow;
 mod open;
 mod pattern;
 mod print;

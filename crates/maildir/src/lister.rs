@@ -6,12 +6,12 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir};
+use rustix::fs::{FileType, Mode, OFlags, RawDir};
 
+use crate::nofollow;
 use crate::print::{RACY, now_ns};
 use crate::{DirPrint, Error, FileKind, FolderPrint, Listing, Result, Subdir};
 
@@ -155,7 +155,8 @@ struct OnDisk<'l> {
 impl OnDisk<'_> {
     fn read_all(&mut self) -> io::Result<Listing> {
         let mut listing = Listing::default();
-        let dir = open_dir(&self.folder.join(self.subdir.name()))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let dir = nofollow::open(&self.folder.join(self.subdir.name()), flags, Mode::empty())?;
         let mut entries = RawDir::new(dir, self.buffer);
         while let Some(entry) = entries.next() {
             let entry = entry?;
@@ -210,12 +211,6 @@ impl Directory for OnDisk<'_> {
     fn failed(&self, reason: io::Error) -> Error {
         Error::new("list", &self.folder.join(self.subdir.name()), reason)
     }
-}
-
-/// Opens a directory without following a link in its last part.
-fn open_dir(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
 }
 
 /// How often a directory is listed until it has stood still.

@@ -85,8 +85,8 @@ impl Listing {
     /// The files with a base name.
     pub fn find(&self, base: &[u8]) -> &[Entry] {
         let start = self.entries.partition_point(|entry| self.base(entry) < base);
-        let count = self.entries[start..].iter().take_while(|e| self.base(e) == base).count();
-        &self.entries[start..start + count]
+        let rest = &self.entries[start..];
+        &rest[..rest.partition_point(|entry| self.base(entry) == base)]
     }
 
     pub(crate) fn push(

@@ -4,9 +4,10 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
 use crate::listing::os;
+use crate::nofollow::{self, kind};
 use crate::print::nanoseconds;
 use crate::{Attributes, Error, FolderPrint, Lister, Listing, Proof, Result, Subdir, base_name};
 
@@ -103,19 +104,25 @@ fn open_as(folder: &Path, subdir: Subdir, name: &[u8]) -> Result<Opened> {
     open_file(&folder.join(subdir.name()).join(os(name)))
 }
 
-/// Opens a regular file, here and now: no link is followed and no FIFO waited for.
+/// Opens a regular file, here and now: no link is followed, in no part of the path, and no
+/// FIFO waited for.
 pub fn open_file(path: &Path) -> Result<Opened> {
     let failed = |e: rustix::io::Errno| Error::new("open", path, e);
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
+    let file = match nofollow::open(path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()) {
         Ok(file) => file,
         Err(rustix::io::Errno::NOENT) => return Ok(Opened::Gone),
-        Err(rustix::io::Errno::LOOP) => return Ok(Opened::NotAFile("a symbolic link")),
+        // The message itself, or a folder above: that is no message that is gone, and not one's fault.
+        Err(e @ rustix::io::Errno::LOOP) => match nofollow::stat(path) {
+            Ok(stat) if kind(&stat).is_symlink() => {
+                return Ok(Opened::NotAFile("a symbolic link"));
+            }
+            _ => return Err(failed(e)),
+        },
         Err(rustix::io::Errno::NXIO) => return Ok(Opened::NotAFile("a socket")),
         Err(e) => return Err(failed(e)),
     };
     let stat = rustix::fs::fstat(&file).map_err(failed)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+    if !kind(&stat).is_file() {
         return Ok(Opened::NotAFile("no regular file"));
     }
     Ok(Opened::Message(OpenMessage {

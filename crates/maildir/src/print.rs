@@ -4,8 +4,10 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, Stat};
+use rustix::fs::Stat;
+use rustix::io::Errno;
 
+use crate::nofollow::{self, Dir, kind};
 use crate::{Error, Result, Subdir};
 
 /// Identity and times of one directory, in nanoseconds since 1970.
@@ -25,11 +27,16 @@ impl DirPrint {
     /// Reads the print of one of a folder's directories; an empty one if the folder lacks it, see
     /// [`crate::read_tree`].
     pub(crate) fn read(folder: &Path, subdir: Subdir) -> Result<Self> {
-        let path = folder.join(subdir.name());
-        match rustix::fs::statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW) {
+        Self::read_in(&Dir::open(folder)?, folder, subdir)
+    }
+
+    fn read_in(dir: &Dir, folder: &Path, subdir: Subdir) -> Result<Self> {
+        let failed = |e| Error::new("stat", &folder.join(subdir.name()), e);
+        match dir.stat(subdir.name()) {
+            Ok(stat) if kind(&stat).is_symlink() => Err(failed(Errno::LOOP)),
             Ok(stat) => Ok(Self::of(&stat)),
-            Err(rustix::io::Errno::NOENT) if folder.is_dir() => Ok(Self::default()),
-            Err(e) => Err(Error::new("stat", &path, e)),
+            Err(Errno::NOENT) if nofollow::is_dir(folder) => Ok(Self::default()),
+            Err(e) => Err(failed(e)),
         }
     }
 
@@ -71,7 +78,9 @@ pub struct FolderPrint {
 impl FolderPrint {
     /// Reads the print of the folder at `path`: two stats, no listing.
     pub fn read(path: &Path) -> Result<Self> {
-        Ok(Self { dirs: [DirPrint::read(path, Subdir::New)?, DirPrint::read(path, Subdir::Cur)?] })
+        let dir = Dir::open(path)?;
+        let read = |subdir| DirPrint::read_in(&dir, path, subdir);
+        Ok(Self { dirs: [read(Subdir::New)?, read(Subdir::Cur)?] })
     }
 
     /// Whether a change that was made just now could carry these times.

@@ -2,12 +2,12 @@
 //! are kept with a snapshot and which are left out because the server makes them anew.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Stat};
+use rustix::fs::Stat;
 
+use crate::nofollow::{self, Entry};
 use crate::print::{nanoseconds, now_ns};
 use crate::{DirPrint, Error, Result};
 
@@ -74,13 +74,10 @@ pub enum KeptKind {
 impl KeptFile {
     /// Looks at a file or link.
     pub fn read(path: &Path) -> Result<Self> {
-        let stat = lstat(path)?;
-        let kind = if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
-            let target = rustix::fs::readlinkat(CWD, path, Vec::with_capacity(64))
-                .map_err(|e| Error::new("read link", path, e))?;
-            KeptKind::Symlink { target: target.into_bytes() }
-        } else {
-            KeptKind::File { size_bytes: stat.st_size.unsigned_abs() }
+        let (stat, target) = nofollow::stat_link(path).map_err(|e| Error::new("stat", path, e))?;
+        let kind = match target {
+            Some(target) => KeptKind::Symlink { target },
+            None => KeptKind::File { size_bytes: stat.st_size.unsigned_abs() },
         };
         Ok(Self {
             kind,
@@ -122,7 +119,7 @@ pub enum Scope {
 /// be huge.
 pub fn read_tree(root: &Path, scope: Scope) -> Result<Tree> {
     let mut tree = Tree::default();
-    visit(&mut tree, root, scope, Path::new(""), &lstat(root)?, 0)?;
+    visit(&mut tree, root, scope, Path::new(""), 0)?;
     Ok(tree)
 }
 
@@ -131,19 +128,12 @@ pub fn read_files(dir: &Path, scope: Scope) -> Result<Vec<OsString>> {
     let is_kept = |(name, kind): &Entry| {
         (kind.is_file() || kind.is_symlink()) && !scope.leaves_out(name.as_bytes())
     };
-    Ok(entries(dir)?.into_iter().filter(is_kept).map(|(name, _)| name).collect())
+    Ok(nofollow::entries(dir)?.0.into_iter().filter(is_kept).map(|(name, _)| name).collect())
 }
 
 /// Adds the folder `inside` and all below it. Not walkdir: that opens every directory before it can
 /// be told to pass over it.
-fn visit(
-    tree: &mut Tree,
-    root: &Path,
-    scope: Scope,
-    inside: &Path,
-    stat: &Stat,
-    depth: usize,
-) -> Result<()> {
+fn visit(tree: &mut Tree, root: &Path, scope: Scope, inside: &Path, depth: usize) -> Result<()> {
     let has_messages = |entries: &[Entry]| {
         let is_theirs = |(name, kind): &Entry| (name == "new" || name == "cur") && kind.is_dir();
         // Either will do: tools that prune empty folders take the other away, not the mail.
@@ -154,12 +144,12 @@ fn visit(
         scope == Scope::Mailbox
             && (depth == 0 || !has_messages(entries) || entries.iter().any(is_folder))
     };
-    let (entries, is_proved) = proved_entries(&root.join(inside), may_have_folders)?;
+    let (entries, stat, is_proved) = proved_entries(&root.join(inside), may_have_folders)?;
     tree.is_shaky |= !is_proved;
     tree.folders.push(Folder {
         path: inside.to_owned(),
         is_maildir: has_messages(&entries),
-        attributes: Attributes::of(stat),
+        attributes: Attributes::of(&stat),
         mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
     });
     for (name, kind) in &entries {
@@ -178,9 +168,7 @@ fn visit(
             let too_deep = std::io::Error::other("it lies too deep inside other folders");
             tree.unreadable.push(Error::new("list", &root.join(path), too_deep));
         } else {
-            let visited = lstat(&root.join(&path))
-                .and_then(|stat| visit(tree, root, scope, &path, &stat, depth + 1));
-            match visited {
+            match visit(tree, root, scope, &path, depth + 1) {
                 Ok(()) => {}
                 Err(e) if e.is_vanished() => tree.is_shaky = true,
                 Err(e) => tree.unreadable.push(e),
@@ -190,18 +178,21 @@ fn visit(
     Ok(())
 }
 
-/// A directory's entries, and whether they are all that it had, if that matters: readdir may not show what
+/// A directory's entries, what it is itself, and whether the entries are all that it had, if that matters: readdir may not show what
 /// is renamed under it. Where a server keeps its files beside the folders the directory seldom stands still,
 /// so two readings that show the same folders will do as well.
-fn proved_entries(dir: &Path, matters: impl Fn(&[Entry]) -> bool) -> Result<(Vec<Entry>, bool)> {
+fn proved_entries(
+    dir: &Path,
+    matters: impl Fn(&[Entry]) -> bool,
+) -> Result<(Vec<Entry>, Stat, bool)> {
     let is_folder = |(_, kind): &&Entry| kind.is_dir();
     let mut earlier = None;
     let mut attempts = 0;
     loop {
-        let before = DirPrint::of(&lstat(dir)?);
-        let is_old = !before.is_young(now_ns());
-        let entries = entries(dir)?;
-        let after = DirPrint::of(&lstat(dir)?);
+        let began_ns = now_ns();
+        let (entries, [before, stat]) = nofollow::entries(dir)?;
+        let (before, after) = (DirPrint::of(&before), DirPrint::of(&stat));
+        let is_old = !before.is_young(began_ns);
         let is_same = |shown: &Vec<Entry>| {
             let folders = entries.iter().filter(is_folder).map(|(name, _)| name);
             shown.iter().filter(is_folder).map(|(name, _)| name).eq(folders)
@@ -211,32 +202,13 @@ fn proved_entries(dir: &Path, matters: impl Fn(&[Entry]) -> bool) -> Result<(Vec
             || !matters(&entries);
         attempts += 1;
         if is_proved || attempts == ATTEMPTS {
-            return Ok((entries, is_proved));
+            return Ok((entries, stat, is_proved));
         }
         if attempts > 1 {
             std::thread::sleep(after.tick());
         }
         earlier = Some(entries);
     }
-}
-
-type Entry = (OsString, fs::FileType);
-
-/// A directory's entries by name.
-fn entries(dir: &Path) -> Result<Vec<Entry>> {
-    let failed = |e| Error::new("list", dir, e);
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        match entry.file_type() {
-            Ok(kind) => entries.push((entry.file_name(), kind)),
-            // File systems that do not tell are asked about each, and it may be gone by then.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(failed(e)),
-        }
-    }
-    entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    Ok(entries)
 }
 
 impl Scope {
@@ -280,7 +252,8 @@ pub const OUTSIDE: &str = "mailrig.outside";
 /// Whether a directory is a Maildir: at least two of `cur`, `new` and `tmp` are directories, no links;
 /// or one of the first two with messages in it, where a pruner of empty folders took the others.
 pub(crate) fn is_maildir(path: &Path) -> bool {
-    let has = |name: &&str| lstat(&path.join(name)).is_ok_and(|stat| is_dir(&stat));
+    let Ok(dir) = nofollow::Dir::open(path) else { return false };
+    let has = |name: &&str| dir.has_dir(name);
     let there: Vec<&str> = ["cur", "new", "tmp"].into_iter().filter(has).collect();
     match there.as_slice() {
         [] | ["tmp"] => false,
@@ -295,16 +268,7 @@ fn has_message(dir: &Path) -> bool {
         let base = crate::base_name(name.as_bytes());
         kind.is_file() && (crate::is_unique_name(base) || base.len() < name.len())
     };
-    entries(dir).is_ok_and(|entries| entries.iter().any(is_message))
-}
-
-fn is_dir(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-}
-
-fn lstat(path: &Path) -> Result<Stat> {
-    rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|e| Error::new("stat", path, e))
+    nofollow::entries(dir).is_ok_and(|(entries, _)| entries.iter().any(is_message))
 }
 
 /// How often a directory of folders is read until it has stood still.
@@ -316,6 +280,7 @@ const MAX_DEPTH: usize = 40;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_tree_has_folders_of_both_layouts_and_the_files_that_matter() {

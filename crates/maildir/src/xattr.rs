@@ -5,7 +5,10 @@ use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+
+use crate::nofollow;
 
 /// The extended attributes of a file or folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,10 +31,8 @@ impl Xattrs {
 
     /// Those of a folder.
     pub fn of_folder(path: &Path) -> Self {
-        read(
-            |buffer| rustix::fs::llistxattr(path, buffer),
-            |name, buffer| rustix::fs::lgetxattr(path, name, buffer),
-        )
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        nofollow::open(path, flags, Mode::empty()).map(Self::of_file).unwrap_or_default()
     }
 }
 

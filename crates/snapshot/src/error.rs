@@ -30,6 +30,12 @@ pub enum Error {
         /// Where it leads.
         target: PathBuf,
     },
+    /// Another restore fills the place.
+    #[error("another restore is at work in {}", path.display())]
+    Busy {
+        /// The place.
+        path: PathBuf,
+    },
     /// Something was named that is not there, or that several things are called.
     #[error("{what}")]
     Choice {
@@ -209,13 +215,18 @@ impl Error {
             }
             Self::Choice { hint, .. } => hint,
             Self::Foreign { .. } | Self::ForeignDriver { .. } => FOREIGN_HINT,
-            Self::Locked { .. } => "wait for it to end; a lock of a dead process frees itself",
+            Self::Busy { .. } | Self::Locked { .. } => {
+                "wait for it to end; a lock of a dead process frees itself"
+            }
             Self::NoIdentity | Self::WrongIdentity { .. } => {
                 "name the file with the recovery identity: --identity FILE or MAILRIG_IDENTITY"
             }
             Self::NoMailbox { .. } => "is the file system mounted, and is this the right folder?",
             Self::NotARepository { .. } => "make one with `mailrig init`",
-            Self::TargetExists { .. } => "restore into an empty folder",
+            Self::TargetExists { .. } => {
+                "restore into an empty folder; or, if an earlier restore was at work there, see what it \
+                 lacks: the same with --in-place for --to, and --dry-run"
+            }
             Self::TooNew { .. } => "use a newer mailrig",
             Self::Damaged { object, .. } if object.starts_with(SNAPSHOTS) => {
                 "name an older snapshot by its id: `mailrig snapshots` lists them"

@@ -80,8 +80,13 @@ pub fn id_time(time: Timestamp) -> String {
 /// A new snapshot's id: its last four digits tell the store, so that a listing tells how many stores a
 /// repository has.
 pub fn new_snapshot_id(time: Timestamp, host: &str, store: &str) -> String {
+    format!("{}{}", timed_id(time), tag_of_store(host, store))
+}
+
+/// What [`store_tag`] finds in the ids of a store's snapshots. Another store may have the same.
+pub fn tag_of_store(host: &str, store: &str) -> String {
     let sum = sha256(format!("{host}:{store}").as_bytes());
-    format!("{}{}", timed_id(time), hex(&sum[..STORE_TAG_DIGITS / 2]))
+    hex(&sum[..STORE_TAG_DIGITS / 2])
 }
 
 /// The digits of a snapshot's id that tell its store.

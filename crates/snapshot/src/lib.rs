@@ -8,6 +8,7 @@ pub mod choose;
 pub mod compare;
 pub mod contents;
 pub mod crypt;
+mod dotlock;
 pub mod error;
 pub mod find;
 pub mod hash;

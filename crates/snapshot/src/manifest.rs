@@ -203,8 +203,16 @@ impl Manifest {
 
 /// The ids of all snapshots, oldest first.
 pub fn ids(store: &dyn Store) -> Result<Vec<String>> {
+    ids_from(store, "")
+}
+
+/// The ids that are `first` or sort after it, oldest first.
+pub(crate) fn ids_from(store: &dyn Store, first: &str) -> Result<Vec<String>> {
     let mut ids = Vec::new();
-    store.list(SNAPSHOTS, &mut |object| ids.extend(snapshot_id(&object.key).map(str::to_owned)))?;
+    // An id sorts before its key.
+    store.list_after(SNAPSHOTS, &format!("{SNAPSHOTS}{first}"), &mut |object| {
+        ids.extend(snapshot_id(&object.key).map(str::to_owned));
+    })?;
     ids.sort_unstable();
     Ok(ids)
 }

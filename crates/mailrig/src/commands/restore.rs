@@ -12,7 +12,7 @@ use snapshot::backup::Outside;
 use snapshot::choose::is_latest;
 use snapshot::message_id::MessageId;
 use snapshot::progress::Progress;
-use snapshot::restore::{self, Flags, LOCK_WAIT, Options, Place, Problem, Report, Uids};
+use snapshot::restore::{self, Flags, LOCK_WAIT, Missing, Options, Place, Problem, Report, Uids};
 
 use super::threads;
 use crate::cli::{IdentityArgs, S3Args};
@@ -161,7 +161,10 @@ pub(crate) fn run(args: RestoreArgs, ui: &Ui) -> Result<Exit> {
 
 /// Lines that were to be ids are messages that somebody wanted.
 fn add_unread(report: &mut Report, unread: messages::Ids) {
-    let problem = |messages, reason| Problem { mailbox: "--messages".into(), messages, reason };
+    let problem = |messages, reason| {
+        let missing = Missing::messages(messages);
+        Problem { mailbox: "--messages".into(), missing, reason }
+    };
     report.is_incomplete |= !unread.problems.is_empty();
     report.problems.extend(unread.problems.into_iter().map(|reason| problem(1, reason)));
     if unread.problems_more > 0 {
@@ -277,10 +280,7 @@ fn text(report: &Report, options: &Options, started: Instant) -> String {
         text.push_str(&table(&["TREE", "FILES", "SIZE", "TO"], &trees));
     }
     for problem in report.problems.iter().take(SHOWN) {
-        let missing = match problem.messages {
-            0 => String::new(),
-            messages => format!(" ({} missing)", plural(messages, "message")),
-        };
+        let missing = missing(&problem.missing);
         let (mailbox, reason) = (cell(&problem.mailbox), cell(&problem.reason));
         text.push_str(&format!("missing    {mailbox}: {reason}{missing}\n"));
     }
@@ -295,6 +295,16 @@ fn text(report: &Report, options: &Options, started: Instant) -> String {
     }
     text.push_str(&sentence(report, options, started));
     text
+}
+
+fn missing(missing: &Missing) -> String {
+    let parts = [(missing.messages, "message"), (missing.files, "file")];
+    let parts: Vec<_> = parts.into_iter().filter(|(number, _)| *number > 0).collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    let parts: Vec<_> = parts.into_iter().map(|(number, noun)| plural(number, noun)).collect();
+    format!(" ({} missing)", parts.join(" and "))
 }
 
 fn sentence(report: &Report, options: &Options, started: Instant) -> String {

@@ -5,7 +5,7 @@ mod settings;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -80,7 +80,7 @@ fn run(program: &Path) -> Result<String> {
             outputs.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         else {
             stop(&mut child);
-            bail!("it has not ended after {} s", TIME_LIMIT.as_secs());
+            bail!(too_late());
         };
         let bytes = read?;
         if bytes.len() as u64 == OUTPUT_BYTES {
@@ -89,15 +89,36 @@ fn run(program: &Path) -> Result<String> {
         }
         texts[number] = String::from_utf8_lossy(&bytes).into_owned();
     }
-    let status = child.wait()?;
+    let Some(status) = wait_until(&mut child, deadline)? else {
+        stop(&mut child);
+        bail!(too_late());
+    };
     let [text, complaint] = texts;
     if !status.success() {
-        bail!("it failed ({status}): {}", complaint.trim());
+        match complaint.trim() {
+            "" => bail!("it failed ({status}), and says nothing on standard error"),
+            complaint => bail!("it failed ({status}): {complaint}"),
+        }
     }
     if text.trim().is_empty() {
         bail!("it printed nothing: is it doveconf? Name the right one by --doveconf");
     }
     Ok(text)
+}
+
+/// Waits for the end of a program that has closed its pipes; `None` if it lives on.
+fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+    loop {
+        let ended = child.try_wait()?;
+        if ended.is_some() || Instant::now() >= deadline {
+            return Ok(ended);
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+fn too_late() -> String {
+    format!("it has not ended after {} s", TIME_LIMIT.as_secs())
 }
 
 /// Ends a program that is not waited for any longer.
@@ -106,6 +127,8 @@ fn stop(child: &mut Child) {
     let _ = child.wait();
 }
 
+/// Its pipes are closed, so it has ended as good as always.
+const PAUSE: Duration = Duration::from_millis(5);
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 const OUTPUT_BYTES: u64 = 1 << 20;
 const CONFIGURATION: &str = "/etc/dovecot/dovecot.conf";

@@ -28,7 +28,8 @@ pub(crate) struct Committed {
     pub(crate) ledger: Ledger,
     pub(crate) remarks: Remarks,
     pub(crate) alarms: Vec<Expunged>,
-    pub(crate) notices: Vec<String>,
+    /// Why mailboxes were listed without Dovecot's lock: how many, and the first reasons.
+    pub(crate) unlocked: (u64, Vec<String>),
 }
 
 /// Commits what arrives until the last sender is gone, or one mailbox fails.
@@ -114,7 +115,12 @@ impl Committed {
         let ledger = if outcome.is_recorded { &mut self.recorded } else { &mut self.ledger };
         ledger.merge(outcome.ledger);
         self.sound(outcome.alarm);
-        self.notices.extend(outcome.notices);
+        if let Some(reason) = outcome.unlocked {
+            self.unlocked.0 += 1;
+            if self.unlocked.1.len() < NAMED_MAX {
+                self.unlocked.1.push(reason);
+            }
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Compares a folder's listing with what is known of it. Pure: decides which messages are known,
 //! which must be looked at and which read, without touching a file.
 
+use std::collections::{HashMap, HashSet};
+
 use maildir::{Entry, FileKind, Listing};
 
 use crate::state::MessageState;
@@ -46,27 +48,54 @@ pub(super) fn decide<'b>(
         let base = listing.base(first);
         let same_base = entries[at..].iter().take_while(|e| listing.base(e) == base).count();
         while known.next_if(|k| k.base() < base).is_some() {}
-        let mut candidates: Vec<MessageState<'b>> = Vec::new();
+        let mut candidates = Candidates::default();
         while let Some(candidate) = known.next_if(|k| k.base() == base) {
-            candidates.push(*candidate);
+            candidates.push(candidate);
         }
-        for i in at..at + same_base {
-            let entry = &entries[i];
+        let mut seen = HashSet::new();
+        for entry in entries[at..at + same_base].iter().rev() {
             // The last of several names for one file counts: `cur` comes after `new`.
-            let is_seen_again = entries[i + 1..at + same_base].iter().any(|e| e.ino == entry.ino);
+            let is_seen_again = same_base > 1 && !seen.insert(entry.ino);
             decisions.push(match entry.kind {
                 FileKind::Other(kind) => Decision::NotAFile(kind),
                 FileKind::File if is_seen_again => Decision::SeenTwice,
                 FileKind::File => decide_one(&candidates, listing, entry, trust, same_base > 1),
             });
         }
+        decisions[at..].reverse();
         at += same_base;
     }
     decisions
 }
 
+/// The known messages with one base name, of which nothing bounds the number.
+#[derive(Default)]
+struct Candidates<'k, 'b> {
+    first: Option<&'k MessageState<'b>>,
+    others: HashMap<u64, &'k MessageState<'b>>,
+}
+
+impl<'k, 'b> Candidates<'k, 'b> {
+    fn push(&mut self, known: &'k MessageState<'b>) {
+        if self.first.is_none() {
+            self.first = Some(known);
+        } else {
+            self.others.entry(known.ino).or_insert(known);
+        }
+    }
+
+    fn with_inode(&self, ino: u64) -> Option<&'k MessageState<'b>> {
+        let first = self.first.filter(|known| known.ino == ino);
+        first.or_else(|| self.others.get(&ino).copied()).filter(|_| ino != 0)
+    }
+
+    fn only(&self) -> Option<&'k MessageState<'b>> {
+        self.first.filter(|_| self.others.is_empty())
+    }
+}
+
 fn decide_one<'b>(
-    candidates: &[MessageState<'b>],
+    candidates: &Candidates<'_, 'b>,
     listing: &'b Listing,
     entry: &Entry,
     trust: Trust,
@@ -75,11 +104,11 @@ fn decide_one<'b>(
     if trust == Trust::Nothing {
         return Decision::Read;
     }
-    let same_file = candidates.iter().find(|known| known.ino == entry.ino && known.ino != 0);
+    let same_file = candidates.with_inode(entry.ino);
     // Without the inode (restored store, rebuilt state) the only candidate of a single file may
     // still be it.
-    let only = if is_ambiguous || candidates.len() > 1 { None } else { candidates.first() };
-    let Some(known) = same_file.or(only) else { return Decision::Read };
+    let only = || candidates.only().filter(|_| !is_ambiguous);
+    let Some(known) = same_file.or_else(only) else { return Decision::Read };
     let is_unique = maildir::is_unique_name(listing.base(entry));
     let renamed = MessageState {
         name: listing.name(entry),

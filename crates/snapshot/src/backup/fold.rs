@@ -73,10 +73,6 @@ pub(crate) fn store_again(
             continue;
         }
         let dir = locate(Path::new(OsStr::from_bytes(path)));
-        // A folder that is kept as it was known, because a link took its place, is not to be read.
-        if dir.canonicalize().is_ok_and(|real| real != dir) {
-            continue;
-        }
         let encoded = std::mem::take(&mut folder.encoded);
         let mut messages: Vec<MessageState<'_>> =
             postcard::from_bytes(&encoded).unwrap_or_default();

@@ -1,13 +1,13 @@
 //! One folder: brings what is known of it to what a listing shows, and reads what is new. A listing
 //! that stood still replaces what was known; another one only adds to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use maildir::{Dotlock, Folder, FolderPrint, Listing, Proof, Subdir, base_name};
+use maildir::{Folder, FolderPrint, Listing, Proof, Subdir, base_name, nofollow};
 
 use super::Trust;
 use super::diff::{Decision, decide};
@@ -15,7 +15,9 @@ use super::ledger::{Incident, Ledger};
 use super::read::{Content, Found, Reader, Source};
 use super::renamed;
 use super::scan::{Scan, key};
-use crate::error::Result;
+use crate::dotlock;
+use crate::error::{Error, Result};
+use crate::hash::Sum;
 use crate::progress::Progress;
 use crate::state::{FolderState, MessageState};
 
@@ -62,7 +64,7 @@ impl Scan<'_, '_, '_> {
     /// Lists a folder for the first time in this run.
     pub(super) fn first(&mut self, folder: &Folder, known: Option<&FolderState>) -> Result<()> {
         let path = self.root().join(&folder.path);
-        match self.locked(folder, &path, |reader| reader.list(&path)) {
+        match self.locked(folder, &path, |reader| reader.list(&path))? {
             Ok(listing) => {
                 let none = FolderState::default();
                 self.take(folder, &listing, known.unwrap_or(&none), None)
@@ -79,7 +81,7 @@ impl Scan<'_, '_, '_> {
     /// Lists a folder again that changed. Whether there was anything to see.
     pub(super) fn again(&mut self, folder: &Folder, print: Option<FolderPrint>) -> Result<bool> {
         let path = self.root().join(&folder.path);
-        let listed = self.locked(folder, &path, |reader| reader.list_once(&path, print));
+        let listed = self.locked(folder, &path, |reader| reader.list_once(&path, print))?;
         let mut listing = match listed {
             Ok(listing) => listing,
             Err(e) if e.is_vanished() => return Ok(true),
@@ -115,24 +117,25 @@ impl Scan<'_, '_, '_> {
         folder: &Folder,
         path: &Path,
         list: impl FnOnce(&mut Reader<'_>) -> T,
-    ) -> T {
+    ) -> Result<T> {
         let uidlist = self.uidlist(folder);
         let is_wanted = self.run.context.options.dovecot_lock && !self.is_lock_refused;
         let mut lock = None;
-        if is_wanted && uidlist.symlink_metadata().is_ok() {
-            match Dotlock::acquire(&uidlist, LOCK_WAIT) {
+        if is_wanted && nofollow::stat(&uidlist).is_ok() {
+            match dotlock::acquire(&uidlist, LOCK_WAIT, self.run.context.progress) {
                 Ok(held) => lock = Some(held),
+                Err(e) if e.is_interrupted() => return Err(Error::Cancelled),
                 Err(e) => {
                     // One wait a mailbox: it is listed all the same, as without the option.
                     self.is_lock_refused = true;
-                    self.run.outcome.notices.push(format!("listed without Dovecot's lock: {e}"));
+                    self.run.outcome.unlocked = Some(e.to_string());
                 }
             }
         }
         let listed = list(&mut self.run.reader);
         drop(lock);
         tracing::debug!(folder = %path.display(), "listed");
-        listed
+        Ok(listed)
     }
 
     /// A folder that is not there any more.
@@ -195,8 +198,7 @@ impl Scan<'_, '_, '_> {
             let read = taken.read.iter().map(|at| messages[*at]).collect::<Vec<_>>();
             self.account_for(folder, listing, &known_messages, &read, before, &mut look);
             if listing.is_unstable {
-                let is_absent = |message: &&MessageState<'_>| !is_listed(listing, message);
-                messages.extend(known_messages.iter().filter(is_absent));
+                messages.extend(absent(&known_messages, listing));
                 sort(&mut messages);
             }
         }
@@ -255,8 +257,8 @@ impl Scan<'_, '_, '_> {
             }
             return;
         }
-        for message in known.iter().filter(|message| !is_listed(listing, message)) {
-            self.account.gone(message, &folder.path);
+        for message in absent(known, listing) {
+            self.account.gone(&message, &folder.path);
         }
         for (base, (ino, place)) in before.missing {
             if listing.find(&base).is_empty() {
@@ -349,7 +351,7 @@ impl Scan<'_, '_, '_> {
         look: &mut Look,
     ) -> Option<MessageState<'b>> {
         let path = self.root().join(place).join(os(name));
-        let is_link = path.is_symlink();
+        let is_link = nofollow::is_linked(&path);
         let subdir = if place.ends_with(Subdir::New.name()) { Subdir::New } else { Subdir::Cur };
         let kept = as_known(known, subdir, name).filter(|_| is_link);
         look.has_links |= is_link;
@@ -381,10 +383,19 @@ impl<'b> Taken<'b> {
     }
 }
 
-/// Whether a known message is in a listing, under whatever name. One that could not be read has no inode.
-fn is_listed(listing: &Listing, message: &MessageState<'_>) -> bool {
-    let found = listing.find(message.base());
-    found.iter().any(|entry| message.ino == 0 || entry.ino == message.ino)
+/// The known messages that a listing does not have, under whatever name. One that could not be read has no
+/// inode.
+fn absent<'b>(known: &[MessageState<'b>], listing: &Listing) -> Vec<MessageState<'b>> {
+    let mut absent = Vec::new();
+    for same_base in known.chunk_by(|a, b| a.base() == b.base()) {
+        let found = listing.find(same_base[0].base());
+        let inodes: HashSet<u64> = found.iter().map(|entry| entry.ino).collect();
+        let is_listed = |message: &MessageState<'_>| {
+            inodes.contains(&message.ino) || (message.ino == 0 && !found.is_empty())
+        };
+        absent.extend(same_base.iter().filter(|message| !is_listed(message)));
+    }
+    absent
 }
 
 /// By base name; `new` comes before `cur`, as in a listing.
@@ -404,16 +415,19 @@ pub(super) fn drop_doubles(messages: &mut Vec<MessageState<'_>>) {
         return;
     }
     let mut kept: Vec<MessageState<'_>> = Vec::with_capacity(messages.len());
-    for mut message in messages.drain(..) {
-        let base = message.base();
-        let mut same_base = kept.iter().rev().take_while(|k| k.base() == base).peekable();
-        let is_duplicate = same_base.peek().is_some();
-        let is_same_file =
-            |k: &MessageState<'_>| k.ino == message.ino || k.ino.min(message.ino) == 0;
-        let is_kept_already = same_base.any(|k| k.sum == message.sum && is_same_file(k));
-        message.is_duplicate = is_duplicate;
-        if !is_kept_already {
-            kept.push(message);
+    for same_base in messages.chunk_by(|a, b| a.base() == b.base()) {
+        // What is kept of them: contents, each with its inodes and with none.
+        let mut files: HashSet<(Sum, Option<u64>)> = HashSet::new();
+        for (at, message) in same_base.iter().enumerate() {
+            let MessageState { sum, ino, .. } = *message;
+            let is_kept_already = match ino {
+                0 => files.contains(&(sum, None)),
+                _ => files.contains(&(sum, Some(ino))) || files.contains(&(sum, Some(0))),
+            };
+            if !is_kept_already {
+                files.extend([(sum, None), (sum, Some(ino))]);
+                kept.push(MessageState { is_duplicate: at > 0, ..*message });
+            }
         }
     }
     *messages = kept;

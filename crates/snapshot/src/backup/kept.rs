@@ -150,7 +150,8 @@ impl<'env> Run<'_, 'env> {
                 self.next.files.insert(key, next);
             }
             // Half-written files come and go beside the ones that matter.
-            Content::Gone | Content::NotAFile(_) => return Ok(false),
+            Content::Gone => return Ok(false),
+            Content::NotAFile(kind) => self.unreadable(inside, known, format!("now {kind}")),
             Content::Unreadable(reason) => self.unreadable(inside, known, reason),
         }
         Ok(true)
@@ -187,21 +188,33 @@ impl<'env> Run<'_, 'env> {
         }
     }
 
+    /// Whether a path over a link leads to where nobody looks for this store's mail.
+    pub(super) fn leads_out(&self, path: &Path) -> bool {
+        let real = path.canonicalize().ok();
+        let in_store = real.as_ref().and_then(|real| real.strip_prefix(self.context.root).ok());
+        !in_store.is_some_and(|inside| self.context.reach.has(inside))
+    }
+
     /// Names a link behind which there is mail that is not backed up. Tells whether it took the place of
     /// a folder that had messages, which stays as it was known.
     fn hides_mail(&mut self, inside: &Path, path: &Path) -> bool {
-        let root = self.context.root;
-        let real = path.canonicalize();
-        let in_store = real.as_ref().ok().and_then(|real| real.strip_prefix(root).ok());
-        if self.job.is_tree() || in_store.is_some_and(|inside| self.context.reach.has(inside)) {
+        if self.job.is_tree() || !self.leads_out(path) {
             return false;
         }
-        let is_below = |path: &[u8]| Path::new(OsStr::from_bytes(path)).starts_with(inside);
-        let mut below = self.old.folders.iter().filter(|(path, _)| is_below(path));
-        let had_mail = below.any(|(_, folder)| folder.messages > 0);
-        if had_mail || real.is_ok() && maildir::leads_to_mail(path) {
-            let kept = if had_mail { "; what the last snapshot had of it is kept" } else { "" };
-            let reason = format!("{}{kept}", links::reason(path, root));
+        // In the place of `new` or `cur` it hides what their folder had.
+        let is_subdir = inside.file_name().is_some_and(|name| name == "new" || name == "cur");
+        let above = inside.parent().filter(|_| is_subdir);
+        let is_hidden = |path: &[u8]| {
+            let path = Path::new(OsStr::from_bytes(path));
+            path.starts_with(inside) || Some(path) == above
+        };
+        // This run may have seen the folder before it became a link.
+        let folders = self.old.folders.iter().chain(&self.next.folders);
+        let mut hidden = folders.filter(|(path, _)| is_hidden(path));
+        let had_mail = hidden.any(|(_, folder)| folder.messages > 0);
+        if had_mail || maildir::leads_to_mail(path) {
+            let kept = if had_mail { "; what was known of it is kept" } else { "" };
+            let reason = format!("{}{kept}", links::reason(path, self.context.root));
             self.note(Incident::NotFollowed, inside, b"", Some(reason));
         }
         had_mail

@@ -74,8 +74,8 @@ pub(crate) struct Outcome {
     pub(crate) is_recorded: bool,
     /// If it lost too much.
     pub(crate) alarm: Option<Expunged>,
-    /// What a person should know that is no incident.
-    pub(crate) notices: Vec<String>,
+    /// Why it was listed without Dovecot's lock, if that was wanted.
+    pub(crate) unlocked: Option<String>,
 }
 
 /// What was done for one mailbox, or all.
@@ -107,6 +107,9 @@ pub(crate) fn backup(context: &Context<'_>, job: &Job, opener: &mut Opener) -> R
         Ok(tree) => tree,
         Err(e) => return Ok(run.carry_over(&e)),
     };
+    if job.is_tree() {
+        tracing::debug!(folder = %root.display(), "listed");
+    }
     run.scan(tree, &seal, &fold)?;
     let mut changes = Lines::default();
     changes.changes(&old, &run.next);

@@ -121,6 +121,8 @@ pub struct Report {
     pub expunge_alarms: Vec<Expunged>,
     /// Things a person should know that are no incidents.
     pub notices: Vec<String>,
+    /// Why mailboxes were listed without Dovecot's lock although it was asked for; [`NAMED_MAX`] at most.
+    pub unlocked: Vec<String>,
 }
 
 /// Mailboxes of a run.
@@ -175,7 +177,8 @@ impl From<Requests> for RequestCounts {
     }
 }
 
-/// Backs up the store at `root`. `identity` is needed only if the state was lost.
+/// Backs up the store at `root`, a path without links, as those of `options.with` are: below them none is
+/// followed. `identity` is needed only if the state was lost.
 pub fn run(
     repository: &Repository,
     state: &State,
@@ -184,6 +187,8 @@ pub fn run(
     options: &Options,
     progress: &Progress,
 ) -> Result<Report> {
+    let options =
+        &Options { outside: options.outside.resolve_what_leads_somewhere(), ..options.clone() };
     let mut found =
         maildir::find_mailboxes(root).map_err(|e| Error::io(e.action, &e.path, e.source))?;
     options.outside.drop_places(root, &mut found.mailboxes);
@@ -220,7 +225,9 @@ pub fn run(
     notices.extend(done.remarks.sentences());
     let carried = selection.carry(state, &known, &mut done);
     selection.count_gone(state, options, &mut done);
-    notices.append(&mut done.notices);
+    let (count_unlocked, mut unlocked) = std::mem::take(&mut done.unlocked);
+    unlocked.sort_unstable();
+    notices.extend(unlocked.first().map(|first| not_locked(count_unlocked, first)));
     tag(&known, &mut done.catalogs);
     let gone = selection.gone.len() as u64;
     let time = options.time;
@@ -280,7 +287,17 @@ pub fn run(
         incidents: done.ledger.entries().cloned().collect(),
         expunge_alarms: done.alarms,
         notices,
+        unlocked,
     })
+}
+
+fn not_locked(count: u64, first: &str) -> String {
+    match count {
+        1 => format!("listed without Dovecot's lock: {first}"),
+        count => format!(
+            "{count} mailboxes were listed without Dovecot's lock, the first because of: {first}"
+        ),
+    }
 }
 
 fn no_mailbox(root: &Path, found: &Discovery) -> Error {

@@ -2,10 +2,12 @@
 //! is a folder (or file) below [`maildir::OUTSIDE`], so that it is restored, and erased, with the mail.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use maildir::{MailboxDir, OUTSIDE, Pattern, Scope, Tree, Xattrs};
+use maildir::{MailboxDir, OUTSIDE, Pattern, Scope, Tree, Xattrs, nofollow};
+use rustix::fs::FileType;
 
 use super::ledger::Incident;
 use super::mailbox::Run;
@@ -35,16 +37,28 @@ pub(crate) type Places = BTreeMap<String, PathBuf>;
 impl Outside {
     /// The same with an administrator's links followed: see [`Pattern::resolve`].
     pub(crate) fn resolve(&self) -> Result<Self> {
-        let resolve = |pattern: &Pattern| {
-            pattern.resolve().map_err(|e| Error::io(e.action, &e.path, e.source))
-        };
-        let one = |pattern: &Option<Pattern>| pattern.as_ref().map(resolve).transpose();
+        self.map(|pattern| pattern.resolve().map_err(|e| Error::io(e.action, &e.path, e.source)))
+    }
+
+    /// The same for a backup, which a link that leads nowhere does not stop: it is named with each
+    /// mailbox that needs it.
+    pub(crate) fn resolve_what_leads_somewhere(&self) -> Self {
+        let resolve = |pattern: &Pattern| pattern.resolve().or_else(|_| Ok(pattern.clone()));
+        let Ok(resolved) = self.map::<Infallible>(resolve);
+        resolved
+    }
+
+    fn map<E>(
+        &self,
+        each: impl Fn(&Pattern) -> std::result::Result<Pattern, E>,
+    ) -> std::result::Result<Self, E> {
+        let one = |pattern: &Option<Pattern>| pattern.as_ref().map(&each).transpose();
         Ok(Self {
             home: one(&self.home)?,
             control: one(&self.control)?,
             index: one(&self.index)?,
             attributes: one(&self.attributes)?,
-            sieve: self.sieve.iter().map(resolve).collect::<Result<_>>()?,
+            sieve: self.sieve.iter().map(&each).collect::<std::result::Result<_, E>>()?,
         })
     }
 
@@ -93,7 +107,7 @@ impl Outside {
             found.iter().flat_map(|mailbox| self.places(root, mailbox).into_values()).collect();
         found.retain(|mailbox| {
             let path = root.join(&mailbox.path);
-            let holds_mail = path.join("cur").is_dir() || path.join("new").is_dir();
+            let holds_mail = ["cur", "new"].iter().any(|dir| nofollow::is_dir(&path.join(dir)));
             holds_mail || !path.ancestors().any(|dir| places.contains(dir))
         });
     }
@@ -122,19 +136,23 @@ impl<'env> Run<'_, 'env> {
         old: &MailboxState,
         packer: &mut Packer<'_, 'env>,
     ) -> Result<()> {
-        if self.job.locate(self.context.root, Path::new("")).join(OUTSIDE).is_dir() {
+        let left = self.job.locate(self.context.root, Path::new("")).join(OUTSIDE);
+        if nofollow::is_dir(&left) {
             self.remark(Remark::LeftOutside, Path::new(OUTSIDE));
         }
         self.note_dropped(old);
         for (name, place) in &self.job.outside {
             let inside = Path::new(OUTSIDE).join(name);
             let was_there = old.outside.contains_key(name);
-            let mut tree = match std::fs::symlink_metadata(place) {
-                Ok(meta) if meta.is_dir() => maildir::read_tree(place, Scope::Outside),
+            let mut tree = match nofollow::stat(place) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => {
+                    maildir::read_tree(place, Scope::Outside)
+                }
                 // A script, or the link to it.
                 Ok(_) => Ok(Tree { files: vec![PathBuf::new()], ..Tree::default() }),
-                Err(source) => Err(maildir::Error { action: "stat", path: place.clone(), source }),
+                Err(e) => Err(e),
             };
+            tracing::debug!(folder = %place.display(), "listed");
             // People remove their scripts; nobody removes control files or keys of a mailbox in use.
             let is_lost = was_there && [CONTROL, ATTRIBUTES].contains(&name.as_str());
             match &tree {

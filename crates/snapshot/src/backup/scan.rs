@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use maildir::{Folder, FolderPrint, Proof, TICK, Tree, Xattrs};
+use maildir::{Folder, FolderPrint, Proof, TICK, Tree, Xattrs, nofollow};
 
 use super::Trust;
 use super::account::{Account, File, file, place};
@@ -232,8 +232,15 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             let path = root.join(OsStr::from_bytes(path));
             tree.unreadable.iter().any(|error| path.starts_with(&error.path))
         };
+        // A link that took a folder's place tells nothing of its messages.
+        let is_hidden = |path: &[u8], state: &FolderState| {
+            let path = root.join(os(path));
+            state.messages > 0 && nofollow::is_linked(&path) && self.run.leads_out(&path)
+        };
         let went = |path: &[u8], state: &FolderState| {
-            is_there.get(path) != Some(&state.is_maildir) && !is_behind(path)
+            is_there.get(path) != Some(&state.is_maildir)
+                && !is_behind(path)
+                && !is_hidden(path, state)
         };
         let folders = &self.run.next.folders;
         let gone: BTreeSet<Vec<u8>> = folders

@@ -4,12 +4,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use maildir::nofollow::Dir;
 use maildir::{Listing, Subdir, Tree, base_name};
+use rustix::fs::Stat;
 
 use super::account::Gone;
 use super::folder::{drop_doubles, os, sort};
@@ -21,10 +21,11 @@ use crate::state::{FolderState, MessageState};
 struct File {
     /// All that is known of it but its name.
     message: MessageState<'static>,
-    places: Vec<Place>,
-    /// How many names it has, as far as a look has told: the fewest, because a move may be a link and
-    /// an unlink.
-    links: Option<usize>,
+    /// By [`place`]: a mailbox may have a hundred thousand names for one file.
+    places: HashMap<Vec<u8>, Place>,
+    /// How many names it has, for each round in which a look has told: the fewest, because a move may be a
+    /// link and an unlink.
+    links: [Option<usize>; ROUNDS],
 }
 
 /// One of a file's places.
@@ -32,12 +33,13 @@ struct Place {
     folder: Vec<u8>,
     subdir: Subdir,
     name: Vec<u8>,
-    /// In which round it was last seen there: 0 for before, [`QUIET`] for a folder that has not changed
-    /// since it was listed.
-    seen: u32,
-    /// In how many rounds it was seen there.
-    rounds: u32,
+    seen: Seen,
 }
+
+/// When a file was at a place: a bit for each round, and the lowest for before them. In a folder that has
+/// not changed since it was listed it always is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen(u32);
 
 /// By inode: one that was freed may soon be another file's.
 #[derive(Default)]
@@ -63,7 +65,7 @@ impl Scan<'_, '_, '_> {
         }
         let mut watched = BTreeSet::new();
         for round in 1..=ROUNDS {
-            self.watch(tree, &mut watched, &mut files);
+            self.watch(tree, round, &mut watched, &mut files);
             for folder in &watched {
                 let path = self.root().join(os(folder));
                 if let Ok(listing) = self.run.reader.list_once(&path, None) {
@@ -73,9 +75,12 @@ impl Scan<'_, '_, '_> {
             }
         }
         let mut chosen: BTreeMap<&[u8], Vec<MessageState<'_>>> = BTreeMap::new();
-        files.0.values_mut().flatten().for_each(File::choose);
+        let mut places = Vec::new();
         for file in files.0.values().flatten() {
-            for place in file.places.iter().filter(|place| watched.contains(&place.folder)) {
+            places.extend(file.choose().into_iter().map(|place| (file, place)));
+        }
+        for (file, place) in places {
+            if watched.contains(&place.folder) {
                 chosen.entry(&place.folder).or_default().push(MessageState {
                     name: &place.name,
                     is_new: place.subdir == Subdir::New,
@@ -106,8 +111,8 @@ impl Scan<'_, '_, '_> {
     }
 
     /// Watches the folders that changed since they were listed, with all files in them: something may have
-    /// come to one that was quiet before.
-    fn watch(&self, tree: &Tree, watched: &mut BTreeSet<Vec<u8>>, files: &mut Files) {
+    /// come to one that was quiet before. Until now what is known of them was so.
+    fn watch(&self, tree: &Tree, round: usize, watched: &mut BTreeSet<Vec<u8>>, files: &mut Files) {
         let changed = self.changed(tree).into_iter().map(|(folder, _)| key(folder));
         let changed: BTreeSet<Vec<u8>> =
             changed.filter(|path| !watched.contains(*path)).map(<[u8]>::to_vec).collect();
@@ -117,7 +122,7 @@ impl Scan<'_, '_, '_> {
         let folders = || self.run.next.folders.iter();
         for (path, state) in folders().filter(|(path, _)| changed.contains(*path)) {
             for message in state.messages().unwrap_or_default().iter().filter(|m| m.ino != 0) {
-                files.file(message).see(path, message.subdir(), message.name, 0);
+                files.file(message).is_at(path, message, Seen::before(round));
             }
         }
         watched.extend(changed);
@@ -127,7 +132,7 @@ impl Scan<'_, '_, '_> {
         for (path, state) in folders().filter(|(path, _)| !watched.contains(*path)) {
             for message in state.messages().unwrap_or_default() {
                 if files.has(&message) || unread.contains(&message.ino) {
-                    files.file(&message).see(path, message.subdir(), message.name, QUIET);
+                    files.file(&message).is_at(path, &message, Seen::ALWAYS);
                 }
             }
         }
@@ -168,33 +173,37 @@ impl Files {
         let files = self.0.entry(message.ino).or_default();
         let at = files.iter().position(|file| file.holds(message)).unwrap_or_else(|| {
             let message = MessageState { name: b"", is_duplicate: false, ..*message };
-            files.push(File { message, places: Vec::new(), links: None });
+            files.push(File::new(message));
             files.len() - 1
         });
         &mut files[at]
     }
 
     /// Takes down where a listing, made in this `round`, has the files.
-    fn see(&mut self, folder: &[u8], path: &Path, listing: &Listing, round: u32) {
+    fn see(&mut self, folder: &[u8], path: &Path, listing: &Listing, round: usize) {
+        let dirs = [Subdir::New, Subdir::Cur].map(|dir| Dir::open(&path.join(dir.name())).ok());
         for entry in listing.entries() {
             let Some(files) = self.0.get_mut(&entry.ino) else { continue };
             let name = listing.name(entry);
-            let known = files.iter().position(|file| file.place(folder, name).is_some());
-            if let Some(file) = known.map(|at| &mut files[at]).filter(|f| f.links == Some(1)) {
+            let place = place(folder, name);
+            let known = files.iter().position(|file| file.places.contains_key(&place));
+            if let Some(file) = known.map(|at| &mut files[at]).filter(|f| f.has_one_link()) {
                 file.see(folder, entry.subdir, name, round);
                 continue;
             }
             // Which file it is its time tells, or else a name that is known.
-            let stat = path.join(entry.subdir.name()).join(os(name)).symlink_metadata().ok();
-            let stat = stat.filter(|stat| stat.ino() == entry.ino);
+            let dir = &dirs[entry.subdir as usize];
+            let stat = dir.as_ref().and_then(|dir| dir.stat(os(name)).ok());
+            let stat = stat.filter(|stat| stat.st_ino == entry.ino);
             let same = match &stat {
                 Some(stat) => files.iter_mut().rev().find(|file| file.is(stat)),
                 None => known.map(|at| &mut files[at]),
             };
             let Some(file) = same else { continue };
             if let Some(stat) = &stat {
-                let links = usize::try_from(stat.nlink()).unwrap_or(usize::MAX);
-                file.links = Some(file.links.map_or(links, |fewest| fewest.min(links)));
+                let links = usize::try_from(stat.st_nlink).unwrap_or(usize::MAX);
+                let fewest = &mut file.links[round - 1];
+                *fewest = Some(fewest.map_or(links, |fewest| fewest.min(links)));
             }
             file.see(folder, entry.subdir, name, round);
         }
@@ -202,58 +211,130 @@ impl Files {
 }
 
 impl File {
+    fn new(message: MessageState<'static>) -> Self {
+        Self { message, places: HashMap::new(), links: [None; ROUNDS] }
+    }
+
     fn holds(&self, message: &MessageState<'_>) -> bool {
         (self.message.mtime_ns, self.message.sum) == (message.mtime_ns, message.sum)
     }
 
-    fn is(&self, stat: &Metadata) -> bool {
-        let mtime_ns = stat.mtime().saturating_mul(SECOND_NS).saturating_add(stat.mtime_nsec());
-        (stat.size(), mtime_ns) == (self.message.size, self.message.mtime_ns)
+    fn is(&self, stat: &Stat) -> bool {
+        let mtime_ns =
+            stat.st_mtime.saturating_mul(SECOND_NS).saturating_add_unsigned(stat.st_mtime_nsec);
+        (stat.st_size.unsigned_abs(), mtime_ns) == (self.message.size, self.message.mtime_ns)
     }
 
-    fn place(&self, folder: &[u8], name: &[u8]) -> Option<usize> {
-        let base = base_name(name);
-        self.places.iter().position(|p| p.folder == folder && base_name(&p.name) == base)
+    fn has_one_link(&self) -> bool {
+        self.links.iter().flatten().any(|links| *links == 1)
     }
 
-    fn see(&mut self, folder: &[u8], subdir: Subdir, name: &[u8], seen: u32) {
-        let is_round = u32::from((1..=ROUNDS).contains(&seen));
-        match self.place(folder, name) {
-            Some(at) => {
-                let place = &mut self.places[at];
-                place.subdir = subdir;
-                place.name = name.to_vec();
-                // A listing may have it twice.
-                place.rounds += if place.seen == seen { 0 } else { is_round };
-                place.seen = seen;
-            }
-            None => {
-                let (folder, name) = (folder.to_vec(), name.to_vec());
-                self.places.push(Place { folder, subdir, name, seen, rounds: is_round });
-            }
-        }
+    /// Takes down that a message of it is known to be there.
+    fn is_at(&mut self, folder: &[u8], message: &MessageState<'_>, seen: Seen) {
+        self.place(folder, message.subdir(), message.name).seen = seen;
     }
 
-    /// Keeps the newest places, as many as the file has links. Those in quiet folders are not to be
-    /// changed any more, and stand for what may have moved on from there since; what was seen in every
-    /// round did not. A place that several rounds did not see is none: the links may lie outside the
-    /// mailbox.
-    fn choose(&mut self) {
-        self.places.sort_by_key(|place| Reverse((place.seen, place.rounds)));
-        let newest = self.places.iter().map(|place| place.seen).filter(|seen| *seen != QUIET);
-        let newest = newest.max().unwrap_or_default();
-        let is_fresh = |place: &&Place| place.seen + FRESH_ROUNDS > newest;
-        let fresh = self.places.iter().take_while(is_fresh).count();
-        let has_stayed = |place: &&Place| place.seen == QUIET || place.rounds == ROUNDS;
-        let stayed = self.places.iter().filter(has_stayed).count();
-        self.places.truncate(fresh.min(self.links.unwrap_or(1).max(stayed)).max(1));
+    /// Takes down that a listing has it there.
+    fn see(&mut self, folder: &[u8], subdir: Subdir, name: &[u8], round: usize) {
+        let place = self.place(folder, subdir, name);
+        place.seen.0 |= 1 << round;
+    }
+
+    fn place(&mut self, folder: &[u8], subdir: Subdir, name: &[u8]) -> &mut Place {
+        let place = self.places.entry(place(folder, name)).or_insert_with(|| Place {
+            folder: folder.to_vec(),
+            subdir,
+            name: Vec::new(),
+            seen: Seen(0),
+        });
+        place.subdir = subdir;
+        place.name = name.to_vec();
+        place
+    }
+
+    /// The newest places, as many as the file has links. Those in quiet folders are not to be
+    /// changed any more, and stand for what may have moved on from there since; what was always seen did
+    /// not. A place that several rounds did not see is none, unless fewer are left than the file has
+    /// links in this mailbox: what moves fast may elude them all.
+    fn choose(&self) -> Vec<&Place> {
+        let mut places: Vec<&Place> = self.places.values().collect();
+        places.sort_by_key(|place| {
+            let Place { seen, folder, name, .. } = place;
+            (
+                Reverse((seen.has_stayed(), seen.last(), seen.0.count_ones())),
+                folder,
+                base_name(name),
+            )
+        });
+        let newest = places.iter().filter(|place| !place.seen.is_quiet());
+        let newest = newest.map(|place| place.seen.last()).max().unwrap_or_default();
+        let is_fresh = |seen: Seen| seen.is_quiet() || seen.last() + FRESH_ROUNDS > newest;
+        let fresh = places.iter().filter(|place| is_fresh(place.seen)).count();
+        let stayed = places.iter().filter(|place| place.seen.has_stayed()).count();
+        let links = self.links.iter().flatten().min().copied().unwrap_or(1);
+        let most = fresh.min(links.max(stayed));
+        places.truncate(most.max(links.saturating_sub(self.links_outside())).max(1));
+        places
+    }
+
+    /// How many of its links lie outside the mailbox, as it seems: the fewest that any round leaves
+    /// unexplained. One message that moved while the folders were listed explains only one.
+    fn links_outside(&self) -> usize {
+        let seen = || self.places.values().map(|place| place.seen);
+        let unexplained = (1..ROUNDS).filter_map(|round| {
+            let here = seen().filter(|seen| seen.is_in(round)).count();
+            let came = seen().filter(|seen| seen.came_in(round)).count();
+            let went = seen().filter(|seen| seen.went_in(round)).count();
+            Some(self.links[round - 1]?.saturating_sub(here - came.min(went)))
+        });
+        unexplained.min().unwrap_or(usize::MAX)
     }
 }
 
-/// How often folders that do not become quiet are listed to see where their files are.
-const ROUNDS: u32 = 8;
+impl Seen {
+    const ALWAYS: Self = Self(u32::MAX);
 
-const QUIET: u32 = ROUNDS + 1;
+    /// In all rounds before this one.
+    fn before(round: usize) -> Self {
+        Self((1 << round) - 1)
+    }
+
+    fn is_in(self, round: usize) -> bool {
+        self.0 & (1 << round) != 0
+    }
+
+    /// Whether it came in this round, and stayed for the next.
+    fn came_in(self, round: usize) -> bool {
+        !self.is_in(round - 1) && self.is_in(round) && self.is_in(round + 1)
+    }
+
+    /// Whether it was there for the last time in this round, and not the first.
+    fn went_in(self, round: usize) -> bool {
+        self.is_in(round - 1) && self.is_in(round) && !self.is_in(round + 1)
+    }
+
+    fn is_quiet(self) -> bool {
+        self == Self::ALWAYS
+    }
+
+    /// Whether every round saw it, however it was before.
+    fn has_stayed(self) -> bool {
+        self.0 | 1 == Self::before(ROUNDS + 1).0 || self.is_quiet()
+    }
+
+    /// The last round that saw it; 0 for none.
+    fn last(self) -> u32 {
+        self.0.checked_ilog2().unwrap_or_default()
+    }
+}
+
+/// What tells one place of a file from another: its folder and base name.
+fn place(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    [folder, base_name(name)].join(&b'/')
+}
+
+/// How often folders that do not become quiet are listed to see where their files are.
+const ROUNDS: usize = 12;
 
 /// A file that is still in a folder is seen there within so many rounds.
 const FRESH_ROUNDS: u32 = 4;

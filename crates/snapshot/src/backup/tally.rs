@@ -38,14 +38,18 @@ impl Tally {
         if matches!((old, new), ([old], [new]) if old.sum == new.sum) {
             return;
         }
-        let mut left: Vec<&MessageState<'_>> = old.iter().collect();
+        let mut left: HashMap<&Sum, Vec<u64>> = HashMap::new();
+        for message in old {
+            left.entry(&message.sum).or_default().push(message.size);
+        }
         for message in new {
-            match left.iter().position(|old| old.sum == message.sum) {
-                Some(at) => drop(left.swap_remove(at)),
-                None => self.came.push(message.sum),
+            if left.get_mut(&message.sum).and_then(Vec::pop).is_none() {
+                self.came.push(message.sum);
             }
         }
-        self.gone.extend(left.into_iter().map(|message| (message.size, message.sum)));
+        for (sum, sizes) in left {
+            self.gone.extend(sizes.into_iter().map(|size| (size, *sum)));
+        }
     }
 
     /// A folder that is gone.

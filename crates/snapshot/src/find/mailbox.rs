@@ -1,7 +1,8 @@
 //! One mailbox: through its catalogs from old to new, with the indexes of the packs that they point
 //! into, each read once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::query::{Field, Line, Query};
@@ -77,11 +78,11 @@ struct One<'s> {
     history: History,
     hits: Hits,
     /// By content, or by folder and key.
-    rows: BTreeMap<RowKey, Row>,
+    rows: HashMap<RowKey, Row>,
     problems: Vec<Problem>,
 }
 
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, Hash)]
 enum RowKey {
     Content(Sum),
     Message(String, String),
@@ -95,6 +96,19 @@ struct Row {
     key: String,
     entry: MessageEntry,
     hit: Arc<Hit>,
+}
+
+impl Row {
+    /// A later snapshot has it too. Nearly always it is there as it was.
+    fn go_on(&mut self, last: usize, folder: &str, key: &str, entry: &MessageEntry) {
+        self.last = last;
+        if self.entry != *entry {
+            self.entry = entry.clone();
+        }
+        if self.key != key || self.folder != folder {
+            (self.folder, self.key) = (folder.to_owned(), key.to_owned());
+        }
+    }
 }
 
 /// A content that fits.
@@ -135,7 +149,7 @@ impl Hits {
 
 impl<'s> One<'s> {
     fn new(search: &'s Search<'s>, mailbox: &'s OpenMailbox) -> Self {
-        let (history, hits, rows) = (History::default(), Hits::default(), BTreeMap::new());
+        let (history, hits, rows) = (History::default(), Hits::default(), HashMap::new());
         Self { search, mailbox, history, hits, rows, problems: Vec::new() }
     }
 
@@ -170,21 +184,23 @@ impl<'s> One<'s> {
                 } else {
                     RowKey::Message(folder.clone(), key.clone())
                 };
-                let first = match self.rows.get(&row_key) {
-                    // Another copy in the same snapshot.
-                    Some(row) if row.last == span.last => continue,
-                    Some(row) => row.first,
-                    None => span.first,
-                };
-                let row = Row {
-                    first,
-                    last: span.last,
-                    folder: folder.clone(),
-                    key: key.clone(),
-                    entry: entry.clone(),
-                    hit: Arc::clone(hit),
-                };
-                self.rows.insert(row_key, row);
+                match self.rows.entry(row_key) {
+                    Entry::Vacant(row) => {
+                        row.insert(Row {
+                            first: span.first,
+                            last: span.last,
+                            folder: folder.clone(),
+                            key: key.clone(),
+                            entry: entry.clone(),
+                            hit: Arc::clone(hit),
+                        });
+                    }
+                    // Else it is another copy in the same snapshot.
+                    Entry::Occupied(mut row) if row.get().last != span.last => {
+                        row.get_mut().go_on(span.last, folder, key, entry);
+                    }
+                    Entry::Occupied(_) => {}
+                }
             }
         }
         Ok(())

@@ -14,7 +14,7 @@ use rustix::fs::Mode;
 
 use super::beside::subscribe;
 use super::files::{Owners, has, open_beneath};
-use super::finished::{Finished, Left, sum};
+use super::finished::{Failed, Finished, Left, sum};
 use super::inplace::{How, Reflag, keywords};
 use super::is_of_all;
 use super::live::{Live, STAGE, Staged, remove_stale_at, replace};
@@ -49,15 +49,14 @@ impl Live {
         for (folder, live) in &self.folders {
             let files = by_folder.remove(folder).unwrap_or_default();
             let messages = sum(&files).0;
-            let (failed, locked) = (end.finished.failed.len(), end.finished.locked_messages());
+            let told = end.finished.told_messages();
             let before = self.settled();
             let is_renumbered = live.lock().expect("no holder panics").is_renumbered;
             if let Err(error) = end.folder(folder, files, is_renumbered) {
                 if is_of_all(&error) {
                     return Err(error);
                 }
-                let told = (end.finished.failed.len() - failed) as u64
-                    + (end.finished.locked_messages() - locked);
+                let told = end.finished.told_messages() - told;
                 let messages = messages.saturating_sub(self.settled() - before + told);
                 end.finished.left.push(Left { folder: folder.clone(), error, messages });
             }
@@ -179,8 +178,8 @@ impl End<'_> {
             let failed = self.live.move_messages(folder, batch, Some(&listing));
             let failed =
                 failed.into_iter().filter(|(_, e)| e.kind() != io::ErrorKind::AlreadyExists);
-            let paths = failed.map(|(file, e)| (file.target.dir.join(&file.target.name), e));
-            self.finished.failed.extend(paths);
+            let failed = failed.map(|(file, e)| Failed::new(&file.target, e));
+            self.finished.failed.extend(failed);
         }
         self.files(files);
         let dir = open_beneath(&self.live.root, folder)?;
@@ -296,7 +295,7 @@ impl End<'_> {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => {
-                    self.finished.failed.push((path, e));
+                    self.finished.failed.push(Failed::new(&file.target, e));
                     continue;
                 }
             }

@@ -192,6 +192,25 @@ fn is_link(at: impl AsFd, name: &OsStr) -> bool {
     rustix::fs::readlinkat(at, name.as_bytes(), Vec::new()).is_ok()
 }
 
+/// Removes what a directory has under a name, with all below it. By handles: by its path, what was swapped
+/// for a link meanwhile would lose its files.
+pub(crate) fn remove_all(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    let dir = dir.as_fd();
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        done => return Ok(done?),
+    }
+    let below = open_dir(dir, name)?;
+    for entry in rustix::fs::Dir::read_from(&below)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            remove_all(&below, OsStr::from_bytes(name))?;
+        }
+    }
+    Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+}
+
 /// Whether a directory has an entry of this name, whatever it is.
 pub(crate) fn has(dir: impl AsFd, name: &OsStr) -> io::Result<bool> {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -213,3 +232,31 @@ pub(crate) fn sync(to: &Path) -> io::Result<()> {
 const SHARED: Mode = Mode::from_bits_retain(0o755);
 
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_is_removed_is_removed_whole_and_nothing_that_a_link_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        fs::create_dir_all(path.join("stage/.A/cur")).unwrap();
+        fs::create_dir_all(path.join("elsewhere/cur")).unwrap();
+        for file in ["stage/1", "stage/.A/cur/2", "elsewhere/cur/3"] {
+            fs::write(path.join(file), file).unwrap();
+        }
+        for link in ["stage/link", "swapped"] {
+            std::os::unix::fs::symlink(path.join("elsewhere"), path.join(link)).unwrap();
+        }
+        let base = File::open(path).unwrap();
+        for name in ["stage", "swapped"] {
+            remove_all(&base, OsStr::new(name)).unwrap();
+            assert!(path.join(name).symlink_metadata().is_err(), "{name}");
+        }
+        assert!(path.join("elsewhere/cur/3").exists());
+        let error = remove_all(&base, OsStr::new("none")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

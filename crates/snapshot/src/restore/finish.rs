@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::ending::settle_folder;
-use super::files::open_beneath;
-use super::finished::Finished;
+use super::files::{open_beneath, remove_all};
+use super::finished::{Failed, Finished};
 use super::live::remove_stale_at;
 use super::mailbox::{Work, stopped};
 use super::options::{Place, Uids};
 use super::outside;
 use super::partial::Partial;
 use super::plan::Kind;
-use super::report::{Counts, RestoredMailbox, RestoredTree};
+use super::report::{Counts, Missing, RestoredMailbox, RestoredTree};
 use super::site::{ASIDE, Site, raw_list};
 use super::survey::{self, read_file};
 use super::validity;
-use super::{Run, with_cause};
+use super::{Run, is_of_all, with_cause};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -29,7 +29,12 @@ impl Run<'_> {
         let failed = |e: io::Error| stopped("finish", &path, e);
         let uids = self.options.uids.unwrap_or(Uids::Keep);
         let mut counts = work.counts;
-        let made = outside::make(&work.plan.outside_dirs, &work.owners).map_err(failed)?;
+        let (made, not_made) =
+            outside::make(&work.plan.outside_dirs, &work.owners).map_err(failed)?;
+        for (dir, error) in not_made {
+            let reason = format!("make {}: {error}", dir.display());
+            self.report.problem(&work.name, Missing::NOTHING, reason);
+        }
         let root = match &work.site {
             Site::New(partial) => &partial.root,
             Site::Live(live) => &live.root,
@@ -57,18 +62,19 @@ impl Run<'_> {
                         && e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => {
                     let reason = format!("link {}: {e}", link.path.display());
-                    self.report.problem(&work.name, 0, reason);
+                    self.report.problem(&work.name, Missing::files(1), reason);
                     work.missing.lock().expect("no holder panics").0 += u64::from(work.is_tree);
                 }
                 Ok(()) => {}
             }
         }
-        for (path, error) in &finished.failed {
-            self.report.problem(&work.name, 1, format!("{}: {error}", path.display()));
+        for Failed { path, kind, error } in &finished.failed {
+            let reason = format!("{}: {error}", path.display());
+            self.report.problem(&work.name, Missing::one(*kind), reason);
         }
         for locked in &finished.locked {
             let reason = format!("{}: run again when it is free", locked.error);
-            self.report.problem(&work.name, locked.messages, reason);
+            self.report.problem(&work.name, Missing::messages(locked.messages), reason);
             let mut missing = work.missing.lock().expect("no holder panics");
             missing.0 += locked.messages;
             missing.1 += locked.bytes;
@@ -76,7 +82,7 @@ impl Run<'_> {
         for left in &finished.left {
             let folder = path.join(&left.folder);
             let reason = format!("finish {}: {}; {AGAIN}", folder.display(), left.error);
-            self.report.problem(&work.name, left.messages, reason);
+            self.report.problem(&work.name, Missing::messages(left.messages), reason);
         }
         for path in &finished.keywords {
             let reason = format!(
@@ -84,7 +90,7 @@ impl Run<'_> {
                  run again with `--flags snapshot`, which gives the messages the right ones",
                 path.display()
             );
-            self.report.problem(&work.name, 0, reason);
+            self.report.problem(&work.name, Missing::NOTHING, reason);
         }
         let slash = std::fs::File::open("/").map_err(failed)?;
         work.owners.finish_dirs(&slash, made.into_iter()).map_err(failed)?;
@@ -99,7 +105,7 @@ impl Run<'_> {
         counts.add(&finished.counts);
         self.notes(work, &finished);
         let (missing, missing_bytes) = *work.missing.lock().expect("no holder panics");
-        let lost = finished.failed.len() as u64;
+        let lost = finished.failed_messages();
         let (messages, bytes) = match &work.site {
             Site::Live(live) => *live.placed.lock().expect("no holder panics"),
             Site::New(_) => (
@@ -133,7 +139,7 @@ impl Run<'_> {
             _ => AGAIN,
         };
         let reason = format!("{}; {next}", with_cause(error));
-        self.report.problem(&work.name, lacking, reason);
+        self.report.problem(&work.name, Missing::of(work.is_tree, lacking), reason);
         if let Site::Live(live) = &work.site {
             // The mailbox may be gone.
             let had_sum = live.remove_stale_sums(placed.0, &work.plan).unwrap_or(false);
@@ -190,10 +196,19 @@ impl Run<'_> {
         for file in &files {
             let Some(to) = &file.target.outside else { continue };
             if file.target.kind != Kind::Uidlist {
-                outside::put(&aside, file, to, &work.owners)?;
+                match outside::put(&aside, file, to, &work.owners) {
+                    Err(e) if !is_of_all(&e) => {
+                        finished.failed.push(Failed::new(&file.target, e));
+                    }
+                    done => done?,
+                }
                 continue;
             }
-            let dir = outside::open(to)?;
+            // Mail without its UIDs would pass for restored: it stays away until they can be written.
+            let in_control = |e: io::Error| {
+                io::Error::new(e.kind(), format!("{}: {e}", to.join(&file.target.name).display()))
+            };
+            let dir = outside::open(to).map_err(in_control)?;
             let snapshot = read_file(&aside, file.name.as_encoded_bytes())?.unwrap_or_default();
             let present = read_file(&dir, file.target.name.as_encoded_bytes())?;
             let path = partial.path.join(&file.target.dir);
@@ -203,7 +218,8 @@ impl Run<'_> {
             match settle_folder(&snapshot, present, &listing, uids, times) {
                 Some(settled) => {
                     finished.note(&settled);
-                    outside::put_list(&dir, file, &settled.list, &work.owners)?;
+                    outside::put_list(&dir, file, &settled.list, &work.owners)
+                        .map_err(in_control)?;
                     finished.listed(&file.target, &file.target.dir, &settled);
                     if let Some(index) = work.places.index(&file.target.dir) {
                         remove_stale_at(&index, "dovecot.index")?;
@@ -215,7 +231,7 @@ impl Run<'_> {
         if let Some(index) = work.places.index_root() {
             remove_stale_at(index, "dovecot.list.index")?;
         }
-        std::fs::remove_dir_all(partial.path.join(ASIDE))
+        remove_all(&partial.root, OsStr::new(ASIDE))
     }
 
     fn notes(&self, work: &Work, finished: &Finished) {

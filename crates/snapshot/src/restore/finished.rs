@@ -26,7 +26,7 @@ pub(crate) struct Finished {
     /// Whether one of them is new.
     is_raised: bool,
     /// Files that were there when they were to be put into place, or could not be.
-    pub(crate) failed: Vec<(PathBuf, io::Error)>,
+    pub(crate) failed: Vec<Failed>,
     /// What was not done for want of a lock.
     pub(crate) locked: Vec<Locked>,
     /// Folders that changed meanwhile.
@@ -37,6 +37,20 @@ pub(crate) struct Finished {
     pub(crate) merged: Vec<PathBuf>,
     /// Lists that say nothing.
     pub(crate) useless: Vec<PathBuf>,
+}
+
+/// A file that could not be put into place.
+pub(crate) struct Failed {
+    pub(crate) path: PathBuf,
+    pub(crate) kind: Kind,
+    pub(crate) error: io::Error,
+}
+
+impl Failed {
+    pub(super) fn new(target: &Target, error: io::Error) -> Self {
+        let dir = target.outside.as_ref().unwrap_or(&target.dir);
+        Self { path: dir.join(&target.name), kind: target.kind, error }
+    }
 }
 
 /// A lock that others held all the time, and what so stays away.
@@ -81,8 +95,14 @@ impl Finished {
         }
     }
 
-    pub(super) fn locked_messages(&self) -> u64 {
-        self.locked.iter().map(|locked| locked.messages).sum()
+    pub(super) fn failed_messages(&self) -> u64 {
+        self.failed.iter().filter(|failed| failed.kind == Kind::Message).count() as u64
+    }
+
+    /// Messages that are told as missing so far.
+    pub(super) fn told_messages(&self) -> u64 {
+        let locked = self.locked.iter().map(|locked| locked.messages).sum::<u64>();
+        self.failed_messages() + locked
     }
 
     /// Counts what a settled list says.

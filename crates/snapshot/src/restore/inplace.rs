@@ -17,7 +17,7 @@ use super::names::{
 use super::options::{Flags, Uids};
 use super::outside::{self, Places};
 use super::plan::{Kind, MailboxPlan, Refused, Target};
-use super::report::Counts;
+use super::report::{Counts, Missing};
 use super::survey::{self, FolderThere, KEYWORDS};
 use super::validity::RECORD;
 
@@ -95,7 +95,11 @@ pub(crate) fn fit(plan: &mut MailboxPlan, fitting: &Fitting<'_>) -> crate::Resul
             Err(crate::Error::Io { source, .. }) if source.kind() != io::ErrorKind::StorageFull => {
                 let path: PathBuf = fitting.path.join(&folder).components().collect();
                 let what = path.display().to_string();
-                plan.refused.push(Refused { what, reason: source.to_string(), messages });
+                plan.refused.push(Refused {
+                    what,
+                    reason: source.to_string(),
+                    missing: Missing::messages(messages),
+                });
                 plan.drop_folder(&folder);
                 continue;
             }

@@ -3,10 +3,10 @@
 
 use std::io;
 
+use super::Run;
 use super::inplace::Item;
 use super::plan::PackPlan;
-use super::unpack::members;
-use super::{Run, salvage};
+use super::report::Missing;
 use crate::error::{Error, Result};
 use crate::place::Proof;
 use crate::repository::OpenMailbox;
@@ -23,7 +23,7 @@ impl Run<'_> {
             Err(e) if e.is_local_to_object() => {
                 let path = item.target.dir.join(&item.target.name);
                 let reason = format!("{}: {e}: its keywords are dropped", path.display());
-                self.report.problem(&mailbox.display_name(), 0, reason);
+                self.report.problem(&mailbox.display_name(), Missing::NOTHING, reason);
                 Ok(Vec::new())
             }
             done => done,
@@ -41,9 +41,9 @@ impl Run<'_> {
             entry.read_to_end(&mut content).map_err(|e| Error::damaged(&pack.key, e))?;
             Ok(())
         };
-        let (repository, unseal, progress) = (self.repository, &mailbox.unseal, self.progress);
+        let opened = self.opened(mailbox, pack);
         let mut give = |_: u32, size: u64, entry: &mut dyn io::Read| read(size, entry);
-        let failure = match members(repository, unseal, pack, progress, &[member], &mut give) {
+        let failure = match opened.members(&[member], &mut give) {
             Err(e) if e.is_local_to_object() => e,
             done => return done.map(|()| content),
         };
@@ -51,8 +51,7 @@ impl Run<'_> {
             let done = read(size, proof);
             proof.finish().and(done)
         };
-        let lost = salvage::members(repository, unseal, pack, progress, &[member], &mut give);
-        match lost {
+        match opened.proven_members(&[member], &mut give) {
             Ok(lost) if lost.is_empty() => Ok(content),
             Ok(_) => Err(failure),
             Err(e) if e.is_local_to_object() => Err(failure),

@@ -17,13 +17,14 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::beside::Layout;
-use super::files::{Owners, has, open_beneath};
+use super::files::{Owners, has, open_beneath, remove_all};
 use super::inplace::{How, LiveFolder, Reflag, keywords};
 use super::names::Translation;
 use super::options::LOCK_WAIT;
 use super::outside::{self, Places};
 use super::plan::{Kind, MailboxPlan, Target};
 use super::survey::{self, KEYWORDS, read_file};
+use crate::dotlock;
 use crate::progress::Progress;
 
 /// A mailbox that is there.
@@ -70,7 +71,8 @@ impl Live {
             Err(e) => return Err(e),
         };
         Ok(Some(Self {
-            path: store.join(path),
+            // Paths are opened without following links, and the store's own are the administrator's.
+            path: store.canonicalize()?.join(path),
             root,
             stage: None,
             folders: BTreeMap::new(),
@@ -90,7 +92,7 @@ impl Live {
         let owner = plan.dirs.first().map(|dir| &dir.owner);
         let tmp = owners.make_dirs(&self.root, Path::new("tmp"), owner)?;
         // What a restore that was killed left there.
-        match std::fs::remove_dir_all(self.path.join("tmp").join(STAGE)) {
+        match remove_all(&tmp, OsStr::new(STAGE)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
@@ -250,17 +252,7 @@ impl Live {
     /// Takes the server's lock of a file. A wait for it is told, and ends with the run, as
     /// [`io::ErrorKind::Interrupted`].
     pub(super) fn lock(&self, file: &Path, progress: &Progress) -> io::Result<Dotlock> {
-        let lock = progress.while_waiting(|tell| {
-            let mut go_on = |holder: Option<&str>| {
-                let file = file.display();
-                tell(match holder {
-                    Some(holder) => format!("{holder}, who has the lock of {file}"),
-                    None => format!("the lock of {file}"),
-                });
-                progress.check().is_ok()
-            };
-            Dotlock::acquire_while(file, self.lock_wait, &mut go_on)
-        });
+        let lock = dotlock::acquire(file, self.lock_wait, progress);
         lock.map_err(|e| io::Error::new(e.source.kind(), e.to_string()))
     }
 
@@ -290,8 +282,7 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         if let Some(stage) = &self.stage {
-            let _ = std::fs::remove_dir_all(self.path.join("tmp").join(STAGE));
-            let _ = rustix::fs::unlinkat(&stage.tmp, STAGE, AtFlags::REMOVEDIR);
+            let _ = remove_all(&stage.tmp, OsStr::new(STAGE));
         }
     }
 }

@@ -19,7 +19,7 @@ use super::options::{Place, Uids};
 use super::outside::Places;
 use super::partial::Partial;
 use super::plan::{self, Kind, MailboxPlan, PackPlan, Target, safe_path};
-use super::report::Counts;
+use super::report::{Counts, Missing};
 use super::select::{Selected, folder_path};
 use super::site::Site;
 use super::unpack::Written;
@@ -72,7 +72,7 @@ impl<'r> Run<'r> {
             // One identity opens all keys or none: this is no single mailbox's problem.
             Err(Error::WrongIdentity { object }) => return Err(Error::WrongIdentity { object }),
             Err(e) if e.is_local_to_object() => {
-                self.report.problem(selected.id, 0, e.to_string());
+                self.report.problem(selected.id, Missing::NOTHING, e.to_string());
                 Progress::add(&self.progress.units_done, 1);
                 return Ok(());
             }
@@ -91,7 +91,7 @@ impl<'r> Run<'r> {
         let beside = match self.beside(&mut contents, &name) {
             Err(e) if is_of_mailbox(&e) && !selected.is_only => {
                 let messages = contents.folders.values().map(|f| f.messages.len() as u64).sum();
-                self.report.problem(&name, messages, with_cause(&e));
+                self.report.problem(&name, Missing::messages(messages), with_cause(&e));
                 Progress::add(&self.progress.units_done, 1);
                 return Ok(());
             }
@@ -102,7 +102,7 @@ impl<'r> Run<'r> {
         let places = match self.places(&mailbox.name, &contents) {
             Ok(places) => places,
             Err(reason) => {
-                self.report.problem(&name, contents.messages, reason);
+                self.report.problem(&name, Missing::messages(contents.messages), reason);
                 return Ok(());
             }
         };
@@ -113,7 +113,7 @@ impl<'r> Run<'r> {
         }
         let Some(path) = safe_path(&contents.path) else {
             let reason = "its path leaves the target";
-            self.report.problem(&name, contents.messages, reason);
+            self.report.problem(&name, Missing::messages(contents.messages), reason);
             return Ok(());
         };
         let shown = match (&self.options.place, &beside) {
@@ -124,21 +124,24 @@ impl<'r> Run<'r> {
         };
         let owners = Owners { given: self.options.owner, ..Owners::default() };
         let target = self.options.place.root().join(&path);
-        let opened =
-            self.open(&mailbox, &path, &target, &mut plan, selected, &owners, (beside, &places));
+        let opened = self.open(&mailbox, &path, &target, &mut plan, &owners, (beside, &places));
         for refused in std::mem::take(&mut plan.refused) {
             let reason = format!("{}: {}", refused.what, refused.reason);
-            self.report.problem(&name, refused.messages, reason);
+            self.report.problem(&name, refused.missing, reason);
         }
         let (site, counts) = match opened {
-            Ok(Some(opened)) => opened,
-            Ok(None) => {
+            Ok(opened) => opened,
+            // A restore that is run again finds what the first one finished.
+            Err(occupied @ Error::TargetExists { .. }) if !selected.is_only => {
+                self.occupied.fetch_add(1, Ordering::Relaxed);
+                let reason = format!("{occupied}; left as it is");
+                self.report.problem(&name, Missing::of(contents.tree, plan.messages), reason);
                 Progress::add(&self.progress.units_done, 1);
                 return Ok(());
             }
-            Err(Error::Io { action, path, source }) if is_odd_name(&source) || is_busy(&source) => {
-                let reason = with_cause(&Error::Io { action, path, source });
-                self.report.problem(&name, plan.messages, reason);
+            Err(e) if self.is_left_to_others(&e) => {
+                let reason = with_cause(&e);
+                self.report.problem(&name, Missing::of(contents.tree, plan.messages), reason);
                 Progress::add(&self.progress.units_done, 1);
                 return Ok(());
             }
@@ -179,6 +182,15 @@ impl<'r> Run<'r> {
         // Taken from the end: what is newest comes first.
         queue.add(packs.into_iter().rev().map(|pack| Job::Pack(Arc::clone(&work), pack)));
         Ok(())
+    }
+
+    /// Whether what fails as a mailbox is opened says nothing of the others. In a folder that is being
+    /// filled, it does: all of them have their places there.
+    fn is_left_to_others(&self, error: &Error) -> bool {
+        match error {
+            Error::Io { source, .. } if is_odd_name(source) || is_busy(source) => true,
+            error => matches!(self.options.place, Place::Live { .. }) && is_of_mailbox(error),
+        }
     }
 
     /// Where what lay outside the mailbox goes; the error is a reason.
@@ -236,6 +248,7 @@ impl<'r> Run<'r> {
         if let Some(folder) = self.folder(contents, name)?.map(str::to_owned) {
             contents.folders.retain(|path, _| *path == folder);
         }
+        let store = store.canonicalize().map_err(|e| Error::io("open", store, e))?;
         let path = safe_path(&contents.path).map(|path| store.join(path)).unwrap_or_default();
         let tree = maildir::read_tree(&path, maildir::Scope::Mailbox)
             .map_err(|e| Error::io("find the live mailbox", &path, e.source))?;
@@ -253,18 +266,16 @@ impl<'r> Run<'r> {
         Ok(Some((names, to)))
     }
 
-    /// Makes the place ready. No site in a dry run; nothing at all if the place is taken.
-    #[expect(clippy::too_many_arguments, reason = "the middle part of `mailbox`")]
+    /// Makes the place ready. No site in a dry run.
     fn open(
         &self,
         mailbox: &OpenMailbox,
         path: &Path,
         target: &Path,
         plan: &mut MailboxPlan,
-        selected: &Selected<'_>,
         owners: &Owners,
         (beside, places): (Option<Subscribe>, &Places),
-    ) -> Result<Option<(Option<Site>, Counts)>> {
+    ) -> Result<(Option<Site>, Counts)> {
         let root = self.options.place.root();
         if matches!(self.options.place, Place::Live { .. }) {
             let live = Live::open(root, path).map_err(|e| Error::io("open", target, e))?;
@@ -276,24 +287,16 @@ impl<'r> Run<'r> {
                 live.lock_wait = self.options.lock_wait;
                 let counts = self.fit(mailbox, plan, &mut live)?;
                 if self.options.dry_run {
-                    return Ok(Some((None, counts)));
+                    return Ok((None, counts));
                 }
                 live.begin(plan, owners).map_err(|e| Error::io("restore to", target, e))?;
-                return Ok(Some((Some(Site::Live(live)), counts)));
+                return Ok((Some(Site::Live(live)), counts));
             }
         } else if !is_free_below(root, path).map_err(|e| Error::io("look at", target, e))? {
-            let occupied = Error::TargetExists { path: target.to_owned() };
-            if selected.is_only {
-                return Err(occupied);
-            }
-            // A restore that is run again finds what the first one finished.
-            self.occupied.fetch_add(1, Ordering::Relaxed);
-            let reason = format!("{occupied}; left as it is");
-            self.report.problem(&mailbox.display_name(), plan.messages, reason);
-            return Ok(None);
+            return Err(Error::TargetExists { path: target.to_owned() });
         }
         if self.options.dry_run {
-            return Ok(Some((None, Counts::default())));
+            return Ok((None, Counts::default()));
         }
         let owner = plan.dirs.first().map(|dir| &dir.owner);
         let partial = Partial::create(root, path, owner, owners).and_then(|partial| {
@@ -303,7 +306,7 @@ impl<'r> Run<'r> {
             Ok(partial)
         });
         let partial = partial.map_err(|e| Error::io("restore to", target, e))?;
-        Ok(Some((Some(Site::New(partial)), Counts::default())))
+        Ok((Some(Site::New(partial)), Counts::default()))
     }
 
     /// Fits the plan to a live mailbox.
@@ -440,9 +443,9 @@ impl<'r> Run<'r> {
 
     /// Notes that a file could not be written.
     pub(super) fn lose(&self, work: &Work, target: &Target, reason: String) {
-        let messages = u64::from(target.kind == Kind::Message);
-        self.report.problem(&work.name, messages, reason);
-        let counted = messages.max(u64::from(work.is_tree));
+        let lost = Missing::one(target.kind);
+        self.report.problem(&work.name, lost, reason);
+        let counted = lost.messages.max(u64::from(work.is_tree));
         let mut missing = work.missing.lock().expect("no holder panics");
         missing.0 += counted;
         missing.1 += counted * target.size;

@@ -9,6 +9,7 @@ use maildir::{Keywords, base_name, flags, fresh_base, translate};
 use super::Run;
 use super::names::has_keywords;
 use super::outside::folder_of_control;
+use super::report::Missing;
 use super::survey::KEYWORDS;
 use crate::catalog::{
     CatalogHead, Content, Contents, FolderContents, Line, MessageEntry, message_key, parse_time,
@@ -46,7 +47,7 @@ impl Run<'_> {
                         _ => one.mtime == other.mtime,
                     }
         };
-        let mut dropped = 0;
+        let (mut dropped, mut unnamed) = (0, 0);
         for (path, mut folder) in std::mem::take(&mut older.folders) {
             let Some(known) = newer.folders.get(&path) else {
                 newer.folders.insert(path, folder);
@@ -54,6 +55,13 @@ impl Run<'_> {
             };
             let messages = std::mem::take(&mut folder.messages);
             let (mut added, nameless) = beyond(known, messages, &is_same);
+            if keywords_file(newer, &path).is_none()
+                && keywords_file(&older, &path).is_some()
+                && let Some(known) = newer.folders.get_mut(&path)
+            {
+                // The older file comes along, and would give these letters a meaning.
+                unnamed += reword(&mut known.messages, &<(Keywords, Keywords)>::default());
+            }
             let mut letters = added.values().map(|entry| flags(entry.name.as_bytes()));
             if letters.any(has_keywords)
                 && let Some(from_to) = self.letters(mailbox, head, &path, newer, &older)?
@@ -62,7 +70,7 @@ impl Run<'_> {
             }
             if nameless > 0 {
                 let reason = format!("{path}: all names that a message could have are taken");
-                self.report.problem(&mailbox.display_name(), nameless, reason);
+                self.report.problem(&mailbox.display_name(), Missing::messages(nameless), reason);
             }
             if let Some(known) = newer.folders.get_mut(&path) {
                 known.messages.append(&mut added);
@@ -76,6 +84,13 @@ impl Run<'_> {
             self.report.note(format!(
                 "{}: {dropped} {messages} lost keywords that the folder did not have any more in the \
                  newest snapshot named; restored from one snapshot at a time, messages keep them",
+                mailbox.display_name()
+            ));
+        }
+        if unnamed > 0 {
+            let messages = if unnamed == 1 { "message" } else { "messages" };
+            self.report.note(format!(
+                "{}: {unnamed} {messages} lost letters of keywords that their snapshot has no names for",
                 mailbox.display_name()
             ));
         }
@@ -132,7 +147,7 @@ impl Run<'_> {
                 Ok(_) => Ok(Keywords::parse(&bytes)),
                 Err(e) if e.is_local_to_object() => {
                     let reason = format!("{folder}: {e}: keywords are dropped");
-                    self.report.problem(&mailbox.display_name(), 0, reason);
+                    self.report.problem(&mailbox.display_name(), Missing::NOTHING, reason);
                     Ok(Keywords::default())
                 }
                 Err(e) => Err(e),

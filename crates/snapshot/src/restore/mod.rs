@@ -38,8 +38,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::mailbox::{Job, Work};
 pub use self::options::{Flags, LOCK_WAIT, Options, Place, Uids};
+use self::partial::Claim;
 use self::report::Shared;
-pub use self::report::{Counts, Problem, Report, RestoredMailbox, RestoredTree};
+pub use self::report::{Counts, Missing, Problem, Report, RestoredMailbox, RestoredTree};
 pub use self::select::folder_path;
 use self::store::LiveStore;
 use self::uids::Clock;
@@ -83,6 +84,16 @@ pub fn run(
     };
     let selected = run.select(manifests)?;
     run.check_places(&selected)?;
+    let _claim = match &options.place {
+        Place::Below(to) if !options.dry_run => {
+            let is_of_some = options.mailbox.is_some() || options.messages.is_some();
+            Claim::new(to, is_of_some).map_err(|e| match e.kind() {
+                io::ErrorKind::ResourceBusy => Error::Busy { path: to.clone() },
+                _ => Error::io("restore to", to, e),
+            })?
+        }
+        _ => None,
+    };
     Progress::add(&progress.units, selected.len() as u64);
     let selected_count = selected.len();
     let queue = Queue::default();

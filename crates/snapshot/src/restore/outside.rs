@@ -12,11 +12,11 @@ use std::path::{Component, Path, PathBuf};
 use maildir::{Layout, MailboxDir, OUTSIDE, control_dir, move_new};
 use rustix::fs::AtFlags;
 
-use super::Run;
 use super::files::{Owners, open_beneath};
 use super::live::Staged;
 use super::plan::Dir;
 use super::select::Selected;
+use super::{Run, is_of_all};
 use crate::backup::Outside;
 use crate::catalog::Contents;
 use crate::error::{Error, Result};
@@ -188,20 +188,29 @@ pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
     open_beneath(File::open("/")?, path.strip_prefix("/").unwrap_or(path))
 }
 
+/// Folders that were made, and those that could not be.
+pub(crate) type Made<'d> = (Vec<&'d Dir>, Vec<(PathBuf, io::Error)>);
+
 /// Makes those folders that are not there; those are finished once more when all is in them.
-pub(crate) fn make<'d>(dirs: &'d [Dir], owners: &Owners) -> io::Result<Vec<&'d Dir>> {
+pub(crate) fn make<'d>(dirs: &'d [Dir], owners: &Owners) -> io::Result<Made<'d>> {
     let root = File::open("/")?;
-    let mut made = Vec::new();
+    let (mut made, mut failed) = (Vec::new(), Vec::new());
     for dir in dirs {
-        match open_beneath(&root, &dir.path) {
+        let done = match open_beneath(&root, &dir.path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                owners.make_dirs(&root, &dir.path, Some(&dir.owner))?;
-                made.push(dir);
+                let done = owners.make_dirs(&root, &dir.path, Some(&dir.owner));
+                made.extend(done.is_ok().then_some(dir));
+                done
             }
-            done => drop(done?),
+            done => done,
+        };
+        match done {
+            Err(e) if is_of_all(&e) => return Err(e),
+            Err(e) => failed.push((Path::new("/").join(&dir.path), e)),
+            Ok(_) => {}
         }
     }
-    Ok(made)
+    Ok((made, failed))
 }
 
 /// Copies a file that was written to `stage` to its folder `to`, which may lie in another file system;

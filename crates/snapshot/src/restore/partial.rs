@@ -1,4 +1,5 @@
-//! A mailbox that is not there yet: a folder beside its place, which gets its name when it is whole.
+//! A mailbox that is not there yet: a folder beside its place, which gets its name when it is whole. Locks
+//! that the kernel drops with the process keep a second restore out of it, and out of the whole target.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -9,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use maildir::PARTIAL;
-use rustix::fs::{Mode, RenameFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, RenameFlags};
 use rustix::io::Errno;
 
-use super::files::{Owners, open_beneath};
+use super::files::{Owners, open_beneath, remove_all};
 use super::plan::Dir;
+use super::survey;
 use crate::catalog::Owner;
 
 /// A mailbox's folder while it is being filled.
@@ -30,8 +32,8 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
-    /// Makes the folder for the mailbox `path` below `to`; clears away what an interrupted restore
-    /// left there.
+    /// Makes the folder for the mailbox `path` below `to`, and locks it; clears away what an interrupted
+    /// restore left there.
     pub(crate) fn create(
         to: &Path,
         path: &Path,
@@ -53,18 +55,12 @@ impl Partial {
         // Short, so that a long name has room; always the same, so that a second try finds it.
         let sum = crate::hash::sha256(name.as_os_str().as_bytes());
         let partial = PathBuf::from(format!("{PARTIAL}{}", crate::hash::hex(&sum[..8])));
-        let left_behind = base.join(path).with_file_name(&partial);
-        match std::fs::remove_dir_all(&left_behind) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        rustix::fs::mkdirat(&parent, &partial, Mode::RWXU)?;
-        let root = open_beneath(parent.as_fd(), &partial)?;
+        let root = take(&parent, &partial)?;
         Ok(Self {
             parent,
             name,
+            path: base.canonicalize()?.join(path).with_file_name(&partial),
             partial,
-            path: left_behind,
             root,
             next: AtomicU64::new(0),
             is_finished: AtomicBool::new(false),
@@ -93,12 +89,85 @@ impl Partial {
     }
 }
 
+/// Makes the folder `name` in `parent`, and locks it. What a dead process left there is
+/// removed under its lock.
+fn take(parent: &OwnedFd, name: &Path) -> io::Result<OwnedFd> {
+    for _ in 0..TRIES {
+        let is_new = match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
+            Err(Errno::EXIST) => false,
+            done => done.map(|()| true)?,
+        };
+        let root = match open_beneath(parent.as_fd(), name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            done => done?,
+        };
+        survey::lock(&root)?;
+        // Another process may have removed it before it was locked.
+        if !is_at(&root, parent, name)? {
+            continue;
+        }
+        if is_new {
+            return Ok(root);
+        }
+        remove_all(parent, name.as_os_str())?;
+    }
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, survey::BUSY))
+}
+
+fn is_at(dir: &OwnedFd, parent: &OwnedFd, name: &Path) -> io::Result<bool> {
+    let opened = rustix::fs::fstat(dir)?;
+    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(false),
+        named => {
+            Ok(named.map(|named| (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino))?)
+        }
+    }
+}
+
+/// The folder that a restore fills, kept from restores of the same mailboxes as long as this lives.
+pub(crate) struct Claim {
+    path: PathBuf,
+    is_made: bool,
+    _dir: OwnedFd,
+}
+
+impl Claim {
+    /// Makes the folder if need be. Restores of some mailboxes may go `along` with each other, one of all
+    /// with none. `None` if it is no folder.
+    pub(crate) fn new(path: &Path, along: bool) -> io::Result<Option<Self>> {
+        let is_made = match path.symlink_metadata() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(path)?;
+                true
+            }
+            _ if !path.is_dir() => return Ok(None),
+            _ => false,
+        };
+        let dir: OwnedFd = File::open(path)?.into();
+        let operation = match along {
+            true => FlockOperation::NonBlockingLockShared,
+            false => FlockOperation::NonBlockingLockExclusive,
+        };
+        survey::lock_as(&dir, operation)?;
+        Ok(Some(Self { path: path.to_owned(), is_made, _dir: dir }))
+    }
+}
+
+/// A restore that brings nothing leaves nothing: what has something in it stays.
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.is_made {
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
+}
+
 /// What did not become a mailbox would take space, and a server might list it. After a kill the next
 /// restore clears it away.
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.is_finished.load(Ordering::Relaxed) {
-            let _ = std::fs::remove_dir_all(&self.path);
+            let _ = remove_all(&self.parent, self.partial.as_os_str());
         }
     }
 }
@@ -106,3 +175,6 @@ impl Drop for Partial {
 fn parent_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
+
+/// Each is lost only to another process that removes leavings at the same moment.
+const TRIES: u32 = 100;

@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use maildir::OUTSIDE;
 
 use super::outside::{Lead, Places};
+use super::report::Missing;
 use crate::catalog::{CatalogHead, Content, Contents, Line, Owner, parse_time};
 use crate::layout::{decode_name, mailbox_prefix};
 use crate::object::ObjectRef;
@@ -42,7 +43,7 @@ pub(crate) struct MailboxPlan {
 pub(crate) struct Refused {
     pub(crate) what: String,
     pub(crate) reason: String,
-    pub(crate) messages: u64,
+    pub(crate) missing: Missing,
 }
 
 /// A directory to make.
@@ -163,7 +164,8 @@ pub(crate) fn plan(
     let mut members: BTreeMap<u32, HashMap<u32, Vec<Target>>> = BTreeMap::new();
     for (encoded, entry) in &contents.folders {
         let Some(path) = safe_path(encoded) else {
-            plan.refuse(encoded, "its path leaves the mailbox");
+            let missing = Missing::messages(entry.messages.len() as u64);
+            plan.refuse(encoded, "its path leaves the mailbox", missing);
             continue;
         };
         if let Some(place) = places.dir(&path) {
@@ -197,7 +199,8 @@ pub(crate) fn plan(
             let Some(target) =
                 message_target(&path, &message.name, &message.owner, &message.content)
             else {
-                plan.refuse(&message.name, "its name or time is not a message's");
+                let missing = Missing::one(Kind::Message);
+                plan.refuse(&message.name, "its name or time is not a message's", missing);
                 continue;
             };
             plan.messages += 1;
@@ -209,7 +212,7 @@ pub(crate) fn plan(
     for (encoded, line) in &contents.files {
         let path = safe_path(encoded).filter(|path| path.file_name().is_some());
         let Some(path) = path else {
-            plan.refuse(encoded, "its path leaves the mailbox");
+            plan.refuse(encoded, "its path leaves the mailbox", Missing::one(Kind::File));
             continue;
         };
         let lead = places.lead(&path);
@@ -226,7 +229,7 @@ pub(crate) fn plan(
         match line {
             Line::File { owner, content, .. } => {
                 let Some(target) = file_target(&path, lead, owner, content, is_exact) else {
-                    plan.refuse(encoded, "its time is none");
+                    plan.refuse(encoded, "its time is none", Missing::one(Kind::File));
                     continue;
                 };
                 let Content { pack, member, .. } = *content;
@@ -261,14 +264,16 @@ pub(crate) fn plan(
                 members,
             }),
             None => {
+                let targets = members.values().flatten();
+                let missing = targets.fold(Missing::NOTHING, |n, t| n.add(Missing::one(t.kind)));
                 let messages = members.values().flatten().filter(|t| t.kind == Kind::Message);
-                let (count, bytes) = messages.fold((0, 0), |(n, bytes), t| (n + 1, bytes + t.size));
-                plan.messages -= count;
+                let bytes = messages.map(|t| t.size).sum::<u64>();
+                plan.messages -= missing.messages;
                 plan.bytes -= bytes;
                 plan.refused.push(Refused {
                     what: format!("pack {number}"),
                     reason: "the catalog does not name it".into(),
-                    messages: count,
+                    missing,
                 });
             }
         }
@@ -310,9 +315,9 @@ impl MailboxPlan {
         self.outside_dirs.retain(|dir| used.iter().any(|used| used.starts_with(&dir.path)));
     }
 
-    fn refuse(&mut self, what: &str, reason: &str) {
+    fn refuse(&mut self, what: &str, reason: &str, missing: Missing) {
         let (what, reason) = (what.to_owned(), reason.to_owned());
-        self.refused.push(Refused { what, reason, messages: 1 });
+        self.refused.push(Refused { what, reason, missing });
     }
 }
 

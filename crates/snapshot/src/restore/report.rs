@@ -5,6 +5,8 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
+use super::plan::Kind;
+
 /// What a restore did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -95,10 +97,47 @@ pub struct Problem {
     /// The mailbox's name, or its id where the name could not be read; `--messages` for a line that
     /// is no id.
     pub mailbox: String,
-    /// Messages that are missing because of it.
-    pub messages: u64,
+    /// What is missing because of it.
+    #[serde(flatten)]
+    pub missing: Missing,
     /// What, and why.
     pub reason: String,
+}
+
+/// How much is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// Messages.
+    pub messages: u64,
+    /// What is kept beside messages, lists of UIDs and scripts; of plain trees all.
+    pub files: u64,
+}
+
+impl Missing {
+    pub(super) const NOTHING: Self = Self { messages: 0, files: 0 };
+
+    /// So many messages.
+    pub fn messages(messages: u64) -> Self {
+        Self { messages, files: 0 }
+    }
+
+    pub(super) fn files(files: u64) -> Self {
+        Self { messages: 0, files }
+    }
+
+    /// Of a mailbox so many messages, of a tree so many files.
+    pub(super) fn of(is_tree: bool, count: u64) -> Self {
+        if is_tree { Self::files(count) } else { Self::messages(count) }
+    }
+
+    /// One of what is of this kind.
+    pub(super) fn one(kind: Kind) -> Self {
+        Self::of(kind != Kind::Message, 1)
+    }
+
+    pub(super) fn add(self, other: Self) -> Self {
+        Self { messages: self.messages + other.messages, files: self.files + other.files }
+    }
 }
 
 /// A report that all threads write to.
@@ -106,11 +145,11 @@ pub struct Problem {
 pub(super) struct Shared(Mutex<Report>);
 
 impl Shared {
-    pub(super) fn problem(&self, mailbox: &str, messages: u64, reason: impl Into<String>) {
+    pub(super) fn problem(&self, mailbox: &str, missing: Missing, reason: impl Into<String>) {
         let mut report = self.0.lock().expect("no holder panics");
         report.is_incomplete = true;
         if report.problems.len() < PROBLEMS_MAX {
-            let problem = Problem { mailbox: mailbox.to_owned(), messages, reason: reason.into() };
+            let problem = Problem { mailbox: mailbox.to_owned(), missing, reason: reason.into() };
             report.problems.push(problem);
         }
     }

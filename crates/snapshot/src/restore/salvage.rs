@@ -5,97 +5,81 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use super::plan::PackPlan;
-use super::unpack::Written;
+use super::report::Missing;
+use super::unpack::{Opened, Written};
 use super::{Run, Work};
-use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::layout::mailbox_prefix;
 use crate::object::ObjectRef;
 use crate::place::{Place, Proof};
-use crate::progress::Progress;
-use crate::repository::{OpenMailbox, Repository};
-use crate::store::{self, Store};
+use crate::repository::OpenMailbox;
+use crate::store;
 use crate::window;
 
 /// A member that is lost, and why.
 pub(super) type Lost = (u32, String);
 
-/// Gives the members of a damaged pack that `wanted` asks for (rising numbers) with their sizes, as
-/// far as they can be read, and tells the others. `give` calls [`Proof::finish`], and keeps nothing
-/// that this does not confirm; what it refuses as damage is lost, too. Fails if the index proves nothing.
-pub(super) fn members(
-    repository: &Repository,
-    unseal: &Unseal,
-    pack: &PackPlan,
-    progress: &Progress,
-    wanted: &[u32],
-    give: &mut dyn FnMut(u32, u64, &mut Proof<'_>) -> Result<()>,
-) -> Result<Vec<Lost>> {
-    let store = repository.store();
-    // Of one that was cut, what is there.
-    let size = store.size(&pack.key)?.min(pack.reference.size);
-    let object = ObjectRef { size, ..pack.reference.clone() };
-    let damaged = Damaged { store, unseal, key: &pack.key, object };
-    let mut lost = Vec::new();
-    let places = places(store, unseal, pack, wanted)?;
-    for mut group in places.chunk_by(|a, b| a.frames.start == b.frames.start) {
-        match damaged.group(&mut group, progress, give, &mut lost) {
-            Err(e) if e.is_local_to_object() => {
-                lost.extend(group.iter().map(|place| (place.number, e.to_string())));
+/// Takes what may be a member of a damaged pack, by its number, and its size.
+type GiveProof<'g> = dyn FnMut(u32, u64, &mut Proof<'_>) -> Result<()> + 'g;
+
+impl Opened<'_> {
+    /// Gives the members of a damaged pack that `wanted` asks for (rising numbers) with their sizes, as
+    /// far as they can be read, and tells the others. `give` calls [`Proof::finish`], and keeps nothing
+    /// that this does not confirm; what it refuses as damage is lost, too. Fails if the index proves nothing.
+    pub(super) fn proven_members(
+        &self,
+        wanted: &[u32],
+        give: &mut GiveProof<'_>,
+    ) -> Result<Vec<Lost>> {
+        // Of one that was cut, what is there.
+        let size = self.store.size(&self.pack.key)?.min(self.pack.reference.size);
+        let object = ObjectRef { size, ..self.pack.reference.clone() };
+        let mut lost = Vec::new();
+        let places = self.places(wanted)?;
+        for mut group in places.chunk_by(|a, b| a.frames.start == b.frames.start) {
+            match self.group(&object, &mut group, give, &mut lost) {
+                Err(e) if e.is_local_to_object() => {
+                    lost.extend(group.iter().map(|place| (place.number, e.to_string())));
+                }
+                done => done?,
             }
-            done => done?,
         }
+        Ok(lost)
     }
-    Ok(lost)
-}
 
-/// Where the members are, by an index that is what the catalog says. A part of one proves nothing
-/// where repositories are not encrypted, so all of it is hashed first.
-fn places(
-    store: &dyn Store,
-    unseal: &Unseal,
-    pack: &PackPlan,
-    wanted: &[u32],
-) -> Result<Vec<Place>> {
-    let index = pack.index.as_ref();
-    let index = index.ok_or_else(|| Error::damaged(&pack.key, "is in no index"))?;
-    index.reference.stream(store, &index.key).finish()?;
-    index.places(store, unseal, wanted)
-}
+    /// Where the members are, by an index that is what the catalog says. A part of one proves nothing
+    /// where repositories are not encrypted, so all of it is hashed first.
+    fn places(&self, wanted: &[u32]) -> Result<Vec<Place>> {
+        let index = self.pack.index.as_ref();
+        let index = index.ok_or_else(|| Error::damaged(&self.pack.key, "is in no index"))?;
+        index.reference.stream(self.store, &index.key).finish()?;
+        index.places(self.store, self.unseal, wanted)
+    }
 
-/// A pack that is not what it was.
-struct Damaged<'d> {
-    store: &'d dyn Store,
-    unseal: &'d Unseal,
-    key: &'d str,
-    /// As much of it as is there.
-    object: ObjectRef,
-}
-
-impl Damaged<'_> {
-    /// Gives the members at `left`, which begin in one frame; what stays there when it fails is lost.
+    /// Gives the members of `object`, as much of the pack as is there, at `left`, which begin in one frame; what stays there when it fails is lost.
     fn group(
         &self,
+        object: &ObjectRef,
         left: &mut &[Place],
-        progress: &Progress,
-        give: &mut dyn FnMut(u32, u64, &mut Proof<'_>) -> Result<()>,
+        give: &mut GiveProof<'_>,
         lost: &mut Vec<Lost>,
     ) -> Result<()> {
-        let decode = |e| Error::decode(self.key, e);
+        let key = &self.pack.key;
+        let decode = |e| Error::decode(key, e);
         let start = left.first().map_or(0, |place| place.frames.start);
         let end = left.iter().map(|place| place.frames.end).max().unwrap_or(start);
-        let end = end.min(self.object.size);
-        let frames = window::read(self.store, self.key, &self.object, self.unseal, start..end)?;
+        let end = end.min(object.size);
+        let frames = window::read(self.store, key, object, self.unseal, start..end)?;
         let mut tar = zstd::Decoder::new(frames).map_err(decode)?;
         let mut at = 0;
         while let Some((place, rest)) = left.split_first() {
-            progress.check()?;
+            self.progress.check()?;
             let gap = place.skip.saturating_sub(at);
             let skipped = io::copy(&mut (&mut tar).take(gap), &mut io::sink()).map_err(decode)?;
             if skipped < gap {
-                return Err(Error::damaged(self.key, "ends before its members do"));
+                return Err(Error::damaged(key, "ends before its members do"));
             }
-            let mut proof = Proof::new(self.key, &place.member, &mut tar);
+            let mut proof = Proof::new(key, &place.member, &mut tar);
             match give(place.number, place.member.size, &mut proof) {
                 Err(e) if e.is_local_to_object() && !proof.is_broken() => {
                     lost.push((place.number, e.to_string()));
@@ -166,8 +150,7 @@ impl Run<'_> {
             }
             done
         };
-        let unseal = &work.mailbox.unseal;
-        members(self.repository, unseal, pack, self.progress, &pack.wanted(), &mut give)
+        self.opened(&work.mailbox, pack).proven_members(&pack.wanted(), &mut give)
     }
 
     /// Notes that nothing of a pack came back.
@@ -187,7 +170,9 @@ impl Run<'_> {
         reason: String,
     ) -> (u64, u64) {
         let (count, bytes) = if is_tree { pack.files() } else { pack.messages() };
-        self.report.problem(name, if is_tree { 0 } else { count }, reason);
+        let messages = if is_tree { 0 } else { count };
+        let missing = Missing { messages, files: pack.files().0 - messages };
+        self.report.problem(name, missing, reason);
         (count, bytes)
     }
 
@@ -217,7 +202,7 @@ impl Run<'_> {
                         "{} has {size} bytes, not {expected}: what of it is right, the restore will tell",
                         pack.key
                     );
-                    self.report.problem(name, 0, reason);
+                    self.report.problem(name, Missing::NOTHING, reason);
                 }
                 None => {
                     let missing = store::Error::NotFound { key: pack.key.clone() }.to_string();

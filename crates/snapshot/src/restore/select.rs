@@ -8,6 +8,7 @@ use maildir::encode_utf7;
 
 use super::Run;
 use super::outside::folder_of_control;
+use super::report::Missing;
 use crate::catalog::{self, CatalogHead, Content, Contents, Line};
 use crate::contents::readable;
 use crate::error::{Error, Result};
@@ -80,7 +81,11 @@ impl<'r> Run<'r> {
                 found.next().filter(|_| found.next().is_none()).map(|found| (manifest, found))
             });
             let Some((manifest, (mailbox, catalog))) = found else {
-                self.report.problem(&id.mailbox, 1, format!("{id}: no snapshot has this message"));
+                self.report.problem(
+                    &id.mailbox,
+                    Missing::messages(1),
+                    format!("{id}: no snapshot has this message"),
+                );
                 continue;
             };
             let of_mailbox = mailboxes.entry(mailbox).or_default();
@@ -115,7 +120,11 @@ impl<'r> Run<'r> {
                 let is_led = self.options.outside.control.is_some();
                 for hash in pick(&mut contents, wanted, is_led) {
                     let name = mailbox.display_name();
-                    self.report.problem(&name, 1, format!("the snapshot has no message {hash}"));
+                    self.report.problem(
+                        &name,
+                        Missing::messages(1),
+                        format!("the snapshot has no message {hash}"),
+                    );
                 }
             }
             if let Some((first_head, first)) = &mut all {

@@ -131,14 +131,20 @@ pub(crate) fn size(dir: impl AsFd, name: &OsStr) -> Option<u64> {
 
 /// Keeps other restores out of a mailbox as long as its directory is open.
 pub(crate) fn lock(root: &OwnedFd) -> io::Result<()> {
-    match rustix::fs::flock(root, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => {
-            Err(io::Error::new(io::ErrorKind::ResourceBusy, "another restore is at work in it"))
-        }
+    lock_as(root, FlockOperation::NonBlockingLockExclusive)
+}
+
+/// The same, with a lock of this kind.
+pub(crate) fn lock_as(root: &OwnedFd, operation: FlockOperation) -> io::Result<()> {
+    match rustix::fs::flock(root, operation) {
+        Err(Errno::WOULDBLOCK) => Err(io::Error::new(io::ErrorKind::ResourceBusy, BUSY)),
         // Where directories cannot be locked, people see to it.
         _ => Ok(()),
     }
 }
+
+/// Why a folder is left alone.
+pub(crate) const BUSY: &str = "another restore is at work in it";
 
 /// The file that says which keyword each letter stands for.
 pub(crate) const KEYWORDS: &[u8] = b"dovecot-keywords";

@@ -13,66 +13,78 @@ use crate::crypt::Unseal;
 use crate::error::{Error, Result};
 use crate::object::CheckedReader;
 use crate::progress::Progress;
-use crate::repository::Repository;
+use crate::repository::OpenMailbox;
+use crate::store::Store;
 
-/// Gives the members of a pack that `wanted` asks for with their sizes, in order, until `left` were
-/// given; checks the whole object. After a failure nothing that was given may be trusted.
-pub(super) fn members(
-    repository: &Repository,
-    unseal: &Unseal,
-    pack: &PackPlan,
-    progress: &Progress,
-    wanted: &[u32],
-    give: &mut dyn FnMut(u32, u64, &mut dyn Read) -> Result<()>,
-) -> Result<()> {
-    let mut object = pack.reference.stream(repository.store(), &pack.key);
-    let done = members_of(unseal, pack, &mut object, progress, wanted, give);
-    match object.failure() {
-        Some(failure) => Err(failure),
-        None => done,
-    }
+/// A pack that is being read, whole or damaged.
+pub(super) struct Opened<'o> {
+    pub(super) store: &'o dyn Store,
+    pub(super) unseal: &'o Unseal,
+    pub(super) pack: &'o PackPlan,
+    pub(super) progress: &'o Progress,
 }
 
-fn members_of(
-    unseal: &Unseal,
-    pack: &PackPlan,
-    object: &mut CheckedReader<'_>,
-    progress: &Progress,
-    wanted: &[u32],
-    give: &mut dyn FnMut(u32, u64, &mut dyn Read) -> Result<()>,
-) -> Result<()> {
-    let damaged = |reason: String| Error::damaged(&pack.key, reason);
-    let unsealed = unseal.reader(&mut *object).map_err(|e| Error::open(&pack.key, e))?;
-    let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(1 << 17, unsealed))
-        .map_err(|e| damaged(e.to_string()))?;
-    let mut archive = tar::Archive::new(decoder.take(pack.raw));
-    let entries = archive.entries().map_err(|e| damaged(e.to_string()))?.raw(true);
-    let mut left = wanted.len();
-    for entry in entries {
-        if left == 0 {
-            break;
-        }
-        progress.check()?;
-        let mut entry = entry.map_err(|e| damaged(e.to_string()))?;
-        let member = std::str::from_utf8(&entry.path_bytes())
-            .ok()
-            .and_then(|name| name.parse::<u32>().ok())
-            .ok_or_else(|| damaged("has a member without a number".into()))?;
-        if wanted.binary_search(&member).is_ok() {
-            let size = entry.size();
-            give(member, size, &mut entry)?;
-            left -= 1;
+/// Takes a member of a pack, by its number, and its size.
+pub(super) type Give<'g> = dyn FnMut(u32, u64, &mut dyn Read) -> Result<()> + 'g;
+
+impl Opened<'_> {
+    /// Gives the members that `wanted` asks for with their sizes, in order, until `left` were
+    /// given; checks the whole object. After a failure nothing that was given may be trusted.
+    pub(super) fn members(&self, wanted: &[u32], give: &mut Give<'_>) -> Result<()> {
+        let mut object = self.pack.reference.stream(self.store, &self.pack.key);
+        let done = self.members_of(&mut object, wanted, give);
+        match object.failure() {
+            Some(failure) => Err(failure),
+            None => done,
         }
     }
-    drop(archive);
-    object.finish()?;
-    if left > 0 {
-        return Err(damaged(format!("lacks {left} of its members")));
+
+    fn members_of(
+        &self,
+        object: &mut CheckedReader<'_>,
+        wanted: &[u32],
+        give: &mut Give<'_>,
+    ) -> Result<()> {
+        let Self { unseal, pack, progress, .. } = self;
+        let damaged = |reason: String| Error::damaged(&pack.key, reason);
+        let unsealed = unseal.reader(&mut *object).map_err(|e| Error::open(&pack.key, e))?;
+        let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(1 << 17, unsealed))
+            .map_err(|e| damaged(e.to_string()))?;
+        let mut archive = tar::Archive::new(decoder.take(pack.raw));
+        let entries = archive.entries().map_err(|e| damaged(e.to_string()))?.raw(true);
+        let mut left = wanted.len();
+        for entry in entries {
+            if left == 0 {
+                break;
+            }
+            progress.check()?;
+            let mut entry = entry.map_err(|e| damaged(e.to_string()))?;
+            let member = std::str::from_utf8(&entry.path_bytes())
+                .ok()
+                .and_then(|name| name.parse::<u32>().ok())
+                .ok_or_else(|| damaged("has a member without a number".into()))?;
+            if wanted.binary_search(&member).is_ok() {
+                let size = entry.size();
+                give(member, size, &mut entry)?;
+                left -= 1;
+            }
+        }
+        drop(archive);
+        object.finish()?;
+        if left > 0 {
+            return Err(damaged(format!("lacks {left} of its members")));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 impl Run<'_> {
+    /// A pack of a mailbox, to be read.
+    pub(super) fn opened<'o>(&'o self, mailbox: &'o OpenMailbox, pack: &'o PackPlan) -> Opened<'o> {
+        let (store, unseal, progress) = (self.repository.store(), &mailbox.unseal, self.progress);
+        Opened { store, unseal, pack, progress }
+    }
+
     /// Unpacks `pack`; `written` tells what was written, also when it fails.
     pub(super) fn unpack<'p>(
         &self,
@@ -81,11 +93,10 @@ impl Run<'_> {
         written: &mut Written<'p>,
     ) -> Result<()> {
         let mut buffer = Vec::new();
-        let unseal = &work.mailbox.unseal;
         let mut give = |member: u32, size: u64, entry: &mut dyn Read| {
             self.member(work, pack, (member, size), entry, &mut buffer, written)
         };
-        members(self.repository, unseal, pack, self.progress, &pack.wanted(), &mut give)
+        self.opened(&work.mailbox, pack).members(&pack.wanted(), &mut give)
     }
 
     /// Writes a member with its size to its targets; what of it was written is in `written`, also

@@ -49,6 +49,15 @@ pub trait Store: Send + Sync {
     /// Calls `each` for every object whose key starts with `prefix`, in no order.
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Object)) -> Result<()>;
 
+    /// The same, without keys that do not sort after `after`.
+    fn list_after(&self, prefix: &str, after: &str, each: &mut dyn FnMut(Object)) -> Result<()> {
+        self.list(prefix, &mut |object| {
+            if object.key.as_str() > after {
+                each(object);
+            }
+        })
+    }
+
     /// Removes an object; one that is not there is no error.
     fn delete(&self, key: &str) -> Result<()>;
 
@@ -201,6 +210,10 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Object)) -> Result<()> {
         (**self).list(prefix, each)
+    }
+
+    fn list_after(&self, prefix: &str, after: &str, each: &mut dyn FnMut(Object)) -> Result<()> {
+        (**self).list_after(prefix, after, each)
     }
 
     fn delete(&self, key: &str) -> Result<()> {

@@ -112,6 +112,19 @@ fn listings_are_complete(store: &dyn Store, count: usize) {
     assert_eq!(list(store, "list/some/0001").len(), 1);
     assert!(list(store, "").len() > count + 2);
     assert!(list(store, "absent/").is_empty());
+    // From a key on, and from between two.
+    for (after, left) in
+        [("list/some/0001", count - 2), ("list/some/0001.", count - 2), ("list/some/000", count)]
+    {
+        let mut rows = BTreeMap::new();
+        let each = &mut |object: snapshot::store::Object| {
+            rows.insert(object.key, object.size_bytes);
+        };
+        store.list_after("list/some/", after, each).unwrap();
+        let expected = wanted.iter().filter(|(key, _)| key.as_str() > after);
+        assert!(rows.iter().eq(expected), "after {after}");
+        assert_eq!(rows.len(), left, "after {after}");
+    }
 }
 
 /// 20 MiB are more than one PUT takes: S3 gets them in parts.

@@ -1,7 +1,7 @@
 //! Backups of mailboxes that do not stand still: whatever is renamed, re-flagged or moved while a
 //! run goes on, a message that is there throughout is in the snapshot once, byte for byte.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use snapshot::store::memory::Memory;
 use super::hook::on_listed;
 use super::world::{World, assert_same};
 
-const ALICE: &str = "example.org/alice";
+pub(super) const ALICE: &str = "example.org/alice";
 
 /// A mailbox with four folders and a message in each, never backed up.
-fn world() -> (World, Arc<Memory>) {
+pub(super) fn world() -> (World, Arc<Memory>) {
     let world = World::new();
     let objects = Arc::new(Memory::default());
     world.init(Arc::clone(&objects));
@@ -257,99 +257,10 @@ fn dovecots_lock_is_held_for_the_listing_and_never_for_the_copy() {
     }
 }
 
-/// A message in `from` with a copy by hard link in `.C`, in a mailbox where `.A` never rests. At some
-/// listing of `trigger` something is done to one of them. Gives where the snapshot has them.
-fn copies(case: &Case, moment: u32) -> Vec<PathBuf> {
-    let &Case { trigger, from, copy, act } = case;
-    let (world, objects) = world();
-    let mailbox = world.store().join(ALICE);
-    let message = fs::read_dir(mailbox.join(from).join("cur")).unwrap().next().unwrap().unwrap();
-    let message = message.path();
-    fs::write(&message, "twice\n").unwrap();
-    fs::hard_link(&message, mailbox.join(copy).join("cur/8.copy:2,S")).unwrap();
-    for folder in [trigger, ".A", from] {
-        fs::write(restless(&mailbox, folder, 1), folder).unwrap();
-    }
-    let mut listings = 0;
-    on_listed(&world.store(), move |listed| {
-        if Path::new(listed) != Path::new(ALICE).join(trigger) {
-            return;
-        }
-        listings += 1;
-        for folder in BTreeSet::from([trigger, ".A", from]) {
-            if folder != from || folder == ".A" || listings <= moment {
-                let names = [0, 1].map(|more| restless(&mailbox, folder, listings + more));
-                fs::rename(&names[0], &names[1]).unwrap();
-            }
-        }
-        if listings == moment {
-            act(&mailbox, &message);
-            // Old enough for the next listing to prove what has left.
-            std::thread::sleep(2 * maildir::TICK);
-        }
-    });
-    let report = world.backup(Arc::clone(&objects)).unwrap();
-    assert!(report.ledger.unstable_folders > 0, "nothing was shown");
-    let (restored, _) = world.restore(Arc::clone(&objects), "latest").unwrap();
-    let found = restored.into_iter().filter(|(_, (content, ..))| content == b"twice\n");
-    found.map(|(path, _)| path.strip_prefix(ALICE).unwrap().to_owned()).collect()
-}
-
 /// A message that has another name each time.
-fn restless(mailbox: &Path, folder: &str, count: u32) -> PathBuf {
+pub(super) fn restless(mailbox: &Path, folder: &str, count: u32) -> PathBuf {
     let name = ["7.restless:2,FS", "7.restless:2,S"][count as usize % 2];
     mailbox.join(folder).join("cur").join(name)
-}
-
-/// What happens to two hard-linked messages, and when.
-struct Case {
-    /// The folder whose listings are counted.
-    trigger: &'static str,
-    from: &'static str,
-    copy: &'static str,
-    act: fn(&Path, &Path),
-}
-
-/// Whether the run is right whenever it happens: while folders are followed, and while they are watched.
-fn at_any_moment(case: &Case, is_right: impl Fn(&[PathBuf]) -> bool + Sync) {
-    // Mostly they wait for a clock to tick.
-    std::thread::scope(|scope| {
-        for moment in 7..=18 {
-            let is_right = &is_right;
-            scope.spawn(move || {
-                let found = copies(case, moment);
-                assert!(is_right(&found), "at listing {moment}: {found:?}");
-            });
-        }
-    });
-}
-
-/// A file that is known somewhere may have another name that is nowhere.
-#[test]
-fn one_of_two_hard_linked_messages_that_moves_to_a_restless_folder_is_not_missed() {
-    let act = |mailbox: &Path, message: &Path| {
-        fs::rename(message, mailbox.join(".A/cur/9.moved:2,S")).unwrap();
-    };
-    let case = Case { trigger: ".A", from: ".B", copy: ".C", act };
-    at_any_moment(&case, |found| found.len() == 2);
-}
-
-#[test]
-fn one_of_two_hard_linked_messages_that_moves_to_a_quiet_folder_is_not_missed() {
-    let act = |mailbox: &Path, message: &Path| {
-        fs::rename(message, mailbox.join(".C/cur/9.moved:2,S")).unwrap();
-    };
-    let case = Case { trigger: ".A", from: ".A", copy: ".A", act };
-    at_any_moment(&case, |found| found.len() == 2);
-}
-
-/// The file has one name less: that is the other one.
-#[test]
-fn a_message_that_stays_is_not_missed_when_its_hard_linked_copy_goes() {
-    let act =
-        |mailbox: &Path, _: &Path| fs::remove_file(mailbox.join(".C/cur/8.copy:2,S")).unwrap();
-    let case = Case { trigger: "", from: ".A", copy: ".C", act };
-    at_any_moment(&case, |found| found.contains(&".A/cur/1.m.host:2,S".into()));
 }
 
 /// A small generator, so that a failing seed can be run again.

@@ -45,7 +45,7 @@ fn what_is_locked_is_named_and_the_rest_is_restored() {
     let lock = Dotlock::acquire(&inbox.join("dovecot-uidlist"), Duration::ZERO).unwrap();
     let report = restore(&world, &objects, Uids::Keep);
     let [problem] = &report.problems[..] else { panic!("{report:?}") };
-    assert_eq!((report.messages, problem.messages, report.is_incomplete), (1, 1, true));
+    assert_eq!((report.messages, problem.missing.messages, report.is_incomplete), (1, 1, true));
     let begin = format!("lock {}", inbox.join("dovecot-uidlist.lock").display());
     assert!(problem.reason.starts_with(&begin), "{}", problem.reason);
     assert!(problem.reason.contains(&std::process::id().to_string()), "{}", problem.reason);
@@ -58,7 +58,7 @@ fn what_is_locked_is_named_and_the_rest_is_restored() {
     let before = list();
     let lock = Dotlock::acquire(&inbox.join("dovecot-uidlist"), Duration::ZERO).unwrap();
     let report = restore(&world, &objects, Uids::New);
-    assert_eq!((report.problems.len(), report.problems[0].messages), (1, 0), "{report:?}");
+    assert_eq!((report.problems.len(), report.problems[0].missing.messages), (1, 0), "{report:?}");
     assert_eq!(list(), before);
     drop(lock);
     assert!(!restore(&world, &objects, Uids::New).is_incomplete);

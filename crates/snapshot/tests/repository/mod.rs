@@ -1,6 +1,7 @@
 //! Backups, restores and what happens between them, on stores in memory that fail, lose power, or
 //! are damaged on purpose.
 
+mod copies;
 mod counts;
 mod crash;
 mod hook;
@@ -15,5 +16,6 @@ mod property;
 mod roundtrip;
 mod salvage;
 mod search;
+mod swapped;
 mod world;
 mod xattrs;

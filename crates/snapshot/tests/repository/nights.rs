@@ -180,7 +180,7 @@ fn full_stores_again_what_the_repository_has_lost() {
     objects.delete(&pack).unwrap();
     assert!(!world.verify(Arc::clone(&objects)).is_sound, "the loss is found");
     let (restored, report) = world.restore(Arc::clone(&objects), "latest").unwrap();
-    assert!(report.is_incomplete && report.problems[0].messages == 20, "{report:?}");
+    assert!(report.is_incomplete && report.problems[0].missing.messages == 20, "{report:?}");
     assert_eq!(restored.values().filter(|file| file.0.starts_with(b"message")).count(), 0);
     world.backup(Arc::clone(&objects)).unwrap();
     let (_, report) = world.restore(Arc::clone(&objects), "latest").unwrap();
@@ -200,6 +200,33 @@ fn rehash_finds_content_that_changed_under_its_name() {
     let rehash = Options { trust: Trust::Nothing, rebase: true, ..world.options() };
     world.backup_with(Arc::clone(&objects), &rehash, None).unwrap();
     assert_restores(&world, &objects, "rehashed");
+}
+
+#[test]
+fn a_newer_snapshot_of_another_store_costs_no_request() {
+    let (world, objects) = first_night();
+    let night = || {
+        let before = objects.requests().total();
+        let notices = world.backup(Arc::clone(&objects)).unwrap().notices;
+        (objects.requests().total() - before, notices)
+    };
+    let (alone, notices) = night();
+    assert_eq!(notices, [""; 0]);
+    let other = World::new();
+    other.deliver("bob", "cur/1.b.host:2,S", b"of another store\n");
+    other.backup(Arc::clone(&objects)).unwrap();
+    let (beside, notices) = night();
+    assert!(notices.iter().any(|notice| notice.contains("of another store")), "{notices:?}");
+    assert_eq!(beside, alone);
+    // One that may be of this store is looked at.
+    let state = world.dir.path().join("kept");
+    fs::rename(world.state(), &state).unwrap();
+    world.backup_with(Arc::clone(&objects), &world.options(), Some(&world.identity())).unwrap();
+    fs::remove_dir_all(world.state()).unwrap();
+    fs::rename(&state, world.state()).unwrap();
+    let (beside, notices) = night();
+    assert!(notices.iter().any(|notice| notice.contains("with another state")), "{notices:?}");
+    assert_eq!(beside, alone + 1);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn a_store_that_fails_meanwhile_loses_no_message() {
     let size = objects.size(&pack).unwrap() as usize;
     objects.corrupt(&pack, |bytes| bytes[size / 2] ^= 1);
     let (saved, report) = world.restore(Arc::clone(&objects), "latest").unwrap();
-    let lost: u64 = report.problems.iter().map(|problem| problem.messages).sum();
+    let lost: u64 = report.problems.iter().map(|problem| problem.missing.messages).sum();
     assert!(report.messages >= 8 && lost > 0 && report.messages + lost == 20, "{report:?}");
     for call in 1.. {
         let fault = Fault { call, kind: Some(Kind::GetRange), mode: Mode::Before };

@@ -147,6 +147,22 @@ fn an_authority_of_ones_own() {
     assert!(told.contains("there is no bucket `vault`"), "{told}");
 }
 
+/// Some servers begin at the beginning all the same.
+#[test]
+fn a_listing_begins_where_it_is_told_to() {
+    let rows = ["snapshots/1", "snapshots/2", "snapshots/3"]
+        .map(|key| format!("<Contents><Key>{key}</Key><Size>1</Size></Contents>"));
+    let body = format!("<ListBucketResult>{}</ListBucketResult>", rows.concat());
+    let peer = Peer::start(vec![answer(200, "Content-Type: application/xml\r\n", &body)]);
+    let mut keys = Vec::new();
+    peer.store()
+        .list_after("snapshots/", "snapshots/1", &mut |object| keys.push(object.key))
+        .unwrap();
+    assert_eq!(keys, ["snapshots/2", "snapshots/3"]);
+    let request = peer.requests().remove(0);
+    assert!(request.contains("start-after=snapshots%2f1"), "{request}");
+}
+
 #[test]
 fn secrets_stay_out_of_debug_output() {
     let access = Access {

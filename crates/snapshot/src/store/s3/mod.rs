@@ -102,7 +102,17 @@ impl Store for S3 {
     }
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(Object)) -> Result<()> {
-        self.wait(self.remote.list(prefix, each))
+        self.wait(self.remote.list(prefix, None, each))
+    }
+
+    /// Does not ask for what comes before; a server that gives it all the same is put right.
+    fn list_after(&self, prefix: &str, after: &str, each: &mut dyn FnMut(Object)) -> Result<()> {
+        let mut each = |object: Object| {
+            if object.key.as_str() > after {
+                each(object);
+            }
+        };
+        self.wait(self.remote.list(prefix, Some(after), &mut each))
     }
 
     fn delete(&self, key: &str) -> Result<()> {

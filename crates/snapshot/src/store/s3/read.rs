@@ -110,7 +110,12 @@ impl Remote {
             .await
     }
 
-    pub(super) async fn list(&self, prefix: &str, each: &mut dyn FnMut(Object)) -> Result<()> {
+    pub(super) async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        each: &mut dyn FnMut(Object),
+    ) -> Result<()> {
         let shown = if prefix.is_empty() { "the repository" } else { prefix };
         let call = Call { action: "list", key: shown };
         let mut token: Option<String> = None;
@@ -120,6 +125,7 @@ impl Remote {
                 .list_objects_v2()
                 .bucket(&self.peer.bucket)
                 .prefix(self.full(prefix))
+                .set_start_after(after.map(|after| self.full(after)))
                 .set_continuation_token(token.clone());
             let page = self
                 .options
