@@ -18,4 +18,4 @@ pub use message::{Content, Envelope, Notify, Recipient, Ret};
 pub use outcome::{Failure, Outcome, Refusal};
 pub use phase::{Phase, Stamp};
 pub use reply::{BadReply, Enhanced, Reply, ReplyParser};
-pub use stuffing::{TERMINATOR, Unstuffer, stuff};
+pub use stuffing::{LineEnds, TERMINATOR, Unstuffer, stuff};

@@ -56,6 +56,8 @@ pub struct Envelope {
     pub ret: Option<Ret>,
     /// An id of the sender's own (RFC 3461: `ENVID`); printable ASCII.
     pub envelope_id: Option<String>,
+    /// Whether the message itself needs SMTPUTF8 (RFC 6531); its addresses tell for themselves.
+    pub is_utf8: bool,
 }
 
 /// A recipient.

@@ -2,7 +2,7 @@
 //! again. Only `CR LF . CR LF` ends a message. `LF . CR LF` and its kin, by which one message is
 //! smuggled inside another, end nothing, and a CR or LF that stands alone is told to the server.
 
-use memchr::{memchr2, memmem};
+use memchr::{memchr2, memchr2_iter, memmem};
 
 /// What ends a body of whole lines.
 pub const TERMINATOR: &[u8] = b".\r\n";
@@ -106,6 +106,34 @@ impl Unstuffer {
     }
 }
 
+/// Looks for a CR or LF that stands alone in bytes that come in pieces, as in the chunks of BDAT.
+#[derive(Debug, Clone, Default)]
+pub struct LineEnds {
+    was_cr: bool,
+    has_bare: bool,
+}
+
+impl LineEnds {
+    /// Looks at the next bytes.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let Some(first) = bytes.first() else { return };
+        self.has_bare |= self.was_cr && *first != b'\n';
+        for at in memchr2_iter(b'\r', b'\n', bytes) {
+            self.has_bare |= match bytes[at] {
+                b'\n' if at == 0 => !self.was_cr,
+                b'\n' => bytes[at - 1] != b'\r',
+                _ => bytes.get(at + 1).is_some_and(|next| *next != b'\n'),
+            };
+        }
+        self.was_cr = bytes.ends_with(b"\r");
+    }
+
+    /// Whether one stood alone, if these were all bytes.
+    pub fn has_bare(&self) -> bool {
+        self.has_bare || self.was_cr
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -171,6 +199,26 @@ mod tests {
             let mut stuffed = Vec::new();
             stuff(body.as_bytes(), &mut stuffed);
             assert_eq!(String::from_utf8(stuffed).unwrap(), wire, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_end_that_stands_alone_is_found_wherever_the_pieces_end() {
+        for (text, has_bare) in [
+            ("a\r\nb\r\n", false),
+            ("", false),
+            ("a\nb", true),
+            ("\n", true),
+            ("a\rb", true),
+            ("a\r", true),
+            ("a\r\r\n", true),
+            ("a\r\n\n", true),
+        ] {
+            for piece_bytes in 1..=text.len().max(1) {
+                let mut ends = LineEnds::default();
+                text.as_bytes().chunks(piece_bytes).for_each(|piece| ends.feed(piece));
+                assert_eq!(ends.has_bare(), has_bare, "{text:?} by {piece_bytes}");
+            }
         }
     }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use smtp::client::{Client, Endpoint, Options, Protocol};
 use smtp::sasl::{Credentials, Mechanism};
 use smtp::server::{
-    Keeping, Listener, OFFERED, Policy, Server, ServerLimits, Socket, Store, Users,
+    Event, Keeping, Listener, Log, OFFERED, Policy, Routes, Server, ServerLimits, Setup, Socket, Store,
+    TransactionEvent, Users,
 };
 use smtp::{Address, Content, Envelope, Outcome, Refusal};
 use tokio::net::{TcpListener, UnixListener};
@@ -48,7 +49,11 @@ impl World {
             if users.is_empty() { vec![] } else { OFFERED.map(str::to_owned).to_vec() };
         let users = Users::parse(users).unwrap();
         let limits = ServerLimits { size_bytes: 200_000, ..ServerLimits::default() };
-        let server = Server::new(Keeping::Store(store, dir.path().to_owned()), limits, None, users);
+        let spool = dir.path().to_owned();
+        let routes = Routes { store: Some(store), onward: None, spool, host: "mx.test".into() };
+        let log = Log::new(fs::File::create(dir.path().join("log")).unwrap());
+        let keeping = Keeping::Mail(routes);
+        let server = Server::new(Setup { keeping, limits, tls: None, users, log: Some(log) });
         let (socket, endpoint) = if is_lmtp {
             let path = dir.path().join("lmtp");
             (Socket::Unix(UnixListener::bind(&path).unwrap()), Endpoint::Unix(path))
@@ -67,7 +72,8 @@ impl World {
             mechanisms,
             is_plain_auth_allowed: true,
         };
-        let listener = Listener { policy, is_tls: false };
+        let listener =
+            Listener { name: "smtp".into(), policy, is_tls: false, is_proxied: false };
         let serving = tokio::spawn(Arc::clone(&server).serve(socket, listener));
         World { dir, server, endpoint, serving }
     }
@@ -92,9 +98,17 @@ impl World {
         }
     }
 
-    async fn stop(self) {
+    /// Gives what the log has of transactions.
+    async fn stop(self) -> Vec<TransactionEvent> {
         self.server.stop();
         self.serving.await.unwrap().unwrap();
+        self.server.close_log().unwrap();
+        let log = fs::read_to_string(self.dir.path().join("log")).unwrap();
+        let events = log.lines().map(|line| match serde_json::from_str(line).unwrap() {
+            Event::Transaction(event) => event,
+            Event::Relay(event) => panic!("{event:?}"),
+        });
+        events.collect()
     }
 }
 

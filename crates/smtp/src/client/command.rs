@@ -31,10 +31,10 @@ pub(super) fn mail(
         out.extend_from_slice(b" BODY=8BITMIME");
     }
     let addresses = envelope.to.iter().map(|to| &to.address).chain(&envelope.from);
-    if addresses.into_iter().any(|address| address.is_utf8()) {
+    if envelope.is_utf8 || addresses.into_iter().any(|address| address.is_utf8()) {
         if !offered.smtputf8 {
             return Err(Failure::Unsupported(
-                "an address is not ASCII, and the server takes no SMTPUTF8",
+                "an address or a header is not ASCII, and the server takes no SMTPUTF8",
             ));
         }
         out.extend_from_slice(b" SMTPUTF8");

@@ -24,6 +24,12 @@ impl Body {
         Self { memory: Vec::new(), file: None, size_bytes: 0, size_bytes_max, spool }
     }
 
+    /// One that is there already.
+    pub(super) fn whole(memory: Vec<u8>) -> Self {
+        let size_bytes = memory.len() as u64;
+        Self { memory, file: None, size_bytes, size_bytes_max: size_bytes, spool: None }
+    }
+
     pub(super) fn size_bytes(&self) -> u64 {
         self.size_bytes
     }

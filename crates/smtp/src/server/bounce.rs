@@ -1,10 +1,11 @@
 //! Tells a sender that a message was not delivered (RFC 3464, in the form of RFC 6522). What has no sender is
 //! a bounce itself, and makes none: it is kept for people to look at.
 
+use super::deliver::date;
 use super::relay::Attempt;
 
 /// The report on the recipients that failed, with the head of the message.
-pub(super) fn report(host: &str, attempt: &Attempt, message: &[u8], date: &str) -> Vec<u8> {
+pub(super) fn report(host: &str, attempt: &Attempt, message: &[u8]) -> Vec<u8> {
     let boundary = format!("=_{}_{}", attempt.id, host.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
     let mut text = format!(
         "From: MAILER-DAEMON@{host}\r\nTo: {to}\r\nSubject: Not delivered\r\nDate: {date}\r\n\
@@ -14,6 +15,7 @@ pub(super) fn report(host: &str, attempt: &Attempt, message: &[u8], date: &str) 
          This message could not be delivered:\r\n\r\n",
         to = attempt.waiting.from,
         id = attempt.id,
+        date = date(),
     );
     for (to, reason) in &attempt.failed {
         text.push_str(&format!("  {to}: {}\r\n", one_line(reason)));

@@ -3,7 +3,6 @@
 //! for the null path, and a server that is there to test others must see what was sent.
 
 use crate::address::{Address, BadAddress};
-use crate::message::{Notify, Ret};
 
 /// A command and its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +12,7 @@ pub enum Command {
     /// MAIL; `None` is the null path of bounces.
     Mail(Option<Address>, MailParameters),
     /// RCPT.
-    Rcpt(Address, RcptParameters),
+    Rcpt(Address),
     /// DATA.
     Data,
     /// BDAT: the chunk's size in bytes, and whether it is the last.
@@ -50,23 +49,8 @@ pub enum Hello {
 pub struct MailParameters {
     /// SIZE, in bytes (RFC 1870).
     pub size_bytes: Option<u64>,
-    /// BODY=8BITMIME (RFC 6152).
-    pub is_8bit: bool,
     /// SMTPUTF8 (RFC 6531).
     pub is_utf8: bool,
-    /// RET (RFC 3461).
-    pub ret: Option<Ret>,
-    /// ENVID, as it stands there.
-    pub envelope_id: Option<String>,
-}
-
-/// What RCPT says of the recipient.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RcptParameters {
-    /// NOTIFY (RFC 3461); all off is NEVER.
-    pub notify: Option<Notify>,
-    /// ORCPT, as it stands there.
-    pub original: Option<String>,
 }
 
 /// Why a line is no command.
@@ -165,16 +149,10 @@ fn mail(rest: &str) -> Result<Command, BadCommand> {
     for (name, value) in each(parameters) {
         match (name.to_ascii_uppercase().as_str(), value) {
             ("SIZE", Some(size)) => of_mail.size_bytes = Some(number(size).ok_or(MAIL)?),
-            ("BODY", Some(body)) if body.eq_ignore_ascii_case("8BITMIME") => of_mail.is_8bit = true,
-            ("BODY", Some(body)) if body.eq_ignore_ascii_case("7BIT") => of_mail.is_8bit = false,
+            // RFC 6152: bytes are kept as they come, whatever was said of them.
+            ("BODY", Some(body))
+                if ["7BIT", "8BITMIME"].iter().any(|kind| body.eq_ignore_ascii_case(kind)) => {}
             ("SMTPUTF8", None) => of_mail.is_utf8 = true,
-            ("RET", Some(ret)) if ret.eq_ignore_ascii_case("FULL") => of_mail.ret = Some(Ret::Full),
-            ("RET", Some(ret)) if ret.eq_ignore_ascii_case("HDRS") => {
-                of_mail.ret = Some(Ret::Headers);
-            }
-            ("ENVID", Some(id)) if id.len() <= ENVELOPE_ID_BYTES => {
-                of_mail.envelope_id = Some(id.to_owned());
-            }
             // RFC 4954, 5: who a relay says has sent it. Nobody here trusts that.
             ("AUTH", Some(_)) => {}
             _ => return Err(BadCommand::Parameter),
@@ -186,33 +164,11 @@ fn mail(rest: &str) -> Result<Command, BadCommand> {
 fn rcpt(rest: &str) -> Result<Command, BadCommand> {
     let (path, parameters) = path(rest, "TO:").ok_or(RCPT)?;
     let to = Address::parse(without_route(path)).map_err(BadCommand::Recipient)?;
-    let mut of_rcpt = RcptParameters::default();
-    for (name, value) in each(parameters) {
-        match (name.to_ascii_uppercase().as_str(), value) {
-            ("NOTIFY", Some(value)) => of_rcpt.notify = Some(notify(value).ok_or(RCPT)?),
-            ("ORCPT", Some(value)) if value.len() <= ORCPT_BYTES => {
-                of_rcpt.original = Some(value.to_owned());
-            }
-            _ => return Err(BadCommand::Parameter),
-        }
+    match each(parameters).next() {
+        None => Ok(Command::Rcpt(to)),
+        // No extension that is offered has one.
+        Some(_) => Err(BadCommand::Parameter),
     }
-    Ok(Command::Rcpt(to, of_rcpt))
-}
-
-fn notify(value: &str) -> Option<Notify> {
-    let mut notify = Notify { success: false, failure: false, delay: false };
-    if value.eq_ignore_ascii_case("NEVER") {
-        return Some(notify);
-    }
-    for word in value.split(',') {
-        match word.to_ascii_uppercase().as_str() {
-            "SUCCESS" => notify.success = true,
-            "FAILURE" => notify.failure = true,
-            "DELAY" => notify.delay = true,
-            _ => return None,
-        }
-    }
-    Some(notify)
 }
 
 /// What is between the angle brackets after `keyword`, and what follows them.
@@ -263,8 +219,6 @@ fn number(digits: &str) -> Option<u64> {
 }
 
 const NAME_BYTES: usize = 255;
-const ENVELOPE_ID_BYTES: usize = 100;
-const ORCPT_BYTES: usize = 500;
 
 #[cfg(test)]
 mod tests {
@@ -286,31 +240,18 @@ mod tests {
             ("mail from: <a@b.c>", Command::Mail(Some(address("a@b.c")), mail())),
             ("MAIL FROM:<@x.y,@z:a@b.c>", Command::Mail(Some(address("a@b.c")), mail())),
             (
-                "MAIL FROM:<\"a>b\\\" c\"@b.c> SIZE=10 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=q+2B AUTH=<>",
+                "MAIL FROM:<\"a>b\\\" c\"@b.c> SIZE=10 BODY=8BITMIME SMTPUTF8 AUTH=<>",
                 Command::Mail(
                     Some(address("\"a>b\\\" c\"@b.c")),
                     MailParameters {
                         size_bytes: Some(10),
-                        is_8bit: true,
                         is_utf8: true,
-                        ret: Some(Ret::Headers),
-                        envelope_id: Some("q+2B".into()),
                     },
                 ),
             ),
             (
                 "RCPT TO:<Postmaster>",
-                Command::Rcpt(address("Postmaster"), RcptParameters::default()),
-            ),
-            (
-                "RCPT TO:<a@b.c> NOTIFY=success,DELAY ORCPT=rfc822;a@b.c",
-                Command::Rcpt(
-                    address("a@b.c"),
-                    RcptParameters {
-                        notify: Some(Notify { success: true, failure: false, delay: true }),
-                        original: Some("rfc822;a@b.c".into()),
-                    },
-                ),
+                Command::Rcpt(address("Postmaster")),
             ),
             ("DATA ", Command::Data),
             ("BDAT 0 last", Command::Bdat(0, true)),
@@ -348,7 +289,7 @@ mod tests {
             (b"MAIL FROM:<a> ", BadCommand::Sender(BadAddress::Incomplete)),
             (b"RCPT TO:<>", BadCommand::Recipient(BadAddress::Incomplete)),
             (b"RCPT TO:<a@b.c> X", BadCommand::Parameter),
-            (b"RCPT TO:<a@b.c> NOTIFY=NEVER,DELAY", RCPT),
+            (b"RCPT TO:<a@b.c> NOTIFY=NEVER", BadCommand::Parameter),
             (b"BDAT", BadCommand::Syntax("BDAT size [LAST]")),
             (b"BDAT 1 LAST 2", BadCommand::Syntax("BDAT size [LAST]")),
             (b"AUTH", BadCommand::Syntax("AUTH mechanism [initial response]")),

@@ -1,7 +1,7 @@
 //! What a session is in the middle of, and what may come next (RFC 5321, 4.1.4). Pure: it answers commands and
 //! does nothing. Whether a recipient exists, and whether a fault is due, has been decided before.
 
-use super::command::{Command, Hello, MailParameters, RcptParameters};
+use super::command::{Command, Hello, MailParameters};
 use crate::address::Address;
 
 /// What a listener offers and demands.
@@ -45,6 +45,11 @@ impl Answer {
         self.code < 400
     }
 
+    /// In one line.
+    pub fn line(&self) -> String {
+        format!("{} {}", self.code, self.text.replace('\n', " "))
+    }
+
     /// Appends it as it is sent.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut lines = self.text.split('\n').peekable();
@@ -63,9 +68,18 @@ pub struct Transaction {
     /// What MAIL said.
     pub parameters: MailParameters,
     /// Who takes it.
-    pub recipients: Vec<(Address, RcptParameters)>,
+    pub recipients: Vec<Address>,
     /// Whether a chunk of BDAT has come.
     pub is_chunked: bool,
+}
+
+impl Transaction {
+    /// Of a bounce.
+    pub(super) fn bounce(to: &Address) -> Self {
+        // What it quotes may be anything.
+        let parameters = MailParameters { size_bytes: None, is_utf8: to.is_utf8() };
+        Self { from: None, parameters, recipients: vec![to.clone()], is_chunked: false }
+    }
 }
 
 /// What to do now.
@@ -142,7 +156,7 @@ impl Dialogue {
             }
             Command::Auth(mechanism, initial) => self.auth(mechanism, initial, policy),
             Command::Mail(from, parameters) => self.mail(from, parameters, policy),
-            Command::Rcpt(to, parameters) => self.rcpt(to, parameters, policy),
+            Command::Rcpt(to) => self.rcpt(to, policy),
             Command::Data => self.data(),
         }
     }
@@ -157,7 +171,7 @@ impl Dialogue {
         let mut text = policy.host.clone();
         if hello != Hello::Helo {
             let size = policy.size_bytes_max;
-            text.push_str(&format!("\nPIPELINING\nSIZE {size}\n8BITMIME\nSMTPUTF8\nDSN\nCHUNKING"));
+            text.push_str(&format!("\nPIPELINING\nSIZE {size}\n8BITMIME\nSMTPUTF8\nCHUNKING"));
             text.push_str("\nENHANCEDSTATUSCODES");
             if policy.has_starttls && !self.is_secured {
                 text.push_str("\nSTARTTLS");
@@ -206,7 +220,7 @@ impl Dialogue {
         }
     }
 
-    fn rcpt(&mut self, to: Address, parameters: RcptParameters, policy: &Policy) -> Step {
+    fn rcpt(&mut self, to: Address, policy: &Policy) -> Step {
         let say = |code, text: &str| Step::Say(Answer::new(code, text));
         let Some(transaction) = &mut self.transaction else { return say(503, "5.5.1 first MAIL") };
         if transaction.is_chunked {
@@ -216,7 +230,7 @@ impl Dialogue {
         } else if to.is_utf8() && !transaction.parameters.is_utf8 {
             say(553, "5.6.7 a recipient that is not ASCII needs SMTPUTF8")
         } else {
-            transaction.recipients.push((to, parameters));
+            transaction.recipients.push(to);
             say(250, "2.1.5 ok")
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,46 @@ pub enum Act {
     Greylist(Duration),
 }
 
+impl At {
+    /// As in a rule.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            At::Connect => "connect",
+            At::Ehlo => "ehlo",
+            At::StartTls => "starttls",
+            At::Auth => "auth",
+            At::Mail => "mail",
+            At::Rcpt => "rcpt",
+            At::Data => "data",
+            At::End => "end",
+            At::Quit => "quit",
+        }
+    }
+}
+
+impl Act {
+    /// As in a rule, without its unit. What greylisting says is a reply.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Act::Reply(_) => "reply",
+            Act::Delay(_) => "delay",
+            Act::Drop => "drop",
+            Act::Hang => "hang",
+            Act::Stall(_) => "stall",
+            Act::LoseReply => "lose_reply",
+            Act::Garbage => "garbage",
+            Act::HalfLine => "half_line",
+            Act::ReadSlowly(_) => "read_slowly",
+            Act::Greylist(_) => "greylist",
+        }
+    }
+
+    /// Whether the client hears what is not so, or not all of it.
+    pub(super) fn is_untrue(&self) -> bool {
+        matches!(self, Act::LoseReply | Act::Garbage | Act::HalfLine)
+    }
+}
+
 /// Rules that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRules {
@@ -90,6 +131,8 @@ pub struct Moment<'m> {
 #[derive(Debug, Default)]
 pub struct Faults {
     rules: Mutex<Vec<Rule>>,
+    /// Whether there are any: most servers have none, and are asked at each command.
+    has_some: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -155,12 +198,17 @@ impl Faults {
             .map(|(at, line)| line.rule().map_err(|reason| BadRules::Rule(at + 1, reason)));
         let rules: Vec<Rule> = rules.collect::<Result<_, _>>()?;
         let count = rules.len();
-        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = rules;
+        let mut known = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        self.has_some.store(count > 0, Ordering::Release);
+        *known = rules;
         Ok(count)
     }
 
     /// What goes wrong now, if anything.
     pub fn due(&self, moment: &Moment<'_>) -> Option<Act> {
+        if !self.has_some.load(Ordering::Acquire) {
+            return None;
+        }
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         rules.iter_mut().find_map(|rule| rule.due(moment))
     }

@@ -1,7 +1,5 @@
-//! Delivery into Maildirs. A message is written and synced in `tmp` for all of its recipients first; only
-//! then is it moved into `new`, and the folders are synced. So a failure is nearly always one before anything
-//! can be seen. One that comes after is told as [`NotKept::InPart`]: then there must be no reply,
-//! because each would be wrong for somebody.
+//! Delivery into Maildirs. A message is written and synced in `tmp`, and moved into `new` when it is there for
+//! all of its recipients: so a failure is nearly always one before anything can be seen.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -36,62 +34,26 @@ pub enum NoMailbox {
     Name,
 }
 
-/// A message that was not delivered to all.
-#[derive(Debug)]
-pub enum NotKept {
-    /// Nobody can see it.
-    AtAll(io::Error),
-    /// Somebody may see it.
-    InPart(io::Error),
-}
-
 impl Store {
-    /// Where a recipient's mailbox is.
-    pub fn mailbox(&self, to: &Address) -> Result<PathBuf, NoMailbox> {
+    /// Where a recipient's mailbox is, or would be.
+    pub(super) fn mailbox(&self, to: &Address) -> Result<PathBuf, NoMailbox> {
         let (local, domain) = (to.local_part(), to.domain());
         if !is_plain(&local) || !(domain.is_empty() || is_plain(domain)) {
             return Err(NoMailbox::Name);
         }
         let user = if domain.is_empty() { local } else { format!("{local}@{domain}") };
         let path = self.layout.expand(user.as_bytes(), Path::new(""));
-        let path = self.root.join(path.strip_prefix("/").unwrap_or(&path));
-        if self.is_creating || path.join("new").is_dir() {
-            Ok(path)
-        } else {
-            Err(NoMailbox::Unknown)
-        }
+        Ok(self.root.join(path.strip_prefix("/").unwrap_or(&path)))
     }
 
-    /// Delivers to all mailboxes; blocks. `head` goes before the body, for each.
-    pub(super) fn keep(&self, mailboxes: &[(PathBuf, String)], body: &Body) -> Result<(), NotKept> {
-        let mut written = Vec::with_capacity(mailboxes.len());
-        for (mailbox, head) in mailboxes {
-            match self.write(mailbox, head, body) {
-                Ok(message) => written.push(message),
-                Err(e) => return Err(NotKept::AtAll(e)),
-            }
-        }
-        for (at, message) in written.iter_mut().enumerate() {
-            message.show().map_err(if at == 0 { NotKept::AtAll } else { NotKept::InPart })?;
-        }
-        if self.is_syncing {
-            for message in &written {
-                message.sync_folder().map_err(NotKept::InPart)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&self, mailbox: &Path, head: &str, body: &Body) -> io::Result<Written> {
+    /// Writes a message into `tmp`; blocks. `head` goes before the body.
+    pub(super) fn write(&self, mailbox: &Path, head: &str, body: &Body) -> io::Result<Written> {
         if self.is_creating {
-            for subdir in ["tmp", "new", "cur"] {
-                fs::create_dir_all(mailbox.join(subdir))?;
-            }
+            self.make(mailbox)?;
         }
         let base = unique(&self.host);
         let tmp = mailbox.join("tmp").join(&base);
         let file = File::options().write(true).create_new(true).open(&tmp)?;
-        // From here on it is removed unless it becomes a message.
         let mut message = Written { mailbox: mailbox.to_owned(), tmp, base, is_shown: false };
         let mut out = Counting { out: BufWriter::new(file), lines: 0, bytes: 0, was_cr: false };
         out.write_all(head.as_bytes())?;
@@ -104,10 +66,30 @@ impl Store {
         message.base = format!("{},S={bytes},W={}", message.base, bytes + lines);
         Ok(message)
     }
+
+    /// Makes what is missing of a mailbox. A folder that is not on disk takes its messages along.
+    fn make(&self, mailbox: &Path) -> io::Result<()> {
+        for subdir in ["tmp", "new", "cur"] {
+            let mut missing = vec![mailbox.join(subdir)];
+            while let Some(path) = missing.pop() {
+                match fs::create_dir(&path) {
+                    Ok(()) if self.is_syncing => File::open(path.parent().unwrap_or(&path))?.sync_all()?,
+                    Ok(()) => {}
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(e) if e.kind() == io::ErrorKind::NotFound && path.starts_with(&self.root) => {
+                        let parent = path.parent().unwrap_or(&path).to_owned();
+                        missing.extend([path, parent]);
+                    }
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
-/// A message in `tmp`.
-struct Written {
+/// A message in `tmp`. It is removed again unless it is shown.
+pub(super) struct Written {
     mailbox: PathBuf,
     tmp: PathBuf,
     base: String,
@@ -115,7 +97,7 @@ struct Written {
 }
 
 impl Written {
-    fn show(&mut self) -> io::Result<()> {
+    pub(super) fn show(&mut self) -> io::Result<()> {
         let new = File::open(self.mailbox.join("new"))?;
         let tmp = File::open(self.mailbox.join("tmp"))?;
         let name = self.tmp.file_name().unwrap_or_default();
@@ -124,7 +106,7 @@ impl Written {
         Ok(())
     }
 
-    fn sync_folder(&self) -> io::Result<()> {
+    pub(super) fn sync_folder(&self) -> io::Result<()> {
         File::open(self.mailbox.join("new"))?.sync_all()
     }
 }

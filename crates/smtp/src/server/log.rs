@@ -1,16 +1,18 @@
-//! The event log: a JSON line for each transaction and attempt to relay. A thread of its own writes it, so
-//! that a slow disk slows nobody's mail; what it cannot keep up with is counted, and told at the end.
+//! The event log: a JSON line for each transaction and each attempt to relay. A thread of its own writes it. None is
+//! left out: if that thread does not keep up, the mail waits.
 
 use std::io::{self, BufWriter, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::queue::now_ms;
+use super::relay::Attempt;
 
 /// One line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Event {
     /// What became of a MAIL command.
@@ -20,9 +22,9 @@ pub enum Event {
 }
 
 /// One transaction. Times are milliseconds since 1970; those of what did not happen are missing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransactionEvent {
-    /// Its name in the queue, in `Received` and in replies.
+    /// Its name in `Received` and in replies; in LMTP with a number for each recipient.
     pub id: String,
     /// The server's number for it, which rules count by.
     pub number: u64,
@@ -38,17 +40,18 @@ pub struct TransactionEvent {
     pub user: Option<String>,
     /// Reverse path; empty for the null path.
     pub from: String,
-    /// Who was to get it.
+    /// Who was to get it: the recipients that were accepted.
     pub to: Vec<String>,
+    /// Recipients that were refused, and the replies.
+    pub refused: Vec<(String, String)>,
     /// Size in bytes as it was sent, without stuffing.
     pub bytes: u64,
-    /// `accepted`, `refused`, `in-doubt` (kept, and not or not wholly answered) or `aborted` (not kept, not
-    /// answered).
-    pub outcome: &'static str,
+    /// What became of it.
+    pub outcome: Verdict,
     /// The reply to its end, or the one that ended it: one, or in LMTP one for each recipient.
     pub replies: Vec<String>,
-    /// What a rule did to it.
-    pub fault: Option<String>,
+    /// What rules did to it, such as `lose_reply at end`.
+    pub faults: Vec<String>,
     /// MAIL.
     pub began_ms: u64,
     /// The end of the body.
@@ -59,8 +62,23 @@ pub struct TransactionEvent {
     pub replied_ms: Option<u64>,
 }
 
+/// What became of a transaction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Kept, and the client was told; in LMTP for one recipient at least.
+    Accepted,
+    /// Not kept, and the client was told.
+    Refused,
+    /// Kept, or kept for some, and the client was not told, or not all of it.
+    InDoubt,
+    /// Not kept: the client gave it up, or went.
+    #[default]
+    Aborted,
+}
+
 /// One attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayEvent {
     /// The message.
     pub id: String,
@@ -76,54 +94,76 @@ pub struct RelayEvent {
     pub at_ms: u64,
 }
 
+impl RelayEvent {
+    pub(super) fn of(attempt: &Attempt) -> Self {
+        let Attempt { id, delivered, failed, deferred, waiting } = attempt.clone();
+        let (attempt, at_ms) = (waiting.attempts, now_ms());
+        Self { id, attempt, delivered, failed, deferred, at_ms }
+    }
+}
+
 /// Where events go.
+#[derive(Debug)]
 pub struct Log {
-    sender: Option<SyncSender<Event>>,
-    writer: Option<JoinHandle<io::Result<()>>>,
-    dropped: AtomicU64,
+    sender: Mutex<Option<Sender<Event>>>,
+    writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
 }
 
 impl Log {
     /// Writes events to `out`.
     pub fn new(out: impl Write + Send + 'static) -> Self {
-        let (sender, receiver) = sync_channel(WAITING);
-        let writer = std::thread::spawn(move || write(&receiver, out));
-        Self { sender: Some(sender), writer: Some(writer), dropped: AtomicU64::new(0) }
+        let (sender, receiver) = channel(WAITING);
+        let writer = std::thread::spawn(move || write(receiver, out));
+        Self { sender: Mutex::new(Some(sender)), writer: Mutex::new(Some(writer)) }
     }
 
-    /// Writes an event, some time soon.
-    pub(super) fn event(&self, event: Event) {
-        let is_full = self.sender.as_ref().is_none_or(|sender| sender.try_send(event).is_err());
-        self.dropped.fetch_add(u64::from(is_full), Ordering::Relaxed);
-    }
-
-    /// Writes what is left; gives how many events could not be written.
-    pub fn close(mut self) -> io::Result<u64> {
-        self.sender = None;
-        let ended = self.writer.take().map(JoinHandle::join);
-        if let Some(ended) = ended {
-            ended.map_err(|_| io::Error::other("the writer of the event log panicked"))??;
+    /// Writes an event soon. Where the writer does not keep up this waits.
+    pub(super) async fn event(&self, event: Event) {
+        if let Some(sender) = self.sender() {
+            // What cannot be sent any more the writer has an error for, told by `close`.
+            let _ = sender.send(event).await;
         }
-        Ok(self.dropped.load(Ordering::Relaxed))
+    }
+
+    /// Like [`Log::event`]; blocks.
+    pub(super) fn event_now(&self, event: Event) {
+        if let Some(sender) = self.sender() {
+            let _ = sender.blocking_send(event);
+        }
+    }
+
+    fn sender(&self) -> Option<Sender<Event>> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes what is left; blocks. An error, of now or of before, means that events are missing.
+    pub fn close(&self) -> io::Result<()> {
+        drop(self.sender.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match writer.map(JoinHandle::join) {
+            Some(ended) => ended.unwrap_or_else(|_| Err(io::Error::other("the writer panicked"))),
+            None => Ok(()),
+        }
     }
 }
 
-fn write(events: &Receiver<Event>, out: impl Write) -> io::Result<()> {
+fn write(mut events: Receiver<Event>, out: impl Write) -> io::Result<()> {
     let mut out = BufWriter::new(out);
-    loop {
-        match events.recv_timeout(LATEST) {
-            Ok(event) => {
-                serde_json::to_writer(&mut out, &event)?;
-                out.write_all(b"\n")?;
-            }
-            Err(RecvTimeoutError::Timeout) => out.flush()?,
-            Err(RecvTimeoutError::Disconnected) => return out.flush(),
+    while let Some(event) = events.blocking_recv() {
+        put(&mut out, &event)?;
+        while let Ok(event) = events.try_recv() {
+            put(&mut out, &event)?;
         }
+        // Nobody waits: who reads along shall see it.
+        out.flush()?;
     }
+    Ok(())
+}
+
+fn put(out: &mut impl Write, event: &Event) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, event)?;
+    out.write_all(b"\n")
 }
 
 /// Events that wait for the writer.
 const WAITING: usize = 10_000;
-
-/// After so long without another an event is in the file.
-const LATEST: Duration = Duration::from_millis(100);

@@ -1,20 +1,30 @@
 //! The embedded server: SMTP, submission and LMTP into Maildirs, or into nothing. A message is answered with
 //! 250 when it is on disk and not before, and what a rule wants to go wrong goes wrong.
 
+mod account;
 mod auth;
 mod body;
+mod bounce;
 mod command;
+mod counters;
+mod deliver;
 mod dialogue;
 mod faults;
 mod keep;
 mod lines;
+mod log;
+mod misbehave;
+mod proxy;
+mod queue;
+mod rates;
+mod receive;
+mod relay;
+mod secure;
 mod session;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -25,22 +35,31 @@ use tokio_rustls::TlsAcceptor;
 
 pub use self::auth::{BadUsers, OFFERED, Users};
 use self::body::Body;
-pub use self::command::{BadCommand, Command, Hello, MailParameters, RcptParameters, parse};
+pub use self::command::{BadCommand, Command, Hello, MailParameters, parse};
+use self::counters::Counters;
+pub use self::counters::Counts;
+pub use self::deliver::{Onward, Routes};
 pub use self::dialogue::{Answer, Dialogue, Policy, Step, Transaction};
 pub use self::faults::{Act, At, BadRules, Faults, Moment};
-pub use self::keep::{NoMailbox, NotKept, Store};
+pub use self::keep::{NoMailbox, Store};
 pub use self::lines::{LINE_BYTES, Line, Lines};
+pub use self::log::{Event, Log, RelayEvent, TransactionEvent, Verdict};
+pub use self::proxy::{Proxied, ProxyVersion, header as proxy_header, parse as parse_proxy};
+pub use self::queue::{Queue, Waiting};
+use self::rates::Clients;
+pub use self::rates::Rates;
+use self::relay::Attempt;
+pub use self::relay::Relay;
 use self::session::{End, Session};
-use crate::address::Address;
 use crate::stream::Stream;
 
 /// Where messages go.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Keeping {
     /// Nowhere: they are counted and dropped.
     Sink,
-    /// Into mailboxes; what is large waits in files in this folder.
-    Store(Store, PathBuf),
+    /// Into mailboxes and to the next server.
+    Mail(Routes),
 }
 
 /// What a server takes at most.
@@ -56,6 +75,8 @@ pub struct ServerLimits {
     pub handshake: Duration,
     /// How long sessions may go on when the server stops.
     pub grace: Duration,
+    /// What one client may do.
+    pub rates: Rates,
 }
 
 impl Default for ServerLimits {
@@ -66,6 +87,7 @@ impl Default for ServerLimits {
             idle: Duration::from_secs(300),
             handshake: Duration::from_secs(30),
             grace: Duration::from_secs(10),
+            rates: Rates::default(),
         }
     }
 }
@@ -73,10 +95,14 @@ impl Default for ServerLimits {
 /// How one address is served.
 #[derive(Debug)]
 pub struct Listener {
+    /// Its name in the event log.
+    pub name: String,
     /// What it offers and demands.
     pub policy: Policy,
     /// Whether TLS comes before the greeting.
     pub is_tls: bool,
+    /// Whether a balancer tells who the client is (PROXY protocol) before anything else.
+    pub is_proxied: bool,
 }
 
 /// A socket that is bound, and can be served.
@@ -88,72 +114,54 @@ pub enum Socket {
     Unix(UnixListener),
 }
 
+/// What a server is made of.
+#[derive(Default)]
+pub struct Setup {
+    /// Where messages go.
+    pub keeping: Keeping,
+    /// What it takes at most.
+    pub limits: ServerLimits,
+    /// For listeners with TLS.
+    pub tls: Option<TlsAcceptor>,
+    /// Who may AUTH.
+    pub users: Users,
+    /// Where each transaction is told.
+    pub log: Option<Log>,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self::Sink
+    }
+}
+
 /// What all sessions share.
 pub struct Server {
     keeping: Keeping,
     limits: ServerLimits,
     tls: Option<TlsAcceptor>,
     users: Users,
+    log: Option<Log>,
     /// What goes wrong; rules can be changed while it serves.
     pub faults: Faults,
     counters: Counters,
+    clients: Clients,
     stopping: watch::Sender<bool>,
     connections: Arc<Semaphore>,
 }
 
-/// What has happened so far.
-#[derive(Debug, Default)]
-struct Counters {
-    connections: AtomicU64,
-    turned_away: AtomicU64,
-    transactions: AtomicU64,
-    accepted: AtomicU64,
-    refused: AtomicU64,
-    in_doubt: AtomicU64,
-    bytes: AtomicU64,
-}
-
-/// Counters at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Counts {
-    /// Connections that were accepted.
-    pub connections: u64,
-    /// Connections beyond the limit.
-    pub turned_away: u64,
-    /// MAIL commands.
-    pub transactions: u64,
-    /// Messages, by recipient in LMTP, that were answered with 250, or would have been.
-    pub accepted: u64,
-    /// Messages that were refused at their end.
-    pub refused: u64,
-    /// Messages that were left without an answer because some of their recipients have them.
-    pub in_doubt: u64,
-    /// Bytes of the messages that were accepted.
-    pub bytes: u64,
-}
-
-/// What became of a message that is whole.
-enum Kept {
-    /// One reply, or one for each recipient.
-    Answers(Vec<Answer>),
-    /// No reply would be true.
-    InPart,
-}
-
 impl Server {
     /// A server that serves nobody yet.
-    pub fn new(
-        keeping: Keeping,
-        limits: ServerLimits,
-        tls: Option<TlsAcceptor>,
-        users: Users,
-    ) -> Arc<Self> {
+    pub fn new(setup: Setup) -> Arc<Self> {
+        let Setup { keeping, limits, tls, users, log } = setup;
         Arc::new(Self {
             keeping,
             connections: Arc::new(Semaphore::new(limits.connections)),
+            clients: Clients::new(limits.rates),
             limits,
             tls,
             users,
+            log,
             faults: Faults::default(),
             counters: Counters::default(),
             stopping: watch::Sender::new(false),
@@ -180,17 +188,19 @@ impl Server {
                     continue;
                 }
             };
-            self.counters.connections.fetch_add(1, Ordering::Relaxed);
+            self.counters.connection();
             let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-                self.counters.turned_away.fetch_add(1, Ordering::Relaxed);
+                self.counters.turned_away();
                 let answer = Answer::new(421, "4.3.2 too many connections");
                 sessions.spawn(async move { stream.turn_away(&answer).await });
                 continue;
             };
             let (server, listener) = (Arc::clone(&self), Arc::clone(&listener));
             sessions.spawn(async move {
-                let end = server.session(listener, stream, peer).await;
-                tracing::debug!(?end, "session");
+                match server.session(listener, stream, peer).await {
+                    End::Broken(e) => tracing::debug!("a session broke: {e}"),
+                    end => tracing::debug!(?end, "session"),
+                }
                 drop(permit);
             });
         }
@@ -207,12 +217,27 @@ impl Server {
         stream: Stream,
         peer: Option<IpAddr>,
     ) -> End {
-        let is_tls = listener.is_tls;
-        let mut session = Session::new(self, listener, stream, peer);
-        if is_tls && let Err(end) = session.handshake().await {
-            return end;
+        Session::new(self, listener, stream, peer).run().await
+    }
+
+    /// Takes messages from the queue to the next server, until this one stops.
+    pub async fn relay(self: Arc<Self>, relay: Relay) {
+        let Keeping::Mail(Routes { onward: Some(onward), .. }) = &self.keeping else { return };
+        let (queue, stopping) = (Arc::clone(&onward.queue), self.stopping.subscribe());
+        let server = Arc::clone(&self);
+        relay.run(queue, stopping, move |attempt| server.account_for_attempt(attempt)).await;
+    }
+
+    /// Bounces what failed, and tells the log; blocks.
+    fn account_for_attempt(&self, attempt: &Attempt) -> io::Result<()> {
+        if let Keeping::Mail(routes) = &self.keeping {
+            routes.bounce(attempt)?;
         }
-        session.run().await
+        self.counters.attempt(attempt);
+        if let Some(log) = &self.log {
+            log.event_now(Event::Relay(RelayEvent::of(attempt)));
+        }
+        Ok(())
     }
 
     /// Lets sessions end after the message that they are at, and takes no more.
@@ -220,152 +245,60 @@ impl Server {
         self.stopping.send_replace(true);
     }
 
+    /// When [`Server::stop`] is called; at once if it was.
+    pub async fn stopped(&self) {
+        // The sender lives as long as this server does.
+        let _ = self.stopping.subscribe().wait_for(|is_stopping| *is_stopping).await;
+    }
+
     /// What has happened so far.
     pub fn counts(&self) -> Counts {
-        let Counters { connections, turned_away, transactions, accepted, refused, in_doubt, bytes } =
-            &self.counters;
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            connections: of(connections),
-            turned_away: of(turned_away),
-            transactions: of(transactions),
-            accepted: of(accepted),
-            refused: of(refused),
-            in_doubt: of(in_doubt),
-            bytes: of(bytes),
+        self.counters.counts()
+    }
+
+    /// What waits for the next server, if there is one.
+    pub fn queue(&self) -> Option<&Arc<Queue>> {
+        match &self.keeping {
+            Keeping::Mail(routes) => routes.onward.as_ref().map(|onward| &onward.queue),
+            Keeping::Sink => None,
         }
     }
 
+    /// Writes the rest of the event log; blocks. To be called when nothing is served any more.
+    pub fn close_log(&self) -> io::Result<()> {
+        self.log.as_ref().map_or(Ok(()), Log::close)
+    }
+
     fn next_number(&self) -> u64 {
-        self.counters.transactions.fetch_add(1, Ordering::Relaxed) + 1
+        self.counters.transaction()
+    }
+
+    /// Whether a client may send another message now.
+    fn may_send(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_none_or(|peer| self.clients.sends(peer))
     }
 
     fn new_body(&self) -> Body {
         let spool = match &self.keeping {
             Keeping::Sink => None,
-            Keeping::Store(_, spool) => Some(spool.as_path()),
+            Keeping::Mail(routes) => Some(routes.spool.as_path()),
         };
         Body::new(self.limits.size_bytes, spool)
     }
 
-    /// Whether a recipient can get mail.
-    fn takes(&self, to: &Address) -> Result<(), NoMailbox> {
-        match &self.keeping {
-            Keeping::Sink => Ok(()),
-            Keeping::Store(store, _) => store.mailbox(to).map(drop),
-        }
-    }
-
-    /// Keeps a message for all of its recipients, or for each by itself.
-    async fn keep(
+    /// Asks or does what takes the disk, where no session waits. `None` of a sink, or if that panicked.
+    async fn with_routes<T: Send + 'static>(
         self: &Arc<Self>,
-        transaction: Transaction,
-        trace: Trace,
-        body: Body,
-        is_each: bool,
-    ) -> Kept {
-        let bytes = body.size_bytes();
-        let count = if is_each { transaction.recipients.len() } else { 1 };
-        let kept = match &self.keeping {
-            Keeping::Sink => Kept::Answers(vec![Answer::new(250, "2.0.0 ok"); count]),
-            Keeping::Store(..) => {
-                let server = Arc::clone(self);
-                let deliver = move || server.deliver(&transaction, &trace, &body, is_each);
-                tokio::task::spawn_blocking(deliver).await.unwrap_or(Kept::InPart)
-            }
-        };
-        match &kept {
-            Kept::Answers(answers) => {
-                let accepted = answers.iter().filter(|answer| answer.is_positive()).count() as u64;
-                self.counters.accepted.fetch_add(accepted, Ordering::Relaxed);
-                self.counters.refused.fetch_add(answers.len() as u64 - accepted, Ordering::Relaxed);
-                self.counters.bytes.fetch_add(bytes * accepted, Ordering::Relaxed);
-            }
-            Kept::InPart => {
-                self.counters.in_doubt.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        kept
+        act: impl FnOnce(&Routes) -> Option<T> + Send + 'static,
+    ) -> Option<T> {
+        let Keeping::Mail(_) = &self.keeping else { return None };
+        let server = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || match &server.keeping {
+            Keeping::Mail(routes) => act(routes),
+            Keeping::Sink => None,
+        });
+        done.await.ok().flatten()
     }
-
-    /// Delivers; blocks.
-    fn deliver(
-        &self,
-        transaction: &Transaction,
-        trace: &Trace,
-        body: &Body,
-        is_each: bool,
-    ) -> Kept {
-        let Keeping::Store(store, _) = &self.keeping else { return Kept::Answers(Vec::new()) };
-        let mut mailboxes = Vec::new();
-        for (to, _) in &transaction.recipients {
-            let head = trace.head(transaction.from.as_ref(), to);
-            mailboxes.push(store.mailbox(to).map(|mailbox| (mailbox, head)));
-        }
-        let answer = |kept: Result<(), NotKept>| match kept {
-            Ok(()) => Some(Answer::new(250, format!("2.0.0 kept as {}", trace.id))),
-            Err(NotKept::AtAll(e)) => Some(Answer::new(451, format!("4.3.0 {}", one_line(&e)))),
-            Err(NotKept::InPart(e)) => {
-                tracing::error!("message {} is kept in part: {e}", trace.id);
-                None
-            }
-        };
-        let gone = || Answer::new(450, "4.2.0 the mailbox is not there any more");
-        let answers: Option<Vec<Answer>> = if is_each {
-            let each = mailboxes.into_iter().map(|mailbox| match mailbox {
-                Ok(mailbox) => answer(store.keep(&[mailbox], body)),
-                Err(_) => Some(gone()),
-            });
-            each.collect()
-        } else {
-            match mailboxes.into_iter().collect::<Result<Vec<_>, _>>() {
-                Ok(mailboxes) => answer(store.keep(&mailboxes, body)).map(|answer| vec![answer]),
-                Err(_) => Some(vec![gone()]),
-            }
-        };
-        answers.map_or(Kept::InPart, Kept::Answers)
-    }
-}
-
-/// What a message is marked with on its way (RFC 5321, 4.4).
-struct Trace {
-    id: String,
-    received: String,
-}
-
-impl Trace {
-    fn new(dialogue: &Dialogue, policy: &Policy, peer: Option<IpAddr>, number: u64) -> Self {
-        let now = jiff::Zoned::now();
-        let id = format!("{:x}-{number:x}", now.timestamp().as_millisecond());
-        let (hello, name) = match &dialogue.hello {
-            Some((hello, name)) => (Some(*hello), name.as_str()),
-            None => (None, "unknown"),
-        };
-        let with = match (hello, dialogue.is_secured, dialogue.user.is_some()) {
-            (Some(Hello::Helo), ..) => "SMTP",
-            (Some(Hello::Lhlo), ..) => "LMTP",
-            (_, false, false) => "ESMTP",
-            (_, true, false) => "ESMTPS",
-            (_, false, true) => "ESMTPA",
-            (_, true, true) => "ESMTPSA",
-        };
-        let from = peer.map_or_else(|| "local".into(), |peer| format!("[{peer}]"));
-        let date = jiff::fmt::rfc2822::to_string(&now).unwrap_or_default();
-        let host = &policy.host;
-        let received = format!(
-            "Received: from {name} ({from})\r\n\tby {host} with {with} id {id};\r\n\t{date}\r\n"
-        );
-        Self { id, received }
-    }
-
-    fn head(&self, from: Option<&Address>, to: &Address) -> String {
-        let from = from.map_or("", |from| from.as_str());
-        format!("Return-Path: <{from}>\r\nDelivered-To: {to}\r\n{}", self.received)
-    }
-}
-
-fn one_line(error: &io::Error) -> String {
-    error.to_string().replace(|c: char| c.is_control(), " ")
 }
 
 impl Stream {
@@ -383,7 +316,7 @@ impl Socket {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Some(SocketAddr::ip(&peer))))
+                Ok((Stream::Tcp(stream), Some(peer.ip())))
             }
             Socket::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
         }

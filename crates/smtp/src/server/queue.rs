@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::body::Body;
+use super::relay::Attempt;
 
 /// A message that waits, without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub struct Waiting {
     pub from: String,
     /// Who is still to get it.
     pub to: Vec<String>,
+    /// Whether its header may need SMTPUTF8.
+    pub is_utf8: bool,
     /// When it came, in milliseconds since 1970.
     pub since_ms: u64,
     /// How often it was tried.
@@ -33,6 +36,14 @@ pub struct Waiting {
     pub reason: String,
 }
 
+impl Waiting {
+    /// One that has just come.
+    pub(super) fn new(id: &str, from: &str, to: Vec<String>, is_utf8: bool) -> Self {
+        let (id, from, since_ms) = (id.to_owned(), from.to_owned(), now_ms());
+        Self { id, from, to, is_utf8, since_ms, attempts: 0, next_ms: since_ms, reason: String::new() }
+    }
+}
+
 /// A queue in a folder of its own.
 #[derive(Debug)]
 pub struct Queue {
@@ -41,6 +52,14 @@ pub struct Queue {
     waiting: Mutex<HashMap<String, Entry>>,
     /// Something came, or is due earlier than it was.
     pub(super) changed: Notify,
+}
+
+/// What is known of a message that nobody will get.
+#[derive(Serialize)]
+struct Grave<'a> {
+    from: &'a str,
+    since_ms: u64,
+    failed: &'a [(String, String)],
 }
 
 #[derive(Debug)]
@@ -137,6 +156,24 @@ impl Queue {
         written
     }
 
+    /// Keeps the message of an attempt, with what became of it, for people to look at. Blocks.
+    pub(super) fn bury(&self, attempt: &Attempt) -> io::Result<()> {
+        let dead = self.dir.join(DEAD);
+        let Attempt { id, failed, waiting, .. } = attempt;
+        let name = format!("{id}-{}", waiting.attempts);
+        let grave = Grave { from: &waiting.from, since_ms: waiting.since_ms, failed };
+        fs::create_dir_all(&dead)?;
+        fs::copy(self.dir.join(format!("{id}{MESSAGE}")), dead.join(format!("{name}{MESSAGE}")))?;
+        fs::write(dead.join(format!("{name}.json")), serde_json::to_vec_pretty(&grave)?)?;
+        if self.is_syncing {
+            for file in [format!("{name}{MESSAGE}"), format!("{name}.json")] {
+                File::open(dead.join(file))?.sync_all()?;
+            }
+            File::open(&dead)?.sync_all()?;
+        }
+        self.sync()
+    }
+
     /// Everything that waits, the oldest first.
     pub fn list(&self) -> Vec<Waiting> {
         let mut list: Vec<Waiting> = self.lock().values().map(|e| e.waiting.clone()).collect();
@@ -190,25 +227,19 @@ pub(super) fn now_ms() -> u64 {
 const MESSAGE: &str = ".message";
 const ENVELOPE: &str = ".envelope.json";
 const NEW: &str = ".new";
+const DEAD: &str = "dead";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn waiting(id: &str, next_ms: u64) -> Waiting {
-        Waiting {
-            id: id.into(),
-            from: "s@c.test".into(),
-            to: vec!["a@x.test".into(), "b@x.test".into()],
-            since_ms: 1,
-            attempts: 0,
-            next_ms,
-            reason: String::new(),
-        }
+        let to = vec!["a@x.test".into(), "b@x.test".into()];
+        Waiting { next_ms, ..Waiting::new(id, "s@c.test", to, false) }
     }
 
     fn put(queue: &Queue, id: &str, next_ms: u64) {
-        let body = Body::new(100, Some(Path::new("/")));
+        let body = Body::whole(Vec::new());
         queue.put(waiting(id, next_ms), "Subject: x\r\n\r\n", &body).unwrap();
     }
 

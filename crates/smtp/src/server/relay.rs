@@ -128,7 +128,7 @@ impl Relay {
             return all("its envelope has an address that is none".into(), true);
         };
         let to = to.into_iter().map(Into::into).collect();
-        let envelope = Envelope { from, to, ..Envelope::default() };
+        let envelope = Envelope { from, to, is_utf8: waiting.is_utf8, ..Envelope::default() };
         let mut client = match Client::connect(&self.to, &self.options).await {
             Ok(client) => client,
             Err(e) => return all(e.to_string(), false),
@@ -136,16 +136,21 @@ impl Relay {
         let content = Content::new(&bytes);
         let outcomes = client.send(&envelope, &[&content], None).await;
         client.quit().await;
-        let told = |outcome: Outcome| match outcome {
-            Outcome::Accepted(_) => Ok(()),
-            Outcome::Refused(phase, Refusal::Reply(reply)) => {
-                let is_final = !reply.is_transient();
-                Err((format!("{}: {reply}", phase.name()), is_final))
+        let told = |outcome: Outcome| {
+            // In doubt it is tried again: a copy too many rather than none.
+            let is_final = !outcome.is_transient() && !matches!(outcome, Outcome::Unknown(_));
+            match outcome {
+                Outcome::Accepted(_) => Ok(()),
+                Outcome::Refused(phase, Refusal::Reply(reply)) => {
+                    Err((format!("{}: {reply}", phase.name()), is_final))
+                }
+                Outcome::Refused(phase, Refusal::Failure(failure)) => {
+                    Err((format!("{}: {failure}", phase.name()), is_final))
+                }
+                Outcome::Unknown(failure) => {
+                    Err((format!("after the end of the message: {failure}"), is_final))
+                }
             }
-            Outcome::Refused(phase, Refusal::Failure(failure)) => {
-                Err((format!("{}: {failure}", phase.name()), false))
-            }
-            Outcome::Unknown(failure) => Err((format!("after the end of the message: {failure}"), false)),
         };
         outcomes.into_iter().map(told).collect()
     }
