@@ -6,6 +6,7 @@ pub mod client;
 mod message;
 mod outcome;
 mod phase;
+pub mod proxy;
 mod reply;
 pub mod sasl;
 pub mod server;

@@ -25,6 +25,7 @@ pub(crate) fn options(pipelining: bool, protocol: Protocol) -> Options {
         hello: "client.test".into(),
         pipelining,
         chunking: true,
+        proxy: None,
         tls: None,
         auth: None,
         is_plaintext_allowed: false,

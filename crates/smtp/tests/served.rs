@@ -2,128 +2,14 @@
 //! is in none.
 
 use std::fs;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use smtp::client::{Client, Endpoint, Options, Protocol};
 use smtp::sasl::{Credentials, Mechanism};
-use smtp::server::{
-    Event, Keeping, Listener, Log, OFFERED, Policy, Routes, Server, ServerLimits, Setup, Socket, Store,
-    TransactionEvent, Users,
-};
-use smtp::{Address, Content, Envelope, Outcome, Refusal};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinHandle;
+use smtp::server::OFFERED;
+use smtp::{Content, Outcome, Refusal};
 
 use crate::scripted::options;
-
-/// A server with a store of its own.
-struct World {
-    dir: tempfile::TempDir,
-    server: Arc<Server>,
-    endpoint: Endpoint,
-    serving: JoinHandle<std::io::Result<()>>,
-}
-
-impl World {
-    async fn start(is_lmtp: bool) -> World {
-        World::with_users(is_lmtp, "").await
-    }
-
-    async fn with_users(is_lmtp: bool, users: &str) -> World {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("vmail");
-        for name in ["x.test/a", "x.test/b"] {
-            for subdir in ["tmp", "new", "cur"] {
-                fs::create_dir_all(root.join(name).join(subdir)).unwrap();
-            }
-        }
-        let store = Store {
-            root,
-            layout: "/%d/%n".parse().unwrap(),
-            is_creating: false,
-            is_syncing: true,
-            host: "mx.test".into(),
-        };
-        let mechanisms =
-            if users.is_empty() { vec![] } else { OFFERED.map(str::to_owned).to_vec() };
-        let users = Users::parse(users).unwrap();
-        let limits = ServerLimits { size_bytes: 200_000, ..ServerLimits::default() };
-        let spool = dir.path().to_owned();
-        let routes = Routes { store: Some(store), onward: None, spool, host: "mx.test".into() };
-        let log = Log::new(fs::File::create(dir.path().join("log")).unwrap());
-        let keeping = Keeping::Mail(routes);
-        let server = Server::new(Setup { keeping, limits, tls: None, users, log: Some(log) });
-        let (socket, endpoint) = if is_lmtp {
-            let path = dir.path().join("lmtp");
-            (Socket::Unix(UnixListener::bind(&path).unwrap()), Endpoint::Unix(path))
-        } else {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            (Socket::Tcp(listener), Endpoint::Tcp(address, None))
-        };
-        let policy = Policy {
-            is_lmtp,
-            host: "mx.test".into(),
-            size_bytes_max: 200_000,
-            recipients_max: 100,
-            has_starttls: false,
-            is_auth_needed: !mechanisms.is_empty(),
-            mechanisms,
-            is_plain_auth_allowed: true,
-        };
-        let listener =
-            Listener { name: "smtp".into(), policy, is_tls: false, is_proxied: false };
-        let serving = tokio::spawn(Arc::clone(&server).serve(socket, listener));
-        World { dir, server, endpoint, serving }
-    }
-
-    fn messages(&self, mailbox: &str) -> Vec<String> {
-        let new = self.dir.path().join("vmail").join(mailbox).join("new");
-        let mut paths: Vec<PathBuf> =
-            fs::read_dir(new).unwrap().map(|e| e.unwrap().path()).collect();
-        paths.sort();
-        for path in &paths {
-            let size = format!("S={}", path.metadata().unwrap().len());
-            assert!(path.to_str().unwrap().contains(&size), "{}", path.display());
-        }
-        paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
-    }
-
-    /// Nothing half done lies about.
-    fn assert_clean(&self) {
-        for mailbox in ["x.test/a", "x.test/b"] {
-            let tmp = self.dir.path().join("vmail").join(mailbox).join("tmp");
-            assert_eq!(fs::read_dir(tmp).unwrap().count(), 0);
-        }
-    }
-
-    /// Gives what the log has of transactions.
-    async fn stop(self) -> Vec<TransactionEvent> {
-        self.server.stop();
-        self.serving.await.unwrap().unwrap();
-        self.server.close_log().unwrap();
-        let log = fs::read_to_string(self.dir.path().join("log")).unwrap();
-        let events = log.lines().map(|line| match serde_json::from_str(line).unwrap() {
-            Event::Transaction(event) => event,
-            Event::Relay(event) => panic!("{event:?}"),
-        });
-        events.collect()
-    }
-}
-
-fn envelope(to: &[&str]) -> Envelope {
-    let address = |text: &str| Address::parse(text).unwrap();
-    Envelope {
-        from: Some(address("s@client.test")),
-        to: to.iter().map(|to| address(to).into()).collect(),
-        ..Envelope::default()
-    }
-}
-
-fn codes(outcomes: &[Outcome]) -> Vec<u16> {
-    outcomes.iter().map(|outcome| outcome.reply().map_or(0, |reply| reply.code)).collect()
-}
+use crate::world::{Plan, World, codes, envelope};
 
 const LETTER: &str = "Subject: x\r\n\r\n.one\r\n..two\r\n";
 
@@ -136,7 +22,8 @@ async fn what_is_accepted_is_in_the_mailboxes_as_it_was_sent() {
         (Protocol::Lmtp, true, false),
         (Protocol::Lmtp, false, true),
     ] {
-        let world = World::start(protocol == Protocol::Lmtp).await;
+        let world =
+            World::start(Plan { is_lmtp: protocol == Protocol::Lmtp, ..Plan::default() }).await;
         let options = Options { chunking, ..options(is_pipelining, protocol) };
         let mut client = Client::connect(&world.endpoint, &options).await.unwrap();
         let content = Content::new(LETTER.as_bytes());
@@ -173,7 +60,7 @@ async fn a_client_that_goes_at_any_byte_of_the_end_leaves_a_whole_message_or_non
     let commands = "EHLO c\r\nMAIL FROM:<s@c.test>\r\nRCPT TO:<a@x.test>\r\nDATA\r\n";
     let all = format!("{commands}{LETTER}.\r\n");
     for cut in commands.len()..=all.len() {
-        let world = World::start(false).await;
+        let world = World::start(Plan::default()).await;
         let Endpoint::Tcp(address, _) = world.endpoint else { unreachable!() };
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         stream.write_all(&all.as_bytes()[..cut]).await.unwrap();
@@ -208,7 +95,7 @@ async fn rules_make_go_wrong_what_they_say_and_the_client_knows_what_it_cannot_k
         ("at = 'end'\nreply = '250 2.0.0 fine'", (250, 'a', 1)),
     ];
     for (rule, (code, letter, kept)) in table {
-        let world = World::start(false).await;
+        let world = World::start(Plan::default()).await;
         world.server.faults.load(&format!("[[rule]]\n{rule}\n")).unwrap();
         let options = options(true, Protocol::Esmtp);
         let options = Options { chunking: false, ..options };
@@ -234,7 +121,7 @@ async fn nothing_that_others_take_for_the_end_of_a_message_is_one() {
     for end in
         ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\n.\r", "\r.\r\n", "\r\n\0.\r\n"]
     {
-        let world = World::start(false).await;
+        let world = World::start(Plan::default()).await;
         let Endpoint::Tcp(address, _) = world.endpoint else { unreachable!() };
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let smuggled = "MAIL FROM:<t@c.test>\r\nRCPT TO:<b@x.test>\r\nDATA\r\nsmuggled\r\n.\r\n";
@@ -255,7 +142,7 @@ async fn nothing_that_others_take_for_the_end_of_a_message_is_one() {
 
 #[tokio::test]
 async fn names_that_lead_elsewhere_are_no_mailboxes() {
-    let world = World::start(false).await;
+    let world = World::start(Plan::default()).await;
     fs::create_dir_all(world.dir.path().join("new")).unwrap();
     let options = options(true, Protocol::Esmtp);
     let mut client = Client::connect(&world.endpoint, &options).await.unwrap();
@@ -269,7 +156,11 @@ async fn names_that_lead_elsewhere_are_no_mailboxes() {
 
 #[tokio::test]
 async fn who_knows_the_password_is_let_in_by_every_mechanism_and_nobody_else() {
-    let world = World::with_users(false, "ann:pass word\n# a comment\n\nbob:s3cret\n").await;
+    let world = World::start(Plan {
+        users: "ann:pass word\n# a comment\n\nbob:s3cret\n",
+        ..Plan::default()
+    })
+    .await;
     for name in OFFERED {
         let mechanism = Mechanism::parse(name).unwrap();
         for (user, secret, is_let_in) in [

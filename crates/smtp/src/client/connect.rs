@@ -14,6 +14,7 @@ use super::wire::Wire;
 use super::{Capabilities, Client, Endpoint, Limits, NotConnected, Options, Protocol, Secure};
 use crate::outcome::{Failure, Refusal};
 use crate::phase::{Phase, Stamp};
+use crate::proxy::{self, Version};
 use crate::reply::Reply;
 use crate::sasl::{Credentials, Dialogue, Mechanism, SaslError};
 use crate::stream::Stream;
@@ -36,7 +37,7 @@ impl Client {
                     is_dirty: false,
                     ended: None,
                 };
-                return match client.greet().await {
+                return match client.greet(endpoint).await {
                     Ok(()) => Ok(client),
                     Err((phase, refusal)) => {
                         Err(NotConnected { phase, refusal, stamps: client.stamps })
@@ -50,7 +51,12 @@ impl Client {
         Err(NotConnected { phase: Phase::Connect, refusal, stamps: vec![stamp] })
     }
 
-    async fn greet(&mut self) -> Result<(), (Phase, Refusal)> {
+    async fn greet(&mut self, endpoint: &Endpoint) -> Result<(), (Phase, Refusal)> {
+        if let Some((version, client)) = self.options.proxy {
+            self.introduce(version, client, endpoint)
+                .await
+                .map_err(|failure| (Phase::Connect, Refusal::Failure(failure)))?;
+        }
         let secure = self.options.tls.clone();
         if let Some(secure) = secure.as_ref().filter(|secure| secure.is_implicit) {
             self.handshake(secure).await?;
@@ -65,6 +71,24 @@ impl Client {
             Some((mechanism, credentials)) => self.authenticate(mechanism, &credentials).await,
             None => Ok(()),
         }
+    }
+
+    /// Says what a balancer would say of its client.
+    async fn introduce(
+        &mut self,
+        version: Version,
+        client: SocketAddr,
+        endpoint: &Endpoint,
+    ) -> Result<(), Failure> {
+        let server = match endpoint {
+            Endpoint::Tcp(server, _) => *server,
+            // It has no address: that of the client is as good as any.
+            Endpoint::Unix(_) => client,
+        };
+        let header = proxy::header(version, client, server);
+        let header = header.map_err(|e| Failure::Io(e.to_string()))?;
+        let written = self.wire.write(&header, self.options.limits.write).await;
+        written.map_err(|torn| torn.failure)
     }
 
     async fn start_tls(&mut self, secure: &Secure) -> Result<(), (Phase, Refusal)> {

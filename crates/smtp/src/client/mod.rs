@@ -17,6 +17,7 @@ pub use self::transaction::{Intent, Parts};
 use self::wire::Wire;
 use crate::outcome::{Failure, Refusal};
 use crate::phase::{Phase, Stamp};
+use crate::proxy::Version;
 use crate::reply::Reply;
 use crate::sasl::{Credentials, Mechanism};
 use crate::tls::Tls;
@@ -51,7 +52,10 @@ pub struct Options {
     pub pipelining: bool,
     /// Whether BDAT is used where the server has it.
     pub chunking: bool,
-    /// TLS, if it is wanted; then nothing is sent without it.
+    /// What to say of ourselves before anything else, as a balancer does for its clients (PROXY protocol): in which
+    /// form, and which address.
+    pub proxy: Option<(Version, SocketAddr)>,
+    /// TLS, if it is wanted; then nothing is sent without it but that.
     pub tls: Option<Secure>,
     /// Who we are, if the server is to know, and by which mechanism that is told.
     pub auth: Option<(Mechanism, Credentials)>,

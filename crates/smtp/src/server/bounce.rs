@@ -6,7 +6,8 @@ use super::relay::Attempt;
 
 /// The report on the recipients that failed, with the head of the message.
 pub(super) fn report(host: &str, attempt: &Attempt, message: &[u8]) -> Vec<u8> {
-    let boundary = format!("=_{}_{}", attempt.id, host.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
+    let boundary =
+        format!("=_{}_{}", attempt.id, host.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
     let mut text = format!(
         "From: MAILER-DAEMON@{host}\r\nTo: {to}\r\nSubject: Not delivered\r\nDate: {date}\r\n\
          Message-ID: <bounce.{id}@{host}>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\

@@ -243,16 +243,10 @@ mod tests {
                 "MAIL FROM:<\"a>b\\\" c\"@b.c> SIZE=10 BODY=8BITMIME SMTPUTF8 AUTH=<>",
                 Command::Mail(
                     Some(address("\"a>b\\\" c\"@b.c")),
-                    MailParameters {
-                        size_bytes: Some(10),
-                        is_utf8: true,
-                    },
+                    MailParameters { size_bytes: Some(10), is_utf8: true },
                 ),
             ),
-            (
-                "RCPT TO:<Postmaster>",
-                Command::Rcpt(address("Postmaster")),
-            ),
+            ("RCPT TO:<Postmaster>", Command::Rcpt(address("Postmaster"))),
             ("DATA ", Command::Data),
             ("BDAT 0 last", Command::Bdat(0, true)),
             ("BDAT 1048576", Command::Bdat(1_048_576, false)),

@@ -20,7 +20,7 @@ pub(super) struct Counters {
 }
 
 /// Counters at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
     /// Connections, with those that were turned away.
     pub connections: u64,
@@ -58,13 +58,17 @@ impl Counters {
         self.transactions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// What became of a message; `None`: nobody knows.
-    pub(super) fn message(&self, answers: Option<&[Answer]>, bytes: u64) {
-        let Some(answers) = answers else { return add(&self.in_doubt, 1) };
+    /// What became of a message.
+    pub(super) fn message(&self, answers: &[Answer], bytes: u64) {
         let accepted = answers.iter().filter(|answer| answer.is_positive()).count();
         add(&self.accepted, accepted);
         add(&self.refused, answers.len() - accepted);
         self.bytes.fetch_add(bytes * accepted as u64, Ordering::Relaxed);
+    }
+
+    /// A message that some have, and nobody was told.
+    pub(super) fn in_doubt(&self) {
+        add(&self.in_doubt, 1);
     }
 
     pub(super) fn attempt(&self, attempt: &Attempt) {

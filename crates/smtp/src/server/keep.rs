@@ -73,10 +73,14 @@ impl Store {
             let mut missing = vec![mailbox.join(subdir)];
             while let Some(path) = missing.pop() {
                 match fs::create_dir(&path) {
-                    Ok(()) if self.is_syncing => File::open(path.parent().unwrap_or(&path))?.sync_all()?,
+                    Ok(()) if self.is_syncing => {
+                        File::open(path.parent().unwrap_or(&path))?.sync_all()?
+                    }
                     Ok(()) => {}
                     Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(e) if e.kind() == io::ErrorKind::NotFound && path.starts_with(&self.root) => {
+                    Err(e)
+                        if e.kind() == io::ErrorKind::NotFound && path.starts_with(&self.root) =>
+                    {
                         let parent = path.parent().unwrap_or(&path).to_owned();
                         missing.extend([path, parent]);
                     }

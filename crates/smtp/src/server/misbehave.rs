@@ -15,7 +15,12 @@ impl Session {
     }
 
     /// What a rule wants now. The sender is that of the message that is being sent if none is given.
-    pub(super) fn due_from(&self, at: At, sender: Option<&str>, recipients: &[&str]) -> Option<Act> {
+    pub(super) fn due_from(
+        &self,
+        at: At,
+        sender: Option<&str>,
+        recipients: &[&str],
+    ) -> Option<Act> {
         let known = self.dialogue.transaction.as_ref().map(|Transaction { from, .. }| from);
         let known = known.map(|from| from.as_ref().map_or("", |from| from.as_str()));
         let (peer, transaction) = (self.peer, self.number);

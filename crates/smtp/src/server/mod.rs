@@ -5,7 +5,9 @@ mod account;
 mod auth;
 mod body;
 mod bounce;
+mod certificate;
 mod command;
+mod control;
 mod counters;
 mod deliver;
 mod dialogue;
@@ -14,7 +16,6 @@ mod keep;
 mod lines;
 mod log;
 mod misbehave;
-mod proxy;
 mod queue;
 mod rates;
 mod receive;
@@ -35,7 +36,9 @@ use tokio_rustls::TlsAcceptor;
 
 pub use self::auth::{BadUsers, OFFERED, Users};
 use self::body::Body;
+pub use self::certificate::{BadCertificate, Certificate};
 pub use self::command::{BadCommand, Command, Hello, MailParameters, parse};
+pub use self::control::{BoundPath, Reply, Request, ask, bind};
 use self::counters::Counters;
 pub use self::counters::Counts;
 pub use self::deliver::{Onward, Routes};
@@ -44,7 +47,6 @@ pub use self::faults::{Act, At, BadRules, Faults, Moment};
 pub use self::keep::{NoMailbox, Store};
 pub use self::lines::{LINE_BYTES, Line, Lines};
 pub use self::log::{Event, Log, RelayEvent, TransactionEvent, Verdict};
-pub use self::proxy::{Proxied, ProxyVersion, header as proxy_header, parse as parse_proxy};
 pub use self::queue::{Queue, Waiting};
 use self::rates::Clients;
 pub use self::rates::Rates;
@@ -169,7 +171,7 @@ impl Server {
     }
 
     /// Serves a socket until the server stops; then waits for its sessions, as long as they may take.
-    pub async fn serve(self: Arc<Self>, socket: Socket, listener: Listener) -> io::Result<()> {
+    pub async fn serve(self: Arc<Self>, socket: Socket, listener: Listener) {
         let listener = Arc::new(listener);
         let mut stopping = self.stopping.subscribe();
         let mut sessions = JoinSet::new();
@@ -208,7 +210,6 @@ impl Server {
         let rest = async { while sessions.join_next().await.is_some() {} };
         // What is left is dropped, and with it its connections.
         let _ = tokio::time::timeout(self.limits.grace, rest).await;
-        Ok(())
     }
 
     async fn session(
@@ -254,6 +255,11 @@ impl Server {
     /// What has happened so far.
     pub fn counts(&self) -> Counts {
         self.counters.counts()
+    }
+
+    /// Whether there can be TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// What waits for the next server, if there is one.

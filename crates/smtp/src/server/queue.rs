@@ -40,7 +40,16 @@ impl Waiting {
     /// One that has just come.
     pub(super) fn new(id: &str, from: &str, to: Vec<String>, is_utf8: bool) -> Self {
         let (id, from, since_ms) = (id.to_owned(), from.to_owned(), now_ms());
-        Self { id, from, to, is_utf8, since_ms, attempts: 0, next_ms: since_ms, reason: String::new() }
+        Self {
+            id,
+            from,
+            to,
+            is_utf8,
+            since_ms,
+            attempts: 0,
+            next_ms: since_ms,
+            reason: String::new(),
+        }
     }
 }
 
@@ -139,11 +148,8 @@ impl Queue {
     /// Gives a claimed message back as it is now; one that nobody is to get any more is removed. Blocks.
     pub(super) fn give_back(&self, waiting: Waiting) -> io::Result<()> {
         let id = waiting.id.clone();
-        let written = if waiting.to.is_empty() {
-            self.remove(&id)
-        } else {
-            self.write_envelope(&waiting)
-        };
+        let written =
+            if waiting.to.is_empty() { self.remove(&id) } else { self.write_envelope(&waiting) };
         let mut all = self.lock();
         if waiting.to.is_empty() && written.is_ok() {
             all.remove(&id);

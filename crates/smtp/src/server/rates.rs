@@ -70,7 +70,8 @@ impl Clients {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if clients.len() >= CLIENTS_MAX {
             // Who has been away for a minute may send as much as one who was never here.
-            clients.retain(|_, client| client.connections > 0 || client.at.elapsed().as_secs() < 60);
+            clients
+                .retain(|_, client| client.connections > 0 || client.at.elapsed().as_secs() < 60);
         }
         let messages = f64::from(self.rates.messages_per_minute.unwrap_or_default());
         let new = || Client { messages, at: Instant::now(), connections: 0 };

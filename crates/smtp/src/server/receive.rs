@@ -77,7 +77,8 @@ impl Session {
     /// The message is whole: keeps it, or not, and says so.
     async fn finish(&mut self, body: Body, has_bare: bool) -> Result<(), End> {
         let Some(transaction) = self.dialogue.transaction.take() else { return Err(End::Closed) };
-        self.account.whole(body.size_bytes());
+        let bytes = body.size_bytes();
+        self.account.whole(bytes);
         let to: Vec<&str> = transaction.recipients.iter().map(Address::as_str).collect();
         let from = transaction.from.as_ref().map_or("", |from| from.as_str());
         let act = self.due_from(At::End, Some(from), &to);
@@ -96,11 +97,12 @@ impl Session {
         if let Some(answer) = instead {
             let is_lmtp = self.listener.policy.is_lmtp;
             let answers = vec![answer; if is_lmtp { transaction.recipients.len() } else { 1 }];
-            return self.tell(&answers, None).await;
+            return self.tell(&answers, bytes, None).await;
         }
         match self.keep(transaction, body).await {
-            Some(answers) => self.tell(&answers, act).await,
+            Some(answers) => self.tell(&answers, bytes, act).await,
             None => {
+                self.server.counters.in_doubt();
                 self.account.kept(None);
                 Err(End::Silent)
             }
@@ -108,7 +110,8 @@ impl Session {
     }
 
     /// Says what became of a message.
-    async fn tell(&mut self, answers: &[Answer], act: Option<Act>) -> Result<(), End> {
+    async fn tell(&mut self, answers: &[Answer], bytes: u64, act: Option<Act>) -> Result<(), End> {
+        self.server.counters.message(answers, bytes);
         self.account.kept(Some(answers));
         let is_true = !act.as_ref().is_some_and(Act::is_untrue);
         for answer in answers {
@@ -118,11 +121,11 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps a message, and counts what became of it.
+    /// Keeps a message.
     async fn keep(&mut self, transaction: Transaction, body: Body) -> Option<Vec<Answer>> {
         let policy = &self.listener.policy;
-        let (is_each, bytes) = (policy.is_lmtp, body.size_bytes());
-        let answers = match &self.server.keeping {
+        let is_each = policy.is_lmtp;
+        match &self.server.keeping {
             Keeping::Sink => {
                 let count = if is_each { transaction.recipients.len() } else { 1 };
                 Some(vec![Answer::new(250, "2.0.0 ok"); count])
@@ -130,11 +133,11 @@ impl Session {
             Keeping::Mail(_) => {
                 let id = id(self.number, self.began_ms);
                 let trace = Trace::new(&self.dialogue, policy, self.peer, id);
-                self.server.with_routes(move |routes| routes.deliver(&transaction, &trace, &body, is_each)).await
+                self.server
+                    .with_routes(move |routes| routes.deliver(&transaction, &trace, &body, is_each))
+                    .await
             }
-        };
-        self.server.counters.message(answers.as_deref(), bytes);
-        answers
+        }
     }
 }
 

@@ -19,7 +19,8 @@ use super::faults::{Act, At};
 use super::keep::NoMailbox;
 use super::lines::{Line, Lines};
 use super::queue::now_ms;
-use super::{Listener, Server, proxy};
+use super::{Listener, Server};
+use crate::proxy;
 use crate::stream::Stream;
 use crate::stuffing::LineEnds;
 
@@ -130,7 +131,9 @@ impl Session {
                 Ok(None) if self.inbound.is_empty() => self.read(15).await?,
                 Ok(None) => self.read(1).await?,
                 // Who is no balancer gets no service, and no hint (section 2 of the protocol).
-                Err(bad) => return Err(End::Broken(io::Error::new(io::ErrorKind::InvalidData, bad))),
+                Err(bad) => {
+                    return Err(End::Broken(io::Error::new(io::ErrorKind::InvalidData, bad)));
+                }
             }
         }
     }

@@ -4,8 +4,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use ppp::v2::{Addresses, Builder, Command, Protocol, Version};
 use ppp::HeaderResult;
+use ppp::v2::{Addresses, Builder, Command, Protocol};
 
 /// What a header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Proxied {
 
 /// Which form of the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProxyVersion {
+pub enum Version {
     /// A line of text.
     V1,
     /// Binary.
@@ -31,8 +31,12 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Proxied>, &'static str> {
     match HeaderResult::parse(&bytes[..length]) {
         HeaderResult::V1(Ok(header)) => {
             let client = match header.addresses {
-                ppp::v1::Addresses::Tcp4(a) => Some(SocketAddr::from((a.source_address, a.source_port))),
-                ppp::v1::Addresses::Tcp6(a) => Some(SocketAddr::from((a.source_address, a.source_port))),
+                ppp::v1::Addresses::Tcp4(a) => {
+                    Some(SocketAddr::from((a.source_address, a.source_port)))
+                }
+                ppp::v1::Addresses::Tcp6(a) => {
+                    Some(SocketAddr::from((a.source_address, a.source_port)))
+                }
                 ppp::v1::Addresses::Unknown => None,
             };
             Ok(Some(Proxied { length, client }))
@@ -40,8 +44,12 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Proxied>, &'static str> {
         HeaderResult::V2(Ok(header)) => {
             let client = match (header.command, header.addresses) {
                 (Command::Local, _) => None,
-                (_, Addresses::IPv4(a)) => Some(SocketAddr::from((a.source_address, a.source_port))),
-                (_, Addresses::IPv6(a)) => Some(SocketAddr::from((a.source_address, a.source_port))),
+                (_, Addresses::IPv4(a)) => {
+                    Some(SocketAddr::from((a.source_address, a.source_port)))
+                }
+                (_, Addresses::IPv6(a)) => {
+                    Some(SocketAddr::from((a.source_address, a.source_port)))
+                }
                 _ => None,
             };
             Ok(Some(Proxied { length, client }))
@@ -73,22 +81,25 @@ fn length(bytes: &[u8]) -> Result<Option<usize>, &'static str> {
 }
 
 /// A header for a connection of `client` to `server`.
-pub fn header(version: ProxyVersion, client: SocketAddr, server: SocketAddr) -> io::Result<Vec<u8>> {
+pub fn header(version: Version, client: SocketAddr, server: SocketAddr) -> io::Result<Vec<u8>> {
     // An address of each family has no form in either version.
     let (client, server) = match (client.ip(), server.ip()) {
         (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => (client, server),
         _ => (v6(client), v6(server)),
     };
     match version {
-        ProxyVersion::V1 => {
+        Version::V1 => {
             let family = if client.is_ipv4() { "TCP4" } else { "TCP6" };
             let (from, to) = (client.ip(), server.ip());
             let (from_port, to_port) = (client.port(), server.port());
             Ok(format!("PROXY {family} {from} {to} {from_port} {to_port}\r\n").into_bytes())
         }
-        ProxyVersion::V2 => {
-            Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, (client, server)).build()
-        }
+        Version::V2 => Builder::with_addresses(
+            ppp::v2::Version::Two | Command::Proxy,
+            Protocol::Stream,
+            (client, server),
+        )
+        .build(),
     }
 }
 
@@ -116,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_header_is_read_as_it_was_written_and_not_a_byte_more() {
-        for version in [ProxyVersion::V1, ProxyVersion::V2] {
+        for version in [Version::V1, Version::V2] {
             for (client, server) in
                 [("192.0.2.1:4711", "192.0.2.2:25"), ("[2001:db8::1]:4711", "[2001:db8::2]:25")]
             {
@@ -138,7 +149,9 @@ mod tests {
         assert_eq!(parse(b"PROXY UNKNOWN\r\n"), Ok(Some(unknown)));
         let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
         assert_eq!(parse(local), Ok(Some(Proxied { length: 16, client: None })));
-        for bad in ["EHLO a\r\n", "PROXY TCP4 a b 1 2\r\n", "PROXY TCP4 1.2.3.4 1.2.3.5 1 99999\r\n"] {
+        for bad in
+            ["EHLO a\r\n", "PROXY TCP4 a b 1 2\r\n", "PROXY TCP4 1.2.3.4 1.2.3.5 1 99999\r\n"]
+        {
             assert!(parse(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(parse(&[b"PROXY TCP4 ", &[b'1'; 5000][..]].concat()).is_err());
