@@ -35,7 +35,7 @@ pub use listing::{Entry, FileKind, Listing, Subdir};
 pub use name::{base_name, flags, is_unique_name};
 pub use open::{OpenMessage, Opened, Opener, open_file};
 pub use pattern::{Pattern, PatternError};
-pub use print::{DirPrint, FolderPrint, TICK};
+pub use print::{DirPrint, FolderPrint, TICK, nanoseconds};
 pub use tree::{
     Attributes, Folder, KeptFile, KeptKind, OUTSIDE, Scope, Tree, read_files, read_tree,
 };

@@ -96,7 +96,7 @@ impl FolderPrint {
 }
 
 /// Seconds and nanoseconds of a stat as one number; times beyond the year 2262 stop there.
-pub(crate) fn nanoseconds(seconds: i64, nanoseconds: u64) -> i64 {
+pub fn nanoseconds(seconds: i64, nanoseconds: u64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add_unsigned(nanoseconds)
 }
 

@@ -1,10 +1,11 @@
 //! What happened to messages while their mailbox was scanned: delivered, expunged or moved. A file
-//! is known by its inode and modification time, which survive every rename. Pure.
+//! is known by its inode and content, which survive every rename. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::folder::os;
+use crate::hash::Sum;
 use crate::state::MessageState;
 
 /// What came and went between two passes.
@@ -16,8 +17,8 @@ pub(super) struct Account {
     lost: BTreeMap<u64, PathBuf>,
 }
 
-/// Inode and modification time. A freed inode is soon another file's, its time is not.
-pub(super) type File = (u64, i64);
+/// Inode and content. A freed inode is soon another file's, and the time of a file may be set at any time.
+pub(super) type File = (u64, Sum);
 
 /// A message that is not where it was.
 pub(super) struct Gone {
@@ -128,11 +129,11 @@ impl Account {
 }
 
 pub(super) fn file(message: &MessageState<'_>) -> File {
-    (message.ino, message.mtime_ns)
+    (message.ino, message.sum)
 }
 
 fn with_inode(places: &BTreeMap<File, PathBuf>, ino: u64) -> Option<(&File, &PathBuf)> {
-    places.range((ino, i64::MIN)..=(ino, i64::MAX)).next()
+    places.range((ino, [0; 32])..=(ino, [u8::MAX; 32])).next()
 }
 
 /// Where a message is in its mailbox.

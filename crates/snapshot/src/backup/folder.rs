@@ -12,7 +12,7 @@ use maildir::{Folder, FolderPrint, Listing, Proof, Subdir, base_name, nofollow};
 use super::Trust;
 use super::diff::{Decision, decide};
 use super::ledger::{Incident, Ledger};
-use super::read::{Content, Found, Reader, Source};
+use super::read::{Content, Found, Reader, Source, Stored};
 use super::renamed;
 use super::scan::{Scan, key};
 use crate::dotlock;
@@ -309,14 +309,7 @@ impl Scan<'_, '_, '_> {
             let source = Source { folder: &path, subdir: entry.subdir, name };
             match self.run.reader.read(&source, &mut self.packer)? {
                 Content::Stored(mut stored) => {
-                    if stored.is_read {
-                        let is_encrypted = u64::from(stored.is_encrypted);
-                        self.run.outcome.work.messages_encrypted += is_encrypted;
-                        self.run.outcome.work.messages_read += 1;
-                        self.run.outcome.work.bytes_read += stored.size;
-                        Progress::add(&self.run.context.progress.messages, 1);
-                        Progress::add(&self.run.context.progress.bytes, stored.size);
-                    }
+                    self.count(&stored);
                     taken.read.push(taken.messages.len());
                     let xattrs = std::mem::take(&mut stored.xattrs);
                     let xattrs = self.run.xattrs(xattrs, &place());
@@ -337,6 +330,19 @@ impl Scan<'_, '_, '_> {
             }
         }
         Ok(taken)
+    }
+
+    /// Counts a message that had to be read.
+    pub(super) fn count(&mut self, stored: &Stored) {
+        if !stored.is_read {
+            return;
+        }
+        let work = &mut self.run.outcome.work;
+        work.messages_encrypted += u64::from(stored.is_encrypted);
+        work.messages_read += 1;
+        work.bytes_read += stored.size;
+        Progress::add(&self.run.context.progress.messages, 1);
+        Progress::add(&self.run.context.progress.bytes, stored.size);
     }
 
     /// Names what lies among the messages and is no regular file. A link that a mail server would

@@ -28,6 +28,7 @@ mod selection;
 mod settle;
 mod tally;
 mod uploads;
+mod whereabouts;
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;

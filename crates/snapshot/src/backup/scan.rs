@@ -191,8 +191,7 @@ impl<'run, 'env> Scan<'_, 'run, 'env> {
             self.run.note(Incident::UnstableFolder, Path::new(""), b"", reason);
         }
         self.is_settled = unsettled.is_empty() && !self.is_restless;
-        self.settle(&tree, &unsettled);
-        Ok(tree)
+        self.settle(tree, &unsettled)
     }
 
     /// Whether there are files that were listed and never read under any name.

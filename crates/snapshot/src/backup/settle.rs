@@ -1,53 +1,25 @@
-//! Folders that never became quiet: a message that moved between two of them may have been seen in
-//! both, and belongs into the snapshot once, while a copy (a hard link) belongs there as often as
-//! there are links. Some more listings in a row tell where each file was last.
+//! Folders that never became quiet: they are listed some more times in a row, to tell where each file that moves
+//! about was last. What is known of the others stays as it is.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use maildir::nofollow::Dir;
-use maildir::{Listing, Subdir, Tree, base_name};
-use rustix::fs::Stat;
+use maildir::{Entry, FileKind, Listing, Subdir, Tree, base_name, nanoseconds};
 
 use super::account::Gone;
 use super::folder::{drop_doubles, os, sort};
 use super::ledger::Incident;
+use super::read::{Content, Found, Source};
 use super::scan::{Scan, key};
+use super::whereabouts::{Files, Place, ROUNDS, Sighting, Stat};
+use crate::error::Result;
 use crate::state::{FolderState, MessageState};
-
-/// A file that moved or was seen in several places.
-struct File {
-    /// All that is known of it but its name.
-    message: MessageState<'static>,
-    /// By [`place`]: a mailbox may have a hundred thousand names for one file.
-    places: HashMap<Vec<u8>, Place>,
-    /// How many names it has, for each round in which a look has told: the fewest, because a move may be a
-    /// link and an unlink.
-    links: [Option<usize>; ROUNDS],
-}
-
-/// One of a file's places.
-struct Place {
-    folder: Vec<u8>,
-    subdir: Subdir,
-    name: Vec<u8>,
-    seen: Seen,
-}
-
-/// When a file was at a place: a bit for each round, and the lowest for before them. In a folder that has
-/// not changed since it was listed it always is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Seen(u32);
-
-/// By inode: one that was freed may soon be another file's.
-#[derive(Default)]
-struct Files(HashMap<u64, Vec<File>>);
 
 impl Scan<'_, '_, '_> {
     /// Marks folders that did not become quiet, and keeps what moves about in the mailbox where it was last.
-    pub(super) fn settle(&mut self, tree: &Tree, unsettled: &BTreeSet<Vec<u8>>) {
+    pub(super) fn settle(&mut self, mut tree: Tree, unsettled: &BTreeSet<Vec<u8>>) -> Result<Tree> {
         for path in unsettled {
             let name = self.run.path_of(os(path).as_ref(), b"");
             // One that was never there when it was to be listed has no look.
@@ -56,42 +28,57 @@ impl Scan<'_, '_, '_> {
             ledger.note(Incident::UnstableFolder, name, None);
         }
         if unsettled.is_empty() {
-            return;
+            return Ok(tree);
         }
         let mut files = Files::default();
         // One that is still known elsewhere may be a copy of what is on its way to an unsettled folder.
-        for gone in self.account.gone_messages().filter(|gone| gone.ino != 0) {
-            files.file(&gone);
-        }
+        self.account.gone_messages().filter(|gone| gone.ino != 0).for_each(|gone| files.add(&gone));
         let mut watched = BTreeSet::new();
         for round in 1..=ROUNDS {
-            self.watch(tree, round, &mut watched, &mut files);
+            self.run.context.progress.check()?;
+            // A folder may have come meanwhile, or have another name.
+            if let Ok(newest) = maildir::read_tree(&self.root(), self.run.job.scope()) {
+                tree = newest;
+            }
+            self.watch(&tree, round, &mut watched, &mut files);
+            // What no pass could read is read when it may rest: at once, or in the end.
+            let known = (round == 1 || round == ROUNDS).then(|| self.inodes());
             for folder in &watched {
-                let path = self.root().join(os(folder));
-                if let Ok(listing) = self.run.reader.list_once(&path, None) {
-                    files.see(folder, &path, &listing, round);
-                }
-                tracing::debug!(folder = %path.display(), "listed");
+                self.list_again(folder, round, known.as_ref(), &mut files)?;
             }
         }
+        for in_folder in files.in_doubt().chunk_by(|(_, a), (_, b)| a.folder == b.folder) {
+            let found = self.look_for(&in_folder[0].1.folder, in_folder);
+            for ((ino, place), _) in
+                in_folder.iter().zip(found).filter(|(_, found)| found.is_none())
+            {
+                files.is_gone(*ino, place);
+            }
+        }
+        self.keep(&tree, &watched, &files);
+        Ok(tree)
+    }
+
+    /// Keeps what moves about in the watched folders where it was last.
+    fn keep(&mut self, tree: &Tree, watched: &BTreeSet<Vec<u8>>, files: &Files) {
         let mut chosen: BTreeMap<&[u8], Vec<MessageState<'_>>> = BTreeMap::new();
-        let mut places = Vec::new();
-        for file in files.0.values().flatten() {
-            places.extend(file.choose().into_iter().map(|place| (file, place)));
+        for (message, place) in files.choose().filter(|(_, place)| watched.contains(&place.folder))
+        {
+            let is_new = place.subdir == Subdir::New;
+            let message = MessageState { name: &place.name, is_new, ..*message };
+            chosen.entry(&place.folder).or_default().push(message);
         }
-        for (file, place) in places {
-            if watched.contains(&place.folder) {
-                chosen.entry(&place.folder).or_default().push(MessageState {
-                    name: &place.name,
-                    is_new: place.subdir == Subdir::New,
-                    ..file.message
-                });
+        for path in watched {
+            let here = chosen.remove(path.as_slice()).unwrap_or_default();
+            if !self.run.next.folders.contains_key(path) {
+                // It came after the last pass.
+                let folder = tree.folders.iter().find(|folder| key(folder) == path);
+                let Some(folder) = folder.filter(|_| !here.is_empty()) else { continue };
+                let state = self.run.folder_state(folder);
+                self.run.next.folders.insert(path.clone(), state);
             }
-        }
-        for path in &watched {
             let Some(state) = self.run.next.folders.get_mut(path) else { continue };
             state.print = None;
-            let here = chosen.remove(path.as_slice()).unwrap_or_default();
             let kept: HashSet<(u64, &[u8])> = here.iter().map(|m| (m.ino, m.base())).collect();
             let encoded = std::mem::take(&mut state.encoded);
             let mut messages: Vec<MessageState<'_>> =
@@ -122,7 +109,7 @@ impl Scan<'_, '_, '_> {
         let folders = || self.run.next.folders.iter();
         for (path, state) in folders().filter(|(path, _)| changed.contains(*path)) {
             for message in state.messages().unwrap_or_default().iter().filter(|m| m.ino != 0) {
-                files.file(message).is_at(path, message, Seen::before(round));
+                files.was_at(path, message, round);
             }
         }
         watched.extend(changed);
@@ -132,10 +119,101 @@ impl Scan<'_, '_, '_> {
         for (path, state) in folders().filter(|(path, _)| !watched.contains(*path)) {
             for message in state.messages().unwrap_or_default() {
                 if files.has(&message) || unread.contains(&message.ino) {
-                    files.file(&message).is_at(path, &message, Seen::ALWAYS);
+                    files.is_at(path, &message);
                 }
             }
         }
+    }
+
+    /// The inodes of all messages that are known.
+    fn inodes(&self) -> HashSet<u64> {
+        let states = self.run.next.folders.values();
+        let messages = states.flat_map(|state| state.messages().unwrap_or_default());
+        messages.map(|message| message.ino).collect()
+    }
+
+    /// Lists a watched folder once more. With the inodes that are `known`, files with others are read.
+    fn list_again(
+        &mut self,
+        folder: &[u8],
+        round: usize,
+        known: Option<&HashSet<u64>>,
+        files: &mut Files,
+    ) -> Result<()> {
+        let path = self.root().join(os(folder));
+        let listing = match self.run.reader.list_once(&path, None) {
+            Ok(listing) => listing,
+            Err(e) => {
+                if !e.is_vanished() {
+                    files.is_as_before(folder, round);
+                }
+                return Ok(());
+            }
+        };
+        let strangers = see(files, folder, &path, &listing, round);
+        tracing::debug!(folder = %path.display(), "listed");
+        if let Some(known) = known {
+            // One that is known elsewhere is there; one that is known and has another time or size may be new.
+            let is_unknown =
+                |entry: &Entry| files.has_inode(entry.ino) || !known.contains(&entry.ino);
+            let unknown: Vec<Entry> = strangers.into_iter().filter(is_unknown).collect();
+            self.read_unknown(folder, &listing, &unknown, round, files)?;
+        }
+        let passed_over = files.passed_over(folder, round);
+        for ((ino, _), found) in passed_over.iter().zip(self.look_for(folder, &passed_over)) {
+            if let Some((subdir, name)) = found {
+                let sighting = Sighting { folder, subdir, name: &name, ino: *ino };
+                files.see(&sighting, round, || None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for files where they were last in a folder: by name, and those that have another now in one listing.
+    fn look_for(&mut self, folder: &[u8], places: &[(u64, Place)]) -> Vec<Option<Found>> {
+        let path = self.root().join(os(folder));
+        let dirs = dirs(&path);
+        let mut listing = None;
+        let mut look = |ino: u64, place: &Place| {
+            let stat = dirs[place.subdir as usize].as_ref()?.stat(os(&place.name)).ok();
+            if stat.is_some_and(|stat| stat.st_ino == ino) {
+                return Some((place.subdir, place.name.clone()));
+            }
+            let list = || self.run.reader.list_once(&path, None).unwrap_or_default();
+            let listing = listing.get_or_insert_with(list);
+            let found =
+                listing.find(base_name(&place.name)).iter().find(|entry| entry.ino == ino)?;
+            Some((found.subdir, listing.name(found).to_vec()))
+        };
+        places.iter().map(|(ino, place)| look(*ino, place)).collect()
+    }
+
+    /// Reads what nothing is known of.
+    fn read_unknown(
+        &mut self,
+        folder: &[u8],
+        listing: &Listing,
+        unknown: &[Entry],
+        round: usize,
+        files: &mut Files,
+    ) -> Result<()> {
+        let inside = Path::new(os(folder));
+        let path = self.root().join(inside);
+        for entry in unknown {
+            let (subdir, name) = (entry.subdir, listing.name(entry));
+            let source = Source { folder: &path, subdir, name };
+            let content = self.run.reader.read(&source, &mut self.packer)?;
+            // What is gone again, or cannot be read, was delivered while it was scanned, or is unresolved.
+            let Content::Stored(mut stored) = content else { continue };
+            self.count(&stored);
+            let xattrs = std::mem::take(&mut stored.xattrs);
+            let xattrs = self.run.xattrs(xattrs, &inside.join(subdir.name()));
+            let (subdir, name) = stored.found.clone().unwrap_or((subdir, name.to_vec()));
+            let message = stored.message(subdir, &name, xattrs);
+            self.account.came(&message, inside);
+            files.was_read(folder, &message, round);
+        }
+        Ok(())
     }
 
     /// Keeps messages where they were last.
@@ -163,180 +241,34 @@ impl Scan<'_, '_, '_> {
     }
 }
 
-impl Files {
-    fn has(&self, message: &MessageState<'_>) -> bool {
-        self.0.get(&message.ino).is_some_and(|files| files.iter().any(|f| f.holds(message)))
-    }
-
-    /// The file of a message.
-    fn file(&mut self, message: &MessageState<'_>) -> &mut File {
-        let files = self.0.entry(message.ino).or_default();
-        let at = files.iter().position(|file| file.holds(message)).unwrap_or_else(|| {
-            let message = MessageState { name: b"", is_duplicate: false, ..*message };
-            files.push(File::new(message));
-            files.len() - 1
+/// Takes down where a listing has the files. Gives those that are none of them.
+fn see(
+    files: &mut Files,
+    folder: &[u8],
+    path: &Path,
+    listing: &Listing,
+    round: usize,
+) -> Vec<Entry> {
+    let dirs = dirs(path);
+    let mut strangers = Vec::new();
+    for entry in listing.entries().iter().filter(|entry| entry.kind == FileKind::File) {
+        let (name, subdir, ino) = (listing.name(entry), entry.subdir, entry.ino);
+        let is_known = files.see(&Sighting { folder, subdir, name, ino }, round, || {
+            let stat = dirs[subdir as usize].as_ref()?.stat(os(name)).ok()?;
+            (stat.st_ino == ino).then(|| Stat {
+                links: usize::try_from(stat.st_nlink).unwrap_or(usize::MAX),
+                size: stat.st_size.unsigned_abs(),
+                mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
+            })
         });
-        &mut files[at]
-    }
-
-    /// Takes down where a listing, made in this `round`, has the files.
-    fn see(&mut self, folder: &[u8], path: &Path, listing: &Listing, round: usize) {
-        let dirs = [Subdir::New, Subdir::Cur].map(|dir| Dir::open(&path.join(dir.name())).ok());
-        for entry in listing.entries() {
-            let Some(files) = self.0.get_mut(&entry.ino) else { continue };
-            let name = listing.name(entry);
-            let place = place(folder, name);
-            let known = files.iter().position(|file| file.places.contains_key(&place));
-            if let Some(file) = known.map(|at| &mut files[at]).filter(|f| f.has_one_link()) {
-                file.see(folder, entry.subdir, name, round);
-                continue;
-            }
-            // Which file it is its time tells, or else a name that is known.
-            let dir = &dirs[entry.subdir as usize];
-            let stat = dir.as_ref().and_then(|dir| dir.stat(os(name)).ok());
-            let stat = stat.filter(|stat| stat.st_ino == entry.ino);
-            let same = match &stat {
-                Some(stat) => files.iter_mut().rev().find(|file| file.is(stat)),
-                None => known.map(|at| &mut files[at]),
-            };
-            let Some(file) = same else { continue };
-            if let Some(stat) = &stat {
-                let links = usize::try_from(stat.st_nlink).unwrap_or(usize::MAX);
-                let fewest = &mut file.links[round - 1];
-                *fewest = Some(fewest.map_or(links, |fewest| fewest.min(links)));
-            }
-            file.see(folder, entry.subdir, name, round);
+        if !is_known {
+            strangers.push(*entry);
         }
     }
+    strangers
 }
 
-impl File {
-    fn new(message: MessageState<'static>) -> Self {
-        Self { message, places: HashMap::new(), links: [None; ROUNDS] }
-    }
-
-    fn holds(&self, message: &MessageState<'_>) -> bool {
-        (self.message.mtime_ns, self.message.sum) == (message.mtime_ns, message.sum)
-    }
-
-    fn is(&self, stat: &Stat) -> bool {
-        let mtime_ns =
-            stat.st_mtime.saturating_mul(SECOND_NS).saturating_add_unsigned(stat.st_mtime_nsec);
-        (stat.st_size.unsigned_abs(), mtime_ns) == (self.message.size, self.message.mtime_ns)
-    }
-
-    fn has_one_link(&self) -> bool {
-        self.links.iter().flatten().any(|links| *links == 1)
-    }
-
-    /// Takes down that a message of it is known to be there.
-    fn is_at(&mut self, folder: &[u8], message: &MessageState<'_>, seen: Seen) {
-        self.place(folder, message.subdir(), message.name).seen = seen;
-    }
-
-    /// Takes down that a listing has it there.
-    fn see(&mut self, folder: &[u8], subdir: Subdir, name: &[u8], round: usize) {
-        let place = self.place(folder, subdir, name);
-        place.seen.0 |= 1 << round;
-    }
-
-    fn place(&mut self, folder: &[u8], subdir: Subdir, name: &[u8]) -> &mut Place {
-        let place = self.places.entry(place(folder, name)).or_insert_with(|| Place {
-            folder: folder.to_vec(),
-            subdir,
-            name: Vec::new(),
-            seen: Seen(0),
-        });
-        place.subdir = subdir;
-        place.name = name.to_vec();
-        place
-    }
-
-    /// The newest places, as many as the file has links. Those in quiet folders are not to be
-    /// changed any more, and stand for what may have moved on from there since; what was always seen did
-    /// not. A place that several rounds did not see is none, unless fewer are left than the file has
-    /// links in this mailbox: what moves fast may elude them all.
-    fn choose(&self) -> Vec<&Place> {
-        let mut places: Vec<&Place> = self.places.values().collect();
-        places.sort_by_key(|place| {
-            let Place { seen, folder, name, .. } = place;
-            (
-                Reverse((seen.has_stayed(), seen.last(), seen.0.count_ones())),
-                folder,
-                base_name(name),
-            )
-        });
-        let newest = places.iter().filter(|place| !place.seen.is_quiet());
-        let newest = newest.map(|place| place.seen.last()).max().unwrap_or_default();
-        let is_fresh = |seen: Seen| seen.is_quiet() || seen.last() + FRESH_ROUNDS > newest;
-        let fresh = places.iter().filter(|place| is_fresh(place.seen)).count();
-        let stayed = places.iter().filter(|place| place.seen.has_stayed()).count();
-        let links = self.links.iter().flatten().min().copied().unwrap_or(1);
-        let most = fresh.min(links.max(stayed));
-        places.truncate(most.max(links.saturating_sub(self.links_outside())).max(1));
-        places
-    }
-
-    /// How many of its links lie outside the mailbox, as it seems: the fewest that any round leaves
-    /// unexplained. One message that moved while the folders were listed explains only one.
-    fn links_outside(&self) -> usize {
-        let seen = || self.places.values().map(|place| place.seen);
-        let unexplained = (1..ROUNDS).filter_map(|round| {
-            let here = seen().filter(|seen| seen.is_in(round)).count();
-            let came = seen().filter(|seen| seen.came_in(round)).count();
-            let went = seen().filter(|seen| seen.went_in(round)).count();
-            Some(self.links[round - 1]?.saturating_sub(here - came.min(went)))
-        });
-        unexplained.min().unwrap_or(usize::MAX)
-    }
+/// `new` and `cur` of a folder, as far as they are there.
+fn dirs(path: &Path) -> [Option<Dir>; 2] {
+    [Subdir::New, Subdir::Cur].map(|dir| Dir::open(&path.join(dir.name())).ok())
 }
-
-impl Seen {
-    const ALWAYS: Self = Self(u32::MAX);
-
-    /// In all rounds before this one.
-    fn before(round: usize) -> Self {
-        Self((1 << round) - 1)
-    }
-
-    fn is_in(self, round: usize) -> bool {
-        self.0 & (1 << round) != 0
-    }
-
-    /// Whether it came in this round, and stayed for the next.
-    fn came_in(self, round: usize) -> bool {
-        !self.is_in(round - 1) && self.is_in(round) && self.is_in(round + 1)
-    }
-
-    /// Whether it was there for the last time in this round, and not the first.
-    fn went_in(self, round: usize) -> bool {
-        self.is_in(round - 1) && self.is_in(round) && !self.is_in(round + 1)
-    }
-
-    fn is_quiet(self) -> bool {
-        self == Self::ALWAYS
-    }
-
-    /// Whether every round saw it, however it was before.
-    fn has_stayed(self) -> bool {
-        self.0 | 1 == Self::before(ROUNDS + 1).0 || self.is_quiet()
-    }
-
-    /// The last round that saw it; 0 for none.
-    fn last(self) -> u32 {
-        self.0.checked_ilog2().unwrap_or_default()
-    }
-}
-
-/// What tells one place of a file from another: its folder and base name.
-fn place(folder: &[u8], name: &[u8]) -> Vec<u8> {
-    [folder, base_name(name)].join(&b'/')
-}
-
-/// How often folders that do not become quiet are listed to see where their files are.
-const ROUNDS: usize = 12;
-
-/// A file that is still in a folder is seen there within so many rounds.
-const FRESH_ROUNDS: u32 = 4;
-
-const SECOND_NS: i64 = 1_000_000_000;
