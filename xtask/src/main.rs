@@ -38,7 +38,8 @@ usage: cargo xtask COMMAND
   churn                     back up mailboxes while processes change them; miss nothing; options:
       [--minutes M] [--seed S] [--messages N] [--workers N] [--mailboxes N] [--storms PERCENT]
       [--dir DIR] [--peers | --naive-only] [--program MAILRIG] [--json] [--write]
-  fuzz TARGET [--seconds N] feed a parser what libFuzzer invents: uidlist, base-name, catalog, manifest
+  fuzz TARGET [--seconds N] feed a parser what libFuzzer invents: uidlist, base-name, catalog, manifest,
+                             reply, command, unstuff
 ";
 
 fn main() -> ExitCode {
