@@ -1,7 +1,14 @@
-//! Client and server on the wire: against peers that follow a script, and against each other.
+//! Client and server on the wire: against peers that follow a script, against each other, and against mail
+//! servers and programs that others wrote.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
+mod authority;
 mod controlled;
 mod peer;
+#[path = "../../../tests/servers/process.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod process;
+mod real;
 mod relayed;
 mod scripted;
 mod secured;

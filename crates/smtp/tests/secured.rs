@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls_pki_types::CertificateDer;
 use smtp::client::{Client, Options, Protocol, Secure};
 use smtp::sasl::{Credentials, Mechanism};
 use smtp::server::Certificate;
@@ -12,32 +10,9 @@ use smtp::{Content, Phase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::authority::Authority;
 use crate::scripted::options;
 use crate::world::{Plan, World, codes, envelope};
-
-/// An authority, and a certificate of it for `mx.test`.
-fn issued(is_expired: bool) -> (CertificateDer<'static>, Certificate) {
-    let mut authority = CertificateParams::new(vec![]).unwrap();
-    authority.distinguished_name.push(rcgen::DnType::CommonName, "An Authority");
-    authority.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-    let mut params = CertificateParams::new(vec!["mx.test".into()]).unwrap();
-    if is_expired {
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2020, 2, 1);
-    }
-    let key = KeyPair::generate().unwrap();
-    let leaf = params.signed_by(&key, &authority).unwrap();
-    let chain = pem("CERTIFICATE", leaf.der());
-    let certificate = Certificate::from_pem(&chain, &pem("PRIVATE KEY", &key.serialize_der()));
-    (authority.der().clone(), certificate.unwrap())
-}
-
-fn pem(label: &str, der: &[u8]) -> Vec<u8> {
-    use base64::Engine;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n").into_bytes()
-}
 
 fn secure(trust: &Trust, is_implicit: bool, server_name: &str) -> Option<Secure> {
     let tls = Tls::new(trust, true, None).unwrap();
@@ -46,8 +21,7 @@ fn secure(trust: &Trust, is_implicit: bool, server_name: &str) -> Option<Secure>
 
 #[tokio::test]
 async fn only_who_is_trusted_gets_a_handshake() {
-    let (authority, _) = issued(false);
-    let self_signed = || Certificate::self_signed("mx.test").unwrap();
+    let authority = Authority::new();
     // What it trusts, what it calls the server, which certificate the server has, and what comes of it.
     for (is_ours, is_expired, name, trusts, part) in [
         (true, false, "mx.test", "authority", ""),
@@ -58,11 +32,13 @@ async fn only_who_is_trusted_gets_a_handshake() {
         (true, false, "mx.test", "pinned", "another certificate"),
         (false, true, "other.test", "anybody", ""),
     ] {
-        let (root, leaf) = issued(is_expired);
-        let certificate = if is_ours { leaf } else { self_signed() };
+        let certificate = match (is_ours, is_expired) {
+            (true, false) => authority.issue("mx.test").certificate(),
+            (true, true) => authority.issue_expired("mx.test").certificate(),
+            (false, _) => Certificate::self_signed("mx.test").unwrap(),
+        };
         let trust = match trusts {
-            "authority" if is_ours => Trust::Roots(vec![root]),
-            "authority" => Trust::Roots(vec![authority.clone()]),
+            "authority" => Trust::Roots(vec![authority.der()]),
             "pinned" if is_ours => Trust::Pinned([7; 32]),
             "pinned" => Trust::Pinned(certificate.sha256()),
             _ => Trust::Anybody,

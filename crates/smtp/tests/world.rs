@@ -129,6 +129,11 @@ impl World {
         }
     }
 
+    /// Where the mailboxes of `x.test` are.
+    pub(crate) fn mail(&self) -> PathBuf {
+        self.dir.path().join("vmail/x.test")
+    }
+
     pub(crate) fn messages(&self, mailbox: &str) -> Vec<String> {
         let new = self.dir.path().join("vmail").join(mailbox).join("new");
         let mut paths: Vec<PathBuf> =
