@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::body::Body;
 use crate::address::Address;
@@ -181,11 +181,28 @@ fn is_plain(name: &str) -> bool {
 fn unique(host: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    name(now, COUNT.fetch_add(1, Ordering::Relaxed), host)
+}
+
+/// Names sort as time goes, in listings that people read.
+fn name(now: Duration, count: u64, host: &str) -> String {
     let (seconds, micros) = (now.as_secs(), now.subsec_micros());
     // Slash and colon mean something in names of messages.
     let host = host.replace('/', "\\057").replace(':', "\\072");
-    format!("{seconds}.M{micros}P{}Q{count}.{host}", std::process::id())
+    format!("{seconds}.M{micros:06}P{}Q{count}.{host}", std::process::id())
 }
 
 const NAME_BYTES: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_sort_as_time_goes() {
+        let micros = [1_700_000_000_000_009, 1_700_000_000_099_999, 1_700_000_000_100_000];
+        let names = micros.map(|micros| name(Duration::from_micros(micros), 7, "a/b:c"));
+        assert!(names.is_sorted(), "{names:?}");
+        assert!(names.iter().all(|name| name.ends_with("Q7.a\\057b\\072c")), "{names:?}");
+    }
+}
