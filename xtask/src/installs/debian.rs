@@ -17,7 +17,6 @@ pub(super) const TOOLS: &[(&str, &str)] = &[
     ("dovecot-submissiond", "dovecot"),
     ("haproxy", "haproxy"),
     ("jq", "jq"),
-    ("libauthen-sasl-perl", "swaks"),
     ("libnet-ssleay-perl", "swaks"),
     ("postfix", "postfix"),
     ("restic", "restic"),

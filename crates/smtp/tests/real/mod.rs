@@ -3,6 +3,7 @@
 
 mod jail;
 mod letters;
+mod programs;
 mod suite;
 
 mod dovecot;
@@ -10,5 +11,7 @@ mod postfix;
 
 mod needs_dovecot;
 mod needs_exim;
+mod needs_haproxy;
 mod needs_opensmtpd;
 mod needs_postfix;
+mod needs_swaks;

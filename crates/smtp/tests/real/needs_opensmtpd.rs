@@ -68,7 +68,8 @@ async fn letters_arrive() {
     let Some(opensmtpd) = OpenSmtpd::start() else { return };
     let offered = transactions(&opensmtpd.peer(opensmtpd.port)).await;
     assert!(!offered.pipelining && !offered.chunking && offered.dsn, "{offered:?}");
-    let complaints = opensmtpd.home.complaints("output", &["warn", "fatal"], &[]);
+    // At its start it looks for a folder that another of its processes is about to make.
+    let complaints = opensmtpd.home.complaints("output", &["warn", "fatal"], &["purge_task"]);
     assert_eq!(complaints, [""; 0]);
 }
 

@@ -1,10 +1,21 @@
-//! Postfix: as the server of our client, and with Dovecot behind it every SASL mechanism.
+//! Postfix: as the server of our client, with every SASL mechanism that Dovecot behind it has; and as a client of our
+//! server, which hands on what it took, whatever goes wrong meanwhile.
 
-use smtp::client::Protocol;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use smtp::client::{Endpoint, Protocol};
+use smtp::server::Certificate;
 
 use super::dovecot::{Dovecot, MECHANISMS, secret};
+use super::letters::{Letter, arrived, eventually, letters};
 use super::postfix::{Postfix, Task};
-use super::suite::{Peer, at, handshakes, mechanisms, transactions};
+use super::programs::{installed, must};
+use super::suite::{Peer, at, connect, handshakes, mechanisms, send, transactions};
+use crate::process::is_skipped;
+use crate::scripted::options;
+use crate::world::{Plan, World, envelope};
 
 #[tokio::test]
 async fn letters_arrive() {
@@ -33,3 +44,130 @@ async fn who_submits_is_known_by_every_mechanism_of_needs_dovecot() {
     assert_eq!(postfix.complaints(&["authentication failed", "SSL alert number"]), [""; 0]);
     assert_eq!(dovecot.complaints(&[]), [""; 0]);
 }
+
+/// How Postfix names where a server of ours listens. All users may reach its socket from then on.
+fn route(world: &World) -> String {
+    match &world.endpoint {
+        Endpoint::Tcp(address, _) => format!("smtp:[{}]:{}", address.ip(), address.port()),
+        Endpoint::Unix(path) => {
+            let open = |path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+            open(world.dir.path(), 0o755).unwrap();
+            open(path, 0o777).unwrap();
+            format!("lmtp:unix:{}", path.display())
+        }
+    }
+}
+
+/// The messages of a mailbox of `smtp-source`'s: how many copies there are of each, by Message-ID.
+fn copies(world: &World, mailbox: &str) -> BTreeMap<String, usize> {
+    let mut copies = BTreeMap::new();
+    for text in world.messages(mailbox) {
+        let id = text.lines().find_map(|line| line.strip_prefix("Message-Id: ")).unwrap();
+        *copies.entry(id.to_owned()).or_default() += 1;
+    }
+    copies
+}
+
+#[tokio::test]
+async fn letters_that_it_hands_on_arrive_as_they_were_sent() {
+    for is_lmtp in [false, true] {
+        let certificate = Some(Certificate::self_signed("mx.test").unwrap());
+        let world = World::start(Plan { is_lmtp, certificate, ..Plan::default() }).await;
+        let more = "smtp_tls_security_level = encrypt";
+        let onward = vec![("x.test", route(&world))];
+        let Some(postfix) = Postfix::start(&Task { onward, more, ..Task::default() }) else {
+            return;
+        };
+        let mut client = connect(&at(postfix.port), &options(true, Protocol::Esmtp)).await;
+        let mut letters = letters("handed on");
+        // Our server takes no more than this here.
+        letters.retain(|letter| letter.bytes.len() < 200_000);
+        for letter in &letters {
+            let outcomes = send(&mut client, &envelope(&["a@x.test", "b@x.test"]), letter).await;
+            assert!(outcomes.iter().all(|outcome| outcome.is_accepted()), "{outcomes:?}");
+        }
+        client.quit().await;
+        let letters: Vec<&Letter> = letters.iter().collect();
+        for mailbox in ["a", "b"] {
+            arrived(&world.mail().join(mailbox), &letters).await;
+        }
+        assert_eq!(postfix.complaints(&[]), [""; 0]);
+        let events = world.stop().await;
+        assert!(is_lmtp || events.iter().all(|event| event.tls));
+    }
+}
+
+#[tokio::test]
+async fn each_message_that_it_took_is_in_the_mailbox_whatever_our_server_does() {
+    for is_lmtp in [false, true] {
+        let world = World::start(Plan { is_lmtp, rules: RULES, ..Plan::default() }).await;
+        let onward = vec![("x.test", route(&world))];
+        let Some(postfix) = Postfix::start(&Task { onward, more: IMPATIENT, ..Task::default() })
+        else {
+            return;
+        };
+        let server = format!("127.0.0.1:{}", postfix.port);
+        let source = ["smtp-source", "-s", "5", "-m", "200", "-l", "3000", "-f", "s@client.test"];
+        must(&[&source[..], &["-t", "a@x.test", &server]].concat()).await;
+        eventually("the queue is empty", || postfix.said(": removed") == 200).await;
+        let copies = copies(&world, "x.test/a");
+        assert_eq!(copies.len(), 200);
+        assert_eq!(postfix.said("status=sent"), 200);
+        let events = world.stop().await;
+        let lost = events.iter().filter(|event| event.faults == ["lose_reply at end"]).count();
+        assert_eq!(copies.values().sum::<usize>(), 200 + lost);
+        for fault in ["lose_reply at end", "reply at end", "reply at rcpt", "drop at data"] {
+            assert!(events.iter().any(|event| event.faults == [fault]), "{fault}");
+        }
+        assert_eq!(postfix.complaints(&[]), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn all_that_smtp_source_sends_is_there() {
+    if is_skipped("postfix") {
+        return;
+    }
+    installed("postfix", "/usr/sbin/smtp-source");
+    for is_lmtp in [false, true] {
+        let world = World::start(Plan { is_lmtp, ..Plan::default() }).await;
+        let server = match &world.endpoint {
+            Endpoint::Tcp(address, _) => address.to_string(),
+            Endpoint::Unix(path) => format!("unix:{}", path.display()),
+        };
+        let source = ["smtp-source", "-s", "20", "-m", "300", "-l", "5000", "-f", "s@client.test"];
+        let source = [&source[..], &["-t", "a@x.test"]].concat();
+        let lmtp: &[&str] = if is_lmtp { &["-L"] } else { &[] };
+        // A session for each message, and one for many.
+        must(&[&source[..], lmtp, &[&server]].concat()).await;
+        must(&[&source[..], lmtp, &["-d", &server]].concat()).await;
+        assert_eq!(world.messages("x.test/a").len(), 600);
+        world.assert_clean();
+        assert_eq!(world.stop().await.len(), 600);
+    }
+}
+
+const IMPATIENT: &str =
+    "queue_run_delay = 1s\nminimal_backoff_time = 1s\nmaximal_backoff_time = 1s";
+
+const RULES: &str = "
+[[rule]]
+at = 'end'
+every = 7
+reply = '451 4.3.0 later'
+
+[[rule]]
+at = 'end'
+every = 11
+lose_reply = true
+
+[[rule]]
+at = 'data'
+every = 13
+drop = true
+
+[[rule]]
+at = 'rcpt'
+every = 17
+reply = '450 4.2.0 later'
+";

@@ -86,7 +86,10 @@ fn main(home: &Path, task: &Task) -> String {
         onward.iter().map(|(domain, to)| format!("{{ {domain} = {to} }} ")).collect();
     let domains: Vec<&str> = onward.iter().map(|(domain, _)| *domain).collect();
     let domains = domains.join(" ");
-    let routes = if onward.is_empty() { String::new() } else { format!("inline:{{ {routes}}}") };
+    let (routes, own) = match onward.len() {
+        0 => (String::new(), "x.test"),
+        _ => (format!("inline:{{ {routes}}}"), ""),
+    };
     format!(
         "compatibility_level = 3.6
 queue_directory = {home}/queue
@@ -99,7 +102,7 @@ myhostname = mx.test
 mydestination =
 alias_maps =
 alias_database =
-virtual_mailbox_domains = x.test
+virtual_mailbox_domains = {own}
 virtual_mailbox_base = {home}/mail
 virtual_mailbox_maps = inline:{{ {{ a@x.test = a/ }} {{ b@x.test = b/ }} }}
 virtual_uid_maps = static:{OWNER}
@@ -137,6 +140,7 @@ error unix - - n - - error
 retry unix - - n - - error
 virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil
+flush unix n - n 1000? 0 flush
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 "
