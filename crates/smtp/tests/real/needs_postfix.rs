@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use smtp::Outcome;
 use smtp::client::{Endpoint, Protocol};
 use smtp::server::Certificate;
 
@@ -84,7 +85,7 @@ async fn letters_that_it_hands_on_arrive_as_they_were_sent() {
         letters.retain(|letter| letter.bytes.len() < 200_000);
         for letter in &letters {
             let outcomes = send(&mut client, &envelope(&["a@x.test", "b@x.test"]), letter).await;
-            assert!(outcomes.iter().all(|outcome| outcome.is_accepted()), "{outcomes:?}");
+            assert!(outcomes.iter().all(Outcome::is_accepted), "{outcomes:?}");
         }
         client.quit().await;
         let letters: Vec<&Letter> = letters.iter().collect();
