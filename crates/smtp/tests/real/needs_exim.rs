@@ -8,7 +8,7 @@ use smtp::client::Protocol;
 use smtp::sasl::Mechanism;
 
 use super::jail::{Home, Jail};
-use super::suite::{Peer, at, external, handshakes, mechanisms, transactions};
+use super::suite::{Peer, at, extensions, external, handshakes, mechanisms, transactions};
 use crate::authority::Authority;
 use crate::process::{Process, free_port, program};
 
@@ -70,6 +70,12 @@ async fn letters_arrive() {
 }
 
 #[tokio::test]
+async fn what_a_message_says_of_itself_is_understood() {
+    let Some(exim) = Exim::start() else { return };
+    extensions(&exim.peer(exim.port)).await;
+}
+
+#[tokio::test]
 async fn who_submits_is_known_by_every_mechanism() {
     let Some(exim) = Exim::start() else { return };
     for (port, is_implicit) in [(exim.port, false), (exim.tls_port, true)] {
@@ -100,7 +106,8 @@ local_interfaces = 127.0.0.1
 keep_environment =
 host_lookup =
 smtp_accept_max_per_host = 0
-message_size_limit = 10M
+message_size_limit = 4M
+dsn_advertise_hosts = *
 deliver_drop_privilege
 tls_certificate = {home}/certificate.pem
 tls_privatekey = {home}/key.pem

@@ -8,7 +8,7 @@ use smtp::client::{Client, Options, Protocol};
 use smtp::sasl::Mechanism;
 
 use super::jail::{Home, Jail, OWNER};
-use super::suite::{Peer, at, handshakes, mechanisms, transactions};
+use super::suite::{Peer, at, extensions, handshakes, mechanisms, transactions};
 use crate::authority::Authority;
 use crate::process::{Process, free_port, program};
 use crate::scripted::options;
@@ -74,6 +74,12 @@ async fn letters_arrive() {
 }
 
 #[tokio::test]
+async fn what_a_message_says_of_itself_is_understood() {
+    let Some(opensmtpd) = OpenSmtpd::start() else { return };
+    extensions(&opensmtpd.peer(opensmtpd.port)).await;
+}
+
+#[tokio::test]
 async fn who_submits_is_known_by_every_mechanism_or_nothing_is_said_without_tls() {
     let Some(opensmtpd) = OpenSmtpd::start() else { return };
     for (port, is_implicit) in [(opensmtpd.port, false), (opensmtpd.tls_port, true)] {
@@ -94,7 +100,8 @@ async fn who_submits_is_known_by_every_mechanism_or_nothing_is_said_without_tls(
 fn configuration(home: &Path, [port, tls_port]: [u16; 2]) -> String {
     let home = home.display();
     format!(
-        r#"pki mx.test cert "{home}/certificate.pem"
+        r#"smtp max-message-size "4M"
+pki mx.test cert "{home}/certificate.pem"
 pki mx.test key "{home}/key.pem"
 table people {{ "a@x.test" = mail-owner, "b@x.test" = mail-owner }}
 table accounts {{ ann = "{SECRET}" }}

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use smtp::Outcome;
-use smtp::client::{Endpoint, Protocol};
+use smtp::client::{Endpoint, Options, Protocol};
 use smtp::server::Certificate;
+use smtp::{Outcome, Phase};
 
 use super::dovecot::{Dovecot, MECHANISMS, secret};
-use super::letters::{Letter, arrived, eventually, letters};
+use super::letters::{Letter, arrived, eventually, letter, letters};
 use super::postfix::{Postfix, Task};
 use super::programs::{installed, must};
-use super::suite::{Peer, at, connect, handshakes, mechanisms, send, transactions};
+use super::suite::{Peer, at, connect, extensions, handshakes, mechanisms, send, transactions};
 use crate::process::is_skipped;
 use crate::scripted::options;
 use crate::world::{Plan, World, envelope};
@@ -25,6 +25,35 @@ async fn letters_arrive() {
     let offered = transactions(&peer).await;
     assert!(offered.pipelining && offered.chunking && offered.dsn && offered.smtputf8);
     assert_eq!(postfix.complaints(&[]), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_message_says_of_itself_is_understood() {
+    let Some(postfix) = Postfix::start(&Task::default()) else { return };
+    let peer = Peer { endpoint: at(postfix.port), protocol: Protocol::Esmtp, mail: postfix.mail() };
+    extensions(&peer).await;
+    assert_eq!(postfix.said("from=<gr\u{fc}\u{df}e@client.test>"), 1);
+    assert_eq!(postfix.complaints(&[]), [""; 0]);
+}
+
+/// After some errors Postfix says 421 and goes, while commands that went together still wait for their replies.
+#[tokio::test]
+async fn a_server_that_has_enough_in_the_midst_of_a_group_has_taken_nothing() {
+    for pipelining in [true, false] {
+        let more = "smtpd_hard_error_limit = 20\nsmtpd_soft_error_limit = 100";
+        let Some(postfix) = Postfix::start(&Task { more, ..Task::default() }) else { return };
+        let options = Options { pipelining, ..options(true, Protocol::Esmtp) };
+        let mut client = connect(&at(postfix.port), &options).await;
+        let strangers: Vec<String> = (0..250).map(|number| format!("{number}@x.test")).collect();
+        let to: Vec<&str> =
+            ["a@x.test"].into_iter().chain(strangers.iter().map(String::as_str)).collect();
+        let outcomes = send(&mut client, &envelope(&to), &letter("never", b"x\r\n")).await;
+        assert_eq!(outcomes.len(), to.len());
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Refused(Phase::Rcpt, _))));
+        assert!(!client.is_open());
+        eventually("it says why", || postfix.said("too many errors") == 1).await;
+        assert!(!postfix.mail().join("a").exists());
+    }
 }
 
 #[tokio::test]

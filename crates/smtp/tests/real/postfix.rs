@@ -113,6 +113,9 @@ smtpd_relay_restrictions = permit_sasl_authenticated reject_unauth_destination
 smtpd_tls_chain_files = {home}/key.pem {home}/certificate.pem
 smtpd_tls_security_level = may
 smtp_host_lookup = native
+message_size_limit = 4000000
+mailbox_size_limit = 0
+virtual_mailbox_limit = 0
 {auth}{more}
 "
     )

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use smtp::client::{Capabilities, Client, Endpoint, Options, Protocol, Secure};
 use smtp::sasl::{Credentials, Mechanism};
-use smtp::{Content, Envelope, Outcome, Phase, Refusal};
+use smtp::{Address, Content, Envelope, Notify, Outcome, Phase, Recipient, Refusal, Ret};
 
 use super::letters::{Letter, arrived, letter, letters};
 use crate::authority::Authority;
 use crate::scripted::options;
-use crate::world::envelope;
+use crate::world::{envelope, envelope_from};
 
 /// A server to speak to. It has mailboxes for `a@x.test` and `b@x.test`, and refuses `nobody@x.test`.
 pub(crate) struct Peer {
@@ -76,6 +76,53 @@ pub(crate) async fn transactions(peer: &Peer) -> Capabilities {
     arrived(&peer.mail.join("a"), &shared.iter().chain(&sent).collect::<Vec<_>>()).await;
     assert!(!peer.mail.join("nobody").exists());
     offered
+}
+
+/// What a message says of itself and of what shall become of it, as far as the server wants to know; and one that is larger
+/// than the server says that it takes, if it says so. The mailbox has one message for each that is offered.
+pub(crate) async fn extensions(peer: &Peer) {
+    let mut client = connect(&peer.endpoint, &options(true, peer.protocol)).await;
+    let offered = client.capabilities().clone();
+    let mut sent = Vec::new();
+    if offered.dsn {
+        let always = Notify { success: true, failure: true, delay: true };
+        let never = Notify { success: false, failure: false, delay: false };
+        for (ret, notify) in [(Ret::Headers, always), (Ret::Full, never)] {
+            let to = vec![Recipient {
+                notify: Some(notify),
+                ..Address::parse("a@x.test").unwrap().into()
+            }];
+            let envelope_id = Some("a+b=c d!".to_owned());
+            let envelope = Envelope { to, ret: Some(ret), envelope_id, ..envelope(&[]) };
+            sent.push((envelope, letter(&format!("{ret:?}"), b"x\r\n")));
+        }
+    }
+    if offered.smtputf8 {
+        let envelope = Envelope {
+            is_utf8: true,
+            ..envelope_from("gr\u{fc}\u{df}e@client.test", &["a@x.test"])
+        };
+        sent.push((envelope, letter("Gr\u{fc}\u{df}e", "Gr\u{fc}\u{df}e\r\n".as_bytes())));
+    }
+    for (envelope, letter) in &sent {
+        let outcomes = send(&mut client, envelope, letter).await;
+        let [Outcome::Accepted(reply)] = &outcomes[..] else {
+            panic!("{}: {outcomes:?}", letter.subject);
+        };
+        assert_eq!(reply.enhanced.is_some(), offered.enhanced_status_codes, "{reply}");
+    }
+    if let Some(most) = offered.size_bytes_max {
+        // Some count bytes without CR, and only as they come.
+        let lines = b"It is too large.\r\n".repeat(usize::try_from(most).unwrap() / 16);
+        let outcomes = send(&mut client, &envelope(&["a@x.test"]), &letter("large", &lines)).await;
+        let Outcome::Refused(Phase::Mail | Phase::Body, Refusal::Reply(reply)) = &outcomes[0]
+        else {
+            panic!("{outcomes:?}");
+        };
+        assert!(matches!(reply.code, 552 | 554), "{reply}");
+    }
+    client.quit().await;
+    arrived(&peer.mail.join("a"), &sent.iter().map(|(_, letter)| letter).collect::<Vec<_>>()).await;
 }
 
 /// Every phase up to the first message's last reply is stamped, in order.
