@@ -121,6 +121,25 @@ async fn two_messages_go_through_one_session() {
     }
 }
 
+#[tokio::test]
+async fn who_was_refused_before_the_session_ends_stays_refused() {
+    for protocol in [Protocol::Esmtp, Protocol::Lmtp] {
+        for pipelined in [false, true] {
+            let good = good(pipelined, protocol);
+            // Up to the reply to MAIL; the first recipient is unknown, and then nothing comes.
+            let mail =
+                good.iter().position(|step| matches!(step, Step::Hear(c) if c.starts_with("MAIL")));
+            let said = [say("550 5.1.1 unknown\r\n"), Step::Close];
+            let heard: &[Step] =
+                if pipelined { &[] } else { &[hear("RCPT TO:<1@server.test>\r\n")] };
+            let script = [&good[..mail.unwrap() + 2], heard, &said].concat();
+            let (outcomes, _) = converse(script, &options(true, protocol), 2).await;
+            let outcomes: Vec<String> = outcomes.unwrap().iter().map(|o| letters(o)).collect();
+            assert_eq!(outcomes, ["rf", "ff"], "{protocol:?} {pipelined}");
+        }
+    }
+}
+
 /// What may happen in place of a reply, and whether the session is over after it.
 fn disturbances() -> Vec<(&'static str, Vec<Step>)> {
     vec![

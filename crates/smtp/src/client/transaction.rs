@@ -29,17 +29,17 @@ impl Client {
             return all(envelope, &Outcome::Refused(Phase::Mail, Refusal::Failure(failure)));
         }
         let is_chunked = self.options.chunking && self.offered.chunking;
+        let mut outcomes: Asked = Vec::with_capacity(envelope.to.len());
         let asked = if self.options.pipelining && self.offered.pipelining {
-            self.ask_together(envelope, parts, is_chunked).await
+            self.ask_together(envelope, parts, is_chunked, &mut outcomes).await
         } else {
-            self.ask_in_turn(envelope, parts, is_chunked).await
+            self.ask_in_turn(envelope, parts, is_chunked, &mut outcomes).await
         };
-        let mut outcomes = match asked {
-            Ok(asked) => asked,
-            Err((phase, failure)) => {
-                return all(envelope, &Outcome::Refused(phase, Refusal::Failure(failure)));
-            }
-        };
+        if let Err((phase, failure)) = asked {
+            // Who was refused before stays so, for the server's reason.
+            outcomes.resize(envelope.to.len(), None);
+            fill(&mut outcomes, &Outcome::Refused(phase, Refusal::Failure(failure)));
+        }
         if outcomes.iter().all(Option::is_some) {
             return outcomes.into_iter().flatten().collect();
         }
@@ -69,8 +69,8 @@ impl Client {
         envelope: &Envelope,
         parts: Parts<'_>,
         is_chunked: bool,
-    ) -> Result<Asked, (Phase, Failure)> {
-        let mut asked: Asked = Vec::with_capacity(envelope.to.len());
+        asked: &mut Asked,
+    ) -> Result<(), (Phase, Failure)> {
         let mut groups = envelope.to.chunks(RECIPIENTS_TOGETHER).peekable();
         let (mut is_first, mut refusal) = (true, None);
         while let Some(group) = groups.next() {
@@ -107,10 +107,10 @@ impl Client {
             }
             if is_last && !is_chunked {
                 let reply = self.answer(Phase::Data, start).await?;
-                self.take_data_reply(reply, &mut asked).await?;
+                self.take_data_reply(reply, asked).await?;
             }
         }
-        Ok(asked)
+        Ok(())
     }
 
     /// Each command after the reply to the one before; nothing more is said once nobody is left.
@@ -119,7 +119,8 @@ impl Client {
         envelope: &Envelope,
         parts: Parts<'_>,
         is_chunked: bool,
-    ) -> Result<Asked, (Phase, Failure)> {
+        asked: &mut Asked,
+    ) -> Result<(), (Phase, Failure)> {
         if self.is_dirty {
             self.reset().await.map_err(|failure| (Phase::Rset, failure))?;
         }
@@ -127,10 +128,10 @@ impl Client {
         self.mail(envelope, parts).map_err(|failure| (Phase::Mail, failure))?;
         let reply = self.ask(Phase::Mail).await?;
         if !reply.is_positive() {
-            return Ok(vec![Some(refused(Phase::Mail, &reply)); envelope.to.len()]);
+            asked.resize(envelope.to.len(), Some(refused(Phase::Mail, &reply)));
+            return Ok(());
         }
         self.is_dirty = true;
-        let mut asked: Asked = Vec::with_capacity(envelope.to.len());
         for recipient in &envelope.to {
             self.out.clear();
             command::rcpt(recipient, &self.offered, &mut self.out);
@@ -141,9 +142,9 @@ impl Client {
             self.out.clear();
             self.out.extend_from_slice(b"DATA\r\n");
             let reply = self.ask(Phase::Data).await?;
-            self.take_data_reply(reply, &mut asked).await?;
+            self.take_data_reply(reply, asked).await?;
         }
-        Ok(asked)
+        Ok(())
     }
 
     fn mail(&mut self, envelope: &Envelope, parts: Parts<'_>) -> Result<(), Failure> {

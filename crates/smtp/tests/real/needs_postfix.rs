@@ -50,6 +50,10 @@ async fn a_server_that_has_enough_in_the_midst_of_a_group_has_taken_nothing() {
         let outcomes = send(&mut client, &envelope(&to), &letter("never", b"x\r\n")).await;
         assert_eq!(outcomes.len(), to.len());
         assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Refused(Phase::Rcpt, _))));
+        // Whom it has refused by then is not worth another attempt.
+        let refused = |outcome: &&Outcome| outcome.reply().is_some_and(|reply| reply.code == 550);
+        assert_eq!(outcomes.iter().filter(refused).count(), 20);
+        assert!(outcomes[0].is_transient());
         assert!(!client.is_open());
         eventually("it says why", || postfix.said("too many errors") == 1).await;
         assert!(!postfix.mail().join("a").exists());
