@@ -6,10 +6,12 @@ use std::process::Command;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
+use rustix::process::geteuid;
 use sha2::Sha256;
 use smtp::sasl::Mechanism;
 
 use super::jail::{Home, OWNER};
+use super::programs::{Ran, must, run};
 use crate::authority::Authority;
 use crate::process::{Process, free_port, is_skipped};
 
@@ -75,6 +77,18 @@ impl Dovecot {
         self.home.path().join("mail")
     }
 
+    /// What `doveadm fetch` tells of the one message with a subject in a Maildir of others, which is its from then on.
+    pub(crate) async fn fetch(&self, mailbox: &Path, what: &str, subject: &str) -> Ran {
+        if geteuid().is_root() {
+            must(&["chown", "-R", "5000:5000", &mailbox.display().to_string()]).await;
+        }
+        let configuration = self.home.path().join("dovecot.conf").display().to_string();
+        let location = format!("mail_location=maildir:{}", mailbox.display());
+        let doveadm = ["doveadm", "-c", &configuration, "-o", &location, "-f", "pager"];
+        let search = ["fetch", "-u", "a", what, "mailbox", "INBOX", "HEADER", "Subject", subject];
+        run(&[&doveadm[..], &search].concat()).await
+    }
+
     /// Lines of its log that tell of trouble.
     pub(crate) fn complaints(&self, expected: &[&str]) -> Vec<String> {
         self.home.complaints("log", &["Error:", "Warning:", "Fatal:", "Panic:"], expected)
@@ -123,7 +137,7 @@ fn tokens(home: &Path) -> String {
 
 /// Who has the mail, and what to say of Dovecot's own users: as root mail has an owner that no account has.
 fn owner() -> (u32, String) {
-    let user = rustix::process::geteuid();
+    let user = geteuid();
     if user.is_root() {
         return (OWNER, String::new());
     }

@@ -1,12 +1,13 @@
 //! Dovecot: LMTP, and submission with every mechanism.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use smtp::client::{Endpoint, Options, Protocol};
 use smtp::{Outcome, Phase, Refusal};
 
 use super::dovecot::{Dovecot, MECHANISMS, secret};
-use super::letters::letter;
+use super::letters::{Letter, letter, letters};
 use super::suite::{Peer, at, connect, external, handshakes, mechanisms, send, transactions};
 use crate::scripted::options;
 use crate::world::{Plan, World, envelope};
@@ -53,6 +54,38 @@ async fn each_recipient_over_lmtp_has_an_outcome_of_its_own() {
     }
     assert!(!dovecot.complaints(&[]).is_empty());
     assert_eq!(dovecot.complaints(&["broken"]), [""; 0]);
+}
+
+/// Dovecot believes the sizes in names of messages, and says so if they are wrong when it reads.
+#[tokio::test]
+async fn what_our_server_kept_dovecot_reads() {
+    let world = World::start(Plan::default()).await;
+    let Some(dovecot) = Dovecot::start(1) else { return };
+    let mut client = connect(&world.endpoint, &options(true, Protocol::Esmtp)).await;
+    let mut letters = letters("kept");
+    // Of these the text is no text, or our server takes no more.
+    letters.retain(|letter| letter.bytes.is_ascii() && letter.bytes.len() < 200_000);
+    for letter in &letters {
+        let outcomes = send(&mut client, &envelope(&["a@x.test"]), letter).await;
+        assert!(outcomes[0].is_accepted(), "{outcomes:?}");
+    }
+    client.quit().await;
+    fs::set_permissions(world.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mailbox = world.mail().join("a");
+    for Letter { subject, bytes } in &letters {
+        let ran = dovecot.fetch(&mailbox, "size.virtual text", subject).await;
+        assert_eq!(ran.code, Some(0), "{}", ran.said);
+        let (size, text) = ran.said.split_once("\ntext:\n").unwrap();
+        let lines = String::from_utf8(bytes.clone()).unwrap().replace('\r', "");
+        assert!(text.ends_with(&lines), "{subject}: {text}");
+        let with_cr = text.len() + text.matches('\n').count();
+        assert_eq!(size, format!("size.virtual: {with_cr}"), "{subject}");
+    }
+    // A name that is wrong would not have passed.
+    fs::write(mailbox.join("new/1.wrong,S=17,W=20"), "Subject: wrong\n\n").unwrap();
+    let ran = dovecot.fetch(&mailbox, "text", "wrong").await;
+    assert!(ran.code != Some(0) && ran.said.contains("larger than expected"), "{}", ran.said);
+    world.stop().await;
 }
 
 /// What is submitted is for a server of ours.

@@ -16,7 +16,7 @@ use super::programs::{installed, must};
 use super::suite::{Peer, at, connect, extensions, handshakes, mechanisms, send, transactions};
 use crate::process::is_skipped;
 use crate::scripted::options;
-use crate::world::{Plan, World, envelope};
+use crate::world::{Plan, World, envelope, envelope_from};
 
 #[tokio::test]
 async fn letters_arrive() {
@@ -155,6 +155,32 @@ async fn each_message_that_it_took_is_in_the_mailbox_whatever_our_server_does() 
         }
         assert_eq!(postfix.complaints(&[]), [""; 0]);
     }
+}
+
+#[tokio::test]
+async fn what_our_server_hands_on_is_there_or_comes_back() {
+    let domain = Some("y.test");
+    let Some(postfix) = Postfix::start(&Task { domain, ..Task::default() }) else { return };
+    let relay = Some(([127, 0, 0, 1], postfix.port).into());
+    let world = World::start(Plan { relay, ..Plan::default() }).await;
+    let mut client = connect(&world.endpoint, &options(true, Protocol::Esmtp)).await;
+    let letter = letter("handed on", b".\r\n..\r\n");
+    let envelope = envelope_from("b@x.test", &["a@y.test", "nobody@y.test", "a@x.test"]);
+    let outcomes = send(&mut client, &envelope, &letter).await;
+    assert!(outcomes.iter().all(Outcome::is_accepted), "{outcomes:?}");
+    client.quit().await;
+    world.drained().await;
+    arrived(&postfix.mail().join("a"), &[&letter]).await;
+    arrived(&world.mail().join("a"), &[&letter]).await;
+    let bounces = world.messages("x.test/b");
+    assert_eq!(bounces.len(), 1);
+    for part in
+        ["Final-Recipient: rfc822; nobody@y.test", "Action: failed", "550 5.1.1", "handed on"]
+    {
+        assert!(bounces[0].contains(part), "{part}: {}", bounces[0]);
+    }
+    assert_eq!(postfix.complaints(&[]), [""; 0]);
+    world.stop().await;
 }
 
 #[tokio::test]

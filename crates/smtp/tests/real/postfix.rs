@@ -23,6 +23,8 @@ pub(crate) struct Postfix {
 pub(crate) struct Task {
     /// Dovecot's socket, which knows who may log in.
     pub(crate) auth: Option<PathBuf>,
+    /// The domain of `a` and `b`, if not `x.test`.
+    pub(crate) domain: Option<&'static str>,
     /// Domains and where their mail goes, as in `transport(5)`.
     pub(crate) onward: Vec<(&'static str, String)>,
     /// More lines of `main.cf`.
@@ -77,7 +79,8 @@ impl Postfix {
 }
 
 fn main(home: &Path, task: &Task) -> String {
-    let Task { auth, onward, more } = task;
+    let Task { auth, domain, onward, more } = task;
+    let domain = domain.unwrap_or("x.test");
     let auth = auth
         .as_ref()
         .map(|path| format!("smtpd_sasl_type = dovecot\nsmtpd_sasl_path = {}\n", path.display()));
@@ -87,7 +90,7 @@ fn main(home: &Path, task: &Task) -> String {
     let domains: Vec<&str> = onward.iter().map(|(domain, _)| *domain).collect();
     let domains = domains.join(" ");
     let (routes, own) = match onward.len() {
-        0 => (String::new(), "x.test"),
+        0 => (String::new(), domain),
         _ => (format!("inline:{{ {routes}}}"), ""),
     };
     format!(
@@ -104,7 +107,7 @@ alias_maps =
 alias_database =
 virtual_mailbox_domains = {own}
 virtual_mailbox_base = {home}/mail
-virtual_mailbox_maps = inline:{{ {{ a@x.test = a/ }} {{ b@x.test = b/ }} }}
+virtual_mailbox_maps = inline:{{ {{ a@{domain} = a/ }} {{ b@{domain} = b/ }} }}
 virtual_uid_maps = static:{OWNER}
 virtual_gid_maps = static:{OWNER}
 relay_domains = {domains}
