@@ -4,13 +4,20 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
+use smtp::Outcome;
 use smtp::client::Protocol;
 use smtp::sasl::Mechanism;
+use smtp::server::Verdict;
 
 use super::jail::{Home, Jail};
-use super::suite::{Peer, at, extensions, external, handshakes, mechanisms, transactions};
+use super::letters::{Letter, arrived, eventually, letters};
+use super::suite::{
+    Peer, at, connect, extensions, external, handshakes, mechanisms, send, transactions,
+};
 use crate::authority::Authority;
 use crate::process::{Process, free_port, program};
+use crate::scripted::options;
+use crate::world::{Plan, World, envelope};
 
 struct Exim {
     port: u16,
@@ -22,8 +29,8 @@ struct Exim {
 }
 
 impl Exim {
-    /// `None` where the tests are told to skip Exim.
-    fn start() -> Option<Self> {
+    /// `None` where the tests are told to skip Exim. All its mail goes on to a port, if there is one.
+    fn start(onward: Option<u16>) -> Option<Self> {
         let installed = program("exim", "exim/usr/sbin/exim4")?;
         let home = Home::new();
         // It starts itself again as a user who need not be able to look into the cache folder.
@@ -39,7 +46,7 @@ impl Exim {
         home.folder("spool", EXIM);
         home.folder("logs", EXIM);
         let [port, tls_port] = [free_port(), free_port()];
-        let configuration = configuration(home.path(), &program, [port, tls_port]);
+        let configuration = configuration(home.path(), &program, [port, tls_port], onward);
         let configuration = home.write("configuration", &configuration);
         let jail = Jail::default().users(&home, &[("Debian-exim", EXIM)]);
         let mut command = jail.command(&program);
@@ -63,7 +70,7 @@ impl Exim {
 
 #[tokio::test]
 async fn letters_arrive() {
-    let Some(exim) = Exim::start() else { return };
+    let Some(exim) = Exim::start(None) else { return };
     let offered = transactions(&exim.peer(exim.port)).await;
     assert!(offered.pipelining && offered.chunking && offered.eight_bit_mime, "{offered:?}");
     assert!(!exim.home.path().join("logs/panic").exists());
@@ -71,13 +78,43 @@ async fn letters_arrive() {
 
 #[tokio::test]
 async fn what_a_message_says_of_itself_is_understood() {
-    let Some(exim) = Exim::start() else { return };
+    let Some(exim) = Exim::start(None) else { return };
     extensions(&exim.peer(exim.port)).await;
+}
+
+/// It uses BDAT (`K` in its log), also for a message that all its recipients were refused.
+#[tokio::test]
+async fn letters_that_it_hands_on_arrive_as_they_were_sent() {
+    let world = World::start(Plan::default()).await;
+    let Some(exim) = Exim::start(Some(world.address().port())) else { return };
+    let mut client = connect(&at(exim.port), &options(true, Protocol::Esmtp)).await;
+    let mut letters = letters("handed on");
+    // Our server takes no more than this here.
+    letters.retain(|letter| letter.bytes.len() < 200_000);
+    for letter in &letters {
+        let to = ["nobody@x.test", "a@x.test", "b@x.test"];
+        let outcomes = send(&mut client, &envelope(&to), letter).await;
+        assert!(outcomes.iter().all(Outcome::is_accepted), "{outcomes:?}");
+        let outcomes = send(&mut client, &envelope(&to[..1]), letter).await;
+        assert!(outcomes[0].is_accepted(), "{outcomes:?}");
+    }
+    client.quit().await;
+    let count = letters.len();
+    eventually("all is handed on or refused", || exim.said("Completed") == 2 * count).await;
+    let letters: Vec<&Letter> = letters.iter().collect();
+    for mailbox in ["a", "b"] {
+        arrived(&world.mail().join(mailbox), &letters).await;
+    }
+    assert_eq!(exim.said("** nobody@x.test"), 2 * count);
+    assert_eq!(exim.said(" K C=\"250"), 2 * count);
+    assert!(!exim.home.path().join("logs/panic").exists());
+    let events = world.stop().await;
+    assert_eq!(events.iter().filter(|event| event.outcome == Verdict::Accepted).count(), count);
 }
 
 #[tokio::test]
 async fn who_submits_is_known_by_every_mechanism() {
-    let Some(exim) = Exim::start() else { return };
+    let Some(exim) = Exim::start(None) else { return };
     for (port, is_implicit) in [(exim.port, false), (exim.tls_port, true)] {
         let peer = exim.peer(port);
         let tls = exim.authority.secure(is_implicit, None);
@@ -92,7 +129,16 @@ async fn who_submits_is_known_by_every_mechanism() {
     assert!(!exim.home.path().join("logs/panic").exists());
 }
 
-fn configuration(home: &Path, program: &Path, [port, tls_port]: [u16; 2]) -> String {
+fn configuration(
+    home: &Path,
+    program: &Path,
+    [port, tls_port]: [u16; 2],
+    onward: Option<u16>,
+) -> String {
+    let (known, router, onward) = match onward {
+        Some(port) => ("*", "onward", port),
+        None => ("a : b", "here", 0),
+    };
     let (home, program) = (home.display(), program.display());
     format!(
         r#"exim_path = {program}
@@ -123,16 +169,27 @@ rcpt:
   deny
     !domains = x.test
   deny
-    !local_parts = a : b
+    !local_parts = {known}
   accept
 
 begin routers
+onward:
+  driver = manualroute
+  condition = ${{if eq {{{router}}}{{onward}}}}
+  domains = x.test
+  transport = onward
+  route_list = * 127.0.0.1
+  self = send
 here:
   driver = accept
   local_parts = a : b
   transport = maildir
 
 begin transports
+onward:
+  driver = smtp
+  port = {onward}
+  allow_localhost
 maildir:
   driver = appendfile
   directory = {home}/mail/$local_part_data
