@@ -57,12 +57,13 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     if missing.contains(&"postfix") {
         leave_unconfigured()?;
     }
-    let together = add(&missing);
-    if together.is_err() && missing.len() > 1 {
-        // One that cannot be had must not cost the others.
-        missing.iter().for_each(|package| drop(add(&[package])));
+    if add(&missing).is_ok() {
+        return Ok(());
     }
-    together.with_context(|| format!("installing {names}"))
+    // One that cannot be had must not cost the others.
+    let alone = missing.iter().map(|package| add(&[package]));
+    let failed = alone.filter_map(Result::err).last();
+    failed.map_or(Ok(()), |error| Err(error.context(format!("installing {names}"))))
 }
 
 /// Installs, and takes nothing away: a mail server that is here already stays.

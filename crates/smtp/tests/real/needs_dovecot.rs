@@ -7,7 +7,7 @@ use smtp::client::{Endpoint, Options, Protocol};
 use smtp::{Outcome, Phase, Refusal};
 
 use super::dovecot::{Dovecot, MECHANISMS, secret};
-use super::letters::{Letter, letter, letters};
+use super::letters::{Letter, arrived, letter, letters};
 use super::suite::{Peer, at, connect, external, handshakes, mechanisms, send, transactions};
 use crate::scripted::options;
 use crate::world::{Plan, World, envelope};
@@ -54,6 +54,22 @@ async fn each_recipient_over_lmtp_has_an_outcome_of_its_own() {
     }
     assert!(!dovecot.complaints(&[]).is_empty());
     assert_eq!(dovecot.complaints(&["broken"]), [""; 0]);
+}
+
+#[tokio::test]
+async fn lmtp_goes_through_tls_as_well() {
+    let Some(dovecot) = Dovecot::start(1) else { return };
+    let sent = ["TCP", "a socket"].map(|kind| letter(kind, b".\r\n"));
+    let endpoints = [at(dovecot.lmtp_port), Endpoint::Unix(dovecot.lmtp_socket())];
+    for (endpoint, letter) in endpoints.iter().zip(&sent) {
+        let tls = Some(dovecot.authority.secure(false, None));
+        let mut client = connect(endpoint, &Options { tls, ..options(true, Protocol::Lmtp) }).await;
+        assert!(client.secured().is_some());
+        assert!(send(&mut client, &envelope(&["a@x.test"]), letter).await[0].is_accepted());
+        client.quit().await;
+    }
+    arrived(&dovecot.mail().join("a"), &[&sent[0], &sent[1]]).await;
+    assert_eq!(dovecot.complaints(&[]), [""; 0]);
 }
 
 /// Dovecot believes the sizes in names of messages, and says so if they are wrong when it reads.
