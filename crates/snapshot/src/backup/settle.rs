@@ -11,11 +11,14 @@ use maildir::{Entry, FileKind, Listing, Subdir, Tree, base_name, nanoseconds};
 use super::account::Gone;
 use super::folder::{drop_doubles, os, sort};
 use super::ledger::Incident;
-use super::read::{Content, Found, Source};
+use super::read::{Content, Source};
 use super::scan::{Scan, key};
-use super::whereabouts::{Files, Place, ROUNDS, Sighting, Stat};
+use super::whereabouts::{Files, LOOKS, Place, ROUNDS, Sighting, Stat};
 use crate::error::Result;
 use crate::state::{FolderState, MessageState};
+
+/// Where a file was found: `new` or `cur`, its name, and its links.
+type Known = (Subdir, Vec<u8>, Option<usize>);
 
 impl Scan<'_, '_, '_> {
     /// Marks folders that did not become quiet, and keeps what moves about in the mailbox where it was last.
@@ -47,12 +50,14 @@ impl Scan<'_, '_, '_> {
                 self.list_again(folder, round, known.as_ref(), &mut files)?;
             }
         }
-        for in_folder in files.in_doubt().chunk_by(|(_, a), (_, b)| a.folder == b.folder) {
-            let found = self.look_for(&in_folder[0].1.folder, in_folder);
-            for ((ino, place), _) in
-                in_folder.iter().zip(found).filter(|(_, found)| found.is_none())
-            {
-                files.is_gone(*ino, place);
+        for _ in 0..LOOKS {
+            let in_doubt = files.in_doubt();
+            for in_folder in in_doubt.chunk_by(|(_, a), (_, b)| a.folder == b.folder) {
+                let folder = &in_folder[0].1.folder;
+                for ((ino, _), found) in in_folder.iter().zip(self.look_for(folder, in_folder)) {
+                    let Some((subdir, name, links)) = found else { continue };
+                    files.is_there(&Sighting { folder, subdir, name: &name, ino: *ino }, links);
+                }
             }
         }
         self.keep(&tree, &watched, &files);
@@ -161,7 +166,7 @@ impl Scan<'_, '_, '_> {
         }
         let passed_over = files.passed_over(folder, round);
         for ((ino, _), found) in passed_over.iter().zip(self.look_for(folder, &passed_over)) {
-            if let Some((subdir, name)) = found {
+            if let Some((subdir, name, _)) = found {
                 let sighting = Sighting { folder, subdir, name: &name, ino: *ino };
                 files.see(&sighting, round, || None);
             }
@@ -170,20 +175,25 @@ impl Scan<'_, '_, '_> {
     }
 
     /// Looks for files where they were last in a folder: by name, and those that have another now in one listing.
-    fn look_for(&mut self, folder: &[u8], places: &[(u64, Place)]) -> Vec<Option<Found>> {
+    /// Gives the names, and the number of links where it can be told.
+    fn look_for(&mut self, folder: &[u8], places: &[(u64, Place)]) -> Vec<Option<Known>> {
         let path = self.root().join(os(folder));
         let dirs = dirs(&path);
+        let links = |ino: u64, subdir: Subdir, name: &[u8]| {
+            let stat = dirs[subdir as usize].as_ref()?.stat(os(name)).ok()?;
+            (stat.st_ino == ino).then(|| usize::try_from(stat.st_nlink).unwrap_or(usize::MAX))
+        };
         let mut listing = None;
         let mut look = |ino: u64, place: &Place| {
-            let stat = dirs[place.subdir as usize].as_ref()?.stat(os(&place.name)).ok();
-            if stat.is_some_and(|stat| stat.st_ino == ino) {
-                return Some((place.subdir, place.name.clone()));
+            if let Some(links) = links(ino, place.subdir, &place.name) {
+                return Some((place.subdir, place.name.clone(), Some(links)));
             }
             let list = || self.run.reader.list_once(&path, None).unwrap_or_default();
             let listing = listing.get_or_insert_with(list);
             let found =
                 listing.find(base_name(&place.name)).iter().find(|entry| entry.ino == ino)?;
-            Some((found.subdir, listing.name(found).to_vec()))
+            let name = listing.name(found);
+            Some((found.subdir, name.to_vec(), links(ino, found.subdir, name)))
         };
         places.iter().map(|(ino, place)| look(*ino, place)).collect()
     }

@@ -12,6 +12,9 @@ use crate::state::MessageState;
 /// How often folders that do not become quiet are listed to see where their files are.
 pub(super) const ROUNDS: usize = 12;
 
+/// How often after that files with several links are looked for where they were, as long as some are missing.
+pub(super) const LOOKS: usize = 5;
+
 /// All files that may have moved, by inode: one that was freed may soon be another file's.
 #[derive(Default)]
 pub(super) struct Files(HashMap<u64, Vec<File>>);
@@ -25,6 +28,8 @@ struct File {
     /// How many names it has, for each round in which a look has told: the fewest, because a move may be a
     /// link and an unlink.
     links: [Option<usize>; ROUNDS],
+    /// The fewest and the most of the looks after the last round.
+    links_at_end: Option<(usize, usize)>,
 }
 
 /// One of a file's places.
@@ -34,8 +39,8 @@ pub(super) struct Place {
     pub(super) subdir: Subdir,
     pub(super) name: Vec<u8>,
     seen: Seen,
-    /// Whether it was looked for once more after the last round, and not found.
-    is_gone: bool,
+    /// Whether it was looked for after the last round, and found.
+    is_there: bool,
 }
 
 /// When a file was at a place: a bit for each round, and the lowest for before them. In a folder that has
@@ -137,17 +142,12 @@ impl Files {
         })
     }
 
-    /// The places in doubt after the last round, where a file has more of them than links in this mailbox. With
-    /// their inodes, by folder.
+    /// The places to look for after the last round, of files with more than one link: as long as fewer were found
+    /// than there are. With their inodes, by folder.
     pub(super) fn in_doubt(&self) -> Vec<(u64, Place)> {
-        let mut places = self.select(|file| {
-            let mut fresh = file.fresh();
-            if fresh.len() <= file.here().max(1) {
-                return Vec::new();
-            }
-            fresh.retain(|place| !place.seen.is_quiet());
-            fresh
-        });
+        let mut places =
+            self.select(|file| if file.is_short() { file.fresh() } else { Vec::new() });
+        places.retain(|(_, place)| !place.is_certain());
         places.sort_by(|(_, a), (_, b)| a.folder.cmp(&b.folder));
         places
     }
@@ -158,12 +158,16 @@ impl Files {
         places.map(|(ino, place)| (ino, place.clone())).collect()
     }
 
-    /// A place in doubt was looked for, and is not there.
-    pub(super) fn is_gone(&mut self, ino: u64, at: &Place) {
-        let key = place(&at.folder, &at.name);
-        for file in self.0.get_mut(&ino).into_iter().flatten() {
-            if let Some(place) = file.places.get_mut(&key) {
-                place.is_gone = true;
+    /// A place in doubt was looked for, and found under this name, with so many links if that could be told.
+    pub(super) fn is_there(&mut self, at: &Sighting<'_>, links: Option<usize>) {
+        let key = place(at.folder, at.name);
+        for file in self.0.get_mut(&at.ino).into_iter().flatten() {
+            let Some(place) = file.places.get_mut(&key) else { continue };
+            (place.subdir, place.name) = (at.subdir, at.name.to_vec());
+            place.is_there = true;
+            if let Some(links) = links {
+                let (fewest, most) = file.links_at_end.unwrap_or((links, links));
+                file.links_at_end = Some((fewest.min(links), most.max(links)));
             }
         }
     }
@@ -179,14 +183,25 @@ impl Files {
         let files = self.0.entry(message.ino).or_default();
         let at = files.iter().position(|file| file.holds(message)).unwrap_or_else(|| {
             let message = MessageState { name: b"", is_duplicate: false, ..*message };
-            files.push(File { message, places: HashMap::new(), links: [None; ROUNDS] });
+            files.push(File::new(message));
             files.len() - 1
         });
         &mut files[at]
     }
 }
 
+impl Place {
+    /// Found after the last round, or in a folder that rests.
+    fn is_certain(&self) -> bool {
+        self.is_there || self.seen.is_quiet()
+    }
+}
+
 impl File {
+    fn new(message: MessageState<'static>) -> Self {
+        Self { message, places: HashMap::new(), links: [None; ROUNDS], links_at_end: None }
+    }
+
     fn holds(&self, message: &MessageState<'_>) -> bool {
         self.message.sum == message.sum
     }
@@ -195,8 +210,9 @@ impl File {
         (stat.size, stat.mtime_ns) == (self.message.size, self.message.mtime_ns)
     }
 
+    /// Whether the last look told so.
     fn has_one_link(&self) -> bool {
-        self.links.iter().flatten().any(|links| *links == 1)
+        self.links.iter().flatten().next_back() == Some(&1)
     }
 
     fn place(&mut self, folder: &[u8], subdir: Subdir, name: &[u8]) -> &mut Place {
@@ -205,46 +221,72 @@ impl File {
             subdir,
             name: Vec::new(),
             seen: Seen(0),
-            is_gone: false,
+            is_there: false,
         });
         place.subdir = subdir;
         place.name = name.to_vec();
         place
     }
 
-    /// The newest places, as many as the file has links in this mailbox. Those in quiet folders are not to be changed
-    /// any more, and stand for what may have moved on from there since; what was always seen did not.
+    /// As many places as the file has links in this mailbox: those that it had in all rounds before all others, then
+    /// those where it was found, then the newest. Places in quiet folders stand for what may have moved on from
+    /// there since.
     fn choose(&self) -> Vec<&Place> {
+        let (newest, had_several) = (self.newest(), self.had_several());
         let mut places: Vec<&Place> = self.places.values().collect();
         places.sort_by_key(|place| {
-            let Place { seen, folder, name, is_gone, .. } = place;
-            let newest = (!is_gone, seen.has_stayed(), seen.last(), seen.0.count_ones());
-            (Reverse(newest), folder, base_name(name))
+            let Place { seen, folder, name, .. } = place;
+            let (last, count) = (seen.last(), seen.0.count_ones());
+            // Of one link the newest place is the one; of several one may have stayed, and been passed over.
+            let rounds = if had_several { (count, last) } else { (last, count) };
+            let rank = (seen.has_stayed(), place.is_certain(), seen.is_fresh(newest), rounds);
+            (Reverse(rank), folder, base_name(name))
         });
         places.truncate(self.quota());
         places
     }
 
-    /// How many places to keep: those that are not out of date, but no more than the file has links; what stayed
-    /// while links went; and in any case as many as it has links in this mailbox, because what moves fast may
-    /// elude all rounds.
+    /// What stayed is kept as well if its links went meanwhile.
     fn quota(&self) -> usize {
-        let there = self.fresh().iter().filter(|place| !place.is_gone).count();
-        let stayed = self.places.values().filter(|place| place.seen.has_stayed()).count();
-        let most_links = self.links.iter().flatten().max().copied().unwrap_or(1);
-        there.min(self.fewest_links().max(stayed.min(most_links))).max(self.here()).max(1)
+        let most = self.links_at_end.map_or(self.links(), |(_, most)| most);
+        let ever = self.links.iter().flatten().max().copied().unwrap_or(1);
+        self.certain().min(most).max(self.stayed().min(ever)).max(self.here()).max(1)
     }
 
-    fn fewest_links(&self) -> usize {
-        self.links.iter().flatten().min().copied().unwrap_or(1)
+    fn stayed(&self) -> usize {
+        self.places.values().filter(|place| place.seen.has_stayed()).count()
+    }
+
+    fn certain(&self) -> usize {
+        self.places.values().filter(|place| place.is_certain()).count()
+    }
+
+    /// Whether places are missing, of a file that had several links at some time.
+    fn is_short(&self) -> bool {
+        self.had_several() && self.certain() < self.here().max(1)
+    }
+
+    fn had_several(&self) -> bool {
+        self.links.iter().flatten().any(|links| *links > 1)
+    }
+
+    /// Its links, as far as is known: those of the last look. If there was none those that it must have had.
+    fn links(&self) -> usize {
+        let told = self.links_at_end.map(|(fewest, _)| fewest);
+        let told = told.or_else(|| self.links.iter().flatten().next_back().copied());
+        told.unwrap_or_else(|| self.stayed().max(1))
     }
 
     /// Its places but those that several rounds did not see, while they saw others.
     fn fresh(&self) -> Vec<&Place> {
+        let newest = self.newest();
+        self.places.values().filter(|place| place.seen.is_fresh(newest)).collect()
+    }
+
+    /// The last round that saw it in a restless folder.
+    fn newest(&self) -> u32 {
         let restless = self.places.values().filter(|place| !place.seen.is_quiet());
-        let newest = restless.map(|place| place.seen.last()).max().unwrap_or_default();
-        let is_fresh = |seen: Seen| seen.is_quiet() || seen.last() + FRESH_ROUNDS > newest;
-        self.places.values().filter(|place| is_fresh(place.seen)).collect()
+        restless.map(|place| place.seen.last()).max().unwrap_or_default()
     }
 
     /// How many of its links lie in this mailbox, as it seems. Those outside are the fewest that any round leaves
@@ -258,8 +300,8 @@ impl File {
             let went = seen().filter(|seen| seen.went_in(round)).count();
             Some(self.links[round - 1]?.saturating_sub(here - came.min(went)))
         });
-        let outside = unexplained.min().unwrap_or(usize::MAX);
-        self.fewest_links().saturating_sub(outside)
+        let outside = unexplained.min().unwrap_or(0);
+        self.links().saturating_sub(outside)
     }
 }
 
@@ -296,6 +338,10 @@ impl Seen {
         (1..=ROUNDS).all(|round| self.is_in(round))
     }
 
+    fn is_fresh(self, newest: u32) -> bool {
+        self.is_quiet() || self.last() + FRESH_ROUNDS > newest
+    }
+
     /// The last round that saw it; 0 for none.
     fn last(self) -> u32 {
         self.0.checked_ilog2().unwrap_or_default()
@@ -311,156 +357,5 @@ fn place(folder: &[u8], name: &[u8]) -> Vec<u8> {
 const FRESH_ROUNDS: u32 = 4;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A small generator, so that a seed that fails can be run again.
-    struct Dice(u64);
-
-    impl Dice {
-        fn roll(&mut self, sides: usize) -> usize {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            (self.0 >> 11) as usize % sides
-        }
-    }
-
-    /// A mailbox of some folders with one file in it.
-    struct Mailbox {
-        dice: Dice,
-        /// Folder and name of each of the file's links.
-        places: Vec<(usize, String)>,
-        outside: usize,
-        names: usize,
-        /// One in so many listings has a link move after it.
-        calm: usize,
-        /// One in so many names is passed over by a listing.
-        passed_over: usize,
-        /// Whether what a listing passed over is looked for.
-        is_looked_for: bool,
-    }
-
-    impl Mailbox {
-        fn message(name: &str) -> MessageState<'_> {
-            MessageState {
-                name: name.as_bytes(),
-                is_new: false,
-                is_duplicate: false,
-                ino: 1,
-                size: 1,
-                mtime_ns: 1,
-                mode: 0o600,
-                uid: 0,
-                gid: 0,
-                pack: 0,
-                member: 0,
-                xattrs: 0,
-                sum: [0; 32],
-            }
-        }
-
-        /// A link moves; if there are several the first stays. A name does not come back.
-        fn perhaps_move(&mut self) {
-            if self.dice.roll(self.calm) == 0 {
-                let movable = self.places.len().saturating_sub(1).max(1);
-                let link = self.places.len() - 1 - self.dice.roll(movable);
-                self.names += 1;
-                self.places[link] = (self.dice.roll(FOLDERS), format!("{}.moved", self.names));
-            }
-        }
-
-        /// All rounds, as they are made over a real mailbox. Gives how many links are kept, and whether the one that
-        /// stayed is where it stayed.
-        fn watch(&mut self) -> (usize, bool) {
-            let mut files = Files::default();
-            for (folder, name) in &self.places {
-                files.was_at(&[*folder as u8], &Self::message(name), 1);
-            }
-            for round in 1..=ROUNDS {
-                for folder in 0..FOLDERS {
-                    let links = self.places.len() + self.outside;
-                    let listed: Vec<String> =
-                        self.places.iter().filter(|p| p.0 == folder).map(|p| p.1.clone()).collect();
-                    for name in listed {
-                        if self.dice.roll(self.passed_over) > 0 {
-                            let stat = || Some(Stat { links, size: 1, mtime_ns: 1 });
-                            let (subdir, ino) = (Subdir::Cur, 1);
-                            let folder = &[folder as u8];
-                            let at = Sighting { folder, subdir, name: name.as_bytes(), ino };
-                            files.see(&at, round, stat);
-                        }
-                    }
-                    self.perhaps_move();
-                    for (ino, place) in files.passed_over(&[folder as u8], round) {
-                        if self.is_looked_for && self.is_there(&place) {
-                            let Place { folder, subdir, name, .. } = &place;
-                            let at = Sighting { folder, subdir: *subdir, name, ino };
-                            files.see(&at, round, || None);
-                        }
-                    }
-                }
-            }
-            for (ino, place) in files.in_doubt() {
-                if self.is_looked_for && !self.is_there(&place) {
-                    files.is_gone(ino, &place);
-                }
-            }
-            let chosen: Vec<&Place> = files.choose().map(|(_, place)| place).collect();
-            let (folder, name) = &self.places[0];
-            let is_stayer =
-                |place: &&&Place| place.folder == [*folder as u8] && place.name == name.as_bytes();
-            (chosen.len(), self.places.len() == 1 || chosen.iter().any(|p| is_stayer(&p)))
-        }
-
-        fn is_there(&self, place: &Place) -> bool {
-            let is_it = |(folder, name): &(usize, String)| {
-                place.folder == [*folder as u8] && place.name == name.as_bytes()
-            };
-            self.places.iter().any(is_it)
-        }
-    }
-
-    /// Of many runs those that keep fewer links than there are, those that keep more, and those that have the one
-    /// that stayed elsewhere.
-    fn wrong(links: usize, outside: usize, calm: usize, is_looked_for: bool) -> [usize; 3] {
-        let mut wrong = [0; 3];
-        for seed in 1..=RUNS {
-            let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            let place = |link| (dice.roll(FOLDERS), format!("{link}.first"));
-            let places = (0..links).map(place).collect();
-            let (names, passed_over) = (0, 20);
-            let mut mailbox =
-                Mailbox { dice, places, outside, names, calm, passed_over, is_looked_for };
-            let (kept, has_stayed) = mailbox.watch();
-            let is_wrong = [kept < links, kept > links, !has_stayed];
-            wrong
-                .iter_mut()
-                .zip(is_wrong)
-                .for_each(|(count, is_wrong)| *count += usize::from(is_wrong));
-        }
-        wrong
-    }
-
-    #[test]
-    fn as_many_places_are_kept_as_there_are_links_however_fast_they_move() {
-        for (links, calm) in [(1, 1), (1, 10), (2, 1), (2, 5), (2, 50), (3, 5), (3, 50)] {
-            assert_eq!(wrong(links, 0, calm, true), [0; 3], "{links} links, one move in {calm}");
-        }
-        // A link outside the mailbox may cost a double, and never a message.
-        for (links, calm) in [(1, 5), (1, 50), (2, 50)] {
-            let [fewer, more, elsewhere] = wrong(links, 1, calm, true);
-            assert_eq!((fewer, elsewhere), (0, 0), "{links} links, one move in {calm}");
-            assert!(calm < 50 || more < RUNS as usize / 20, "{links} links: {more}");
-        }
-    }
-
-    #[test]
-    fn without_a_look_at_what_was_passed_over_links_are_lost() {
-        let wrong = wrong(2, 0, 5, false);
-        assert!(wrong.iter().sum::<usize>() > 0, "{wrong:?}");
-    }
-
-    const FOLDERS: usize = 4;
-    const RUNS: u64 = 1000;
-}
+#[path = "whereabouts_tests.rs"]
+mod tests;
