@@ -4,8 +4,11 @@
 use std::env;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{self as unix, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -120,9 +123,20 @@ kill $reader 2>/dev/null
 exit $code
 "#;
 
-/// A loopback port that was free a moment ago. Nobody holds it: a server that can't bind it fails
-/// to become ready, with the reason in its log.
+/// A loopback port that was free a moment ago, and that no other test is given while this one runs. Nobody holds the
+/// port itself: a server that can't bind it fails to become ready, with the reason in its log.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    // A name that is bound is a claim that ends with the process, and leaves no file.
+    static CLAIMS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    for _ in 0..100 {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        let port = free.local_addr().expect("a bound socket has an address").port();
+        let name = format!("mailrig-test-port-{port}");
+        let name = unix::SocketAddr::from_abstract_name(name).expect("the name is short");
+        if let Ok(claim) = UnixListener::bind_addr(&name) {
+            CLAIMS.lock().expect("nobody panics with it").push(claim);
+            return port;
+        }
+    }
+    panic!("other tests have all ports")
 }
