@@ -28,8 +28,8 @@ struct File {
     /// How many names it has, for each round in which a look has told: the fewest, because a move may be a
     /// link and an unlink.
     links: [Option<usize>; ROUNDS],
-    /// The fewest and the most of the looks after the last round.
-    links_at_end: Option<(usize, usize)>,
+    /// The fewest of the looks after the last round.
+    links_at_end: Option<usize>,
 }
 
 /// One of a file's places.
@@ -166,8 +166,8 @@ impl Files {
             (place.subdir, place.name) = (at.subdir, at.name.to_vec());
             place.is_there = true;
             if let Some(links) = links {
-                let (fewest, most) = file.links_at_end.unwrap_or((links, links));
-                file.links_at_end = Some((fewest.min(links), most.max(links)));
+                let fewest = file.links_at_end.map_or(links, |fewest| fewest.min(links));
+                file.links_at_end = Some(fewest);
             }
         }
     }
@@ -246,11 +246,18 @@ impl File {
         places
     }
 
-    /// What stayed is kept as well if its links went meanwhile.
+    /// The places where it was found, but no more than it has links; what stayed, though its links may have gone
+    /// meanwhile; and in any case as many as it had at all times, because what moves fast may elude all looks.
     fn quota(&self) -> usize {
-        let most = self.links_at_end.map_or(self.links(), |(_, most)| most);
         let ever = self.links.iter().flatten().max().copied().unwrap_or(1);
-        self.certain().min(most).max(self.stayed().min(ever)).max(self.here()).max(1)
+        let throughout = self.looks().min().unwrap_or_else(|| self.links());
+        let here = throughout.saturating_sub(self.outside());
+        self.certain().min(self.links()).max(self.stayed().min(ever)).max(here).max(1)
+    }
+
+    /// How many links it had at each look that told.
+    fn looks(&self) -> impl Iterator<Item = usize> {
+        self.links.iter().flatten().chain(&self.links_at_end).copied()
     }
 
     fn stayed(&self) -> usize {
@@ -263,7 +270,8 @@ impl File {
 
     /// Whether places are missing, of a file that had several links at some time.
     fn is_short(&self) -> bool {
-        self.had_several() && self.certain() < self.here().max(1)
+        let here = self.links().saturating_sub(self.outside());
+        self.had_several() && self.certain() < here.max(1)
     }
 
     fn had_several(&self) -> bool {
@@ -272,9 +280,7 @@ impl File {
 
     /// Its links, as far as is known: those of the last look. If there was none those that it must have had.
     fn links(&self) -> usize {
-        let told = self.links_at_end.map(|(fewest, _)| fewest);
-        let told = told.or_else(|| self.links.iter().flatten().next_back().copied());
-        told.unwrap_or_else(|| self.stayed().max(1))
+        self.looks().last().unwrap_or_else(|| self.stayed().max(1))
     }
 
     /// Its places but those that several rounds did not see, while they saw others.
@@ -289,10 +295,10 @@ impl File {
         restless.map(|place| place.seen.last()).max().unwrap_or_default()
     }
 
-    /// How many of its links lie in this mailbox, as it seems. Those outside are the fewest that any round leaves
-    /// unexplained; one message that moved while the folders were listed explains only one. The last
-    /// round does not tell what came or went in it.
-    fn here(&self) -> usize {
+    /// How many of its links lie outside this mailbox, as it seems: the fewest that any round leaves unexplained.
+    /// One message that moved while the folders were listed explains only one. The last round does not tell
+    /// what came or went in it.
+    fn outside(&self) -> usize {
         let seen = || self.places.values().map(|place| place.seen);
         let unexplained = (1..ROUNDS).filter_map(|round| {
             let here = seen().filter(|seen| seen.is_in(round)).count();
@@ -300,8 +306,7 @@ impl File {
             let went = seen().filter(|seen| seen.went_in(round)).count();
             Some(self.links[round - 1]?.saturating_sub(here - came.min(went)))
         });
-        let outside = unexplained.min().unwrap_or(0);
-        self.links().saturating_sub(outside)
+        unexplained.min().unwrap_or(0)
     }
 }
 

@@ -115,8 +115,10 @@ impl Mailbox {
         names.into_iter().filter(|_| self.dice.roll(self.case.passed_over) > 0).collect()
     }
 
-    fn nlink(&self) -> usize {
-        self.links.len() + self.case.outside
+    /// What stat says: one more while something moves by link and unlink.
+    fn nlink(&mut self) -> usize {
+        let more = usize::from(self.dice.roll(MOVING) == 0);
+        self.links.len() + self.case.outside + more
     }
 
     /// All rounds, as they are made over a real mailbox, and what is kept then.
@@ -212,4 +214,6 @@ fn without_a_look_at_what_was_passed_over_links_are_lost() {
 }
 
 const FOLDERS: usize = 4;
+/// One in so many looks comes while something moves.
+const MOVING: usize = 10;
 const RUNS: u64 = 500;
