@@ -58,7 +58,8 @@ fn send(server: &str, to: &str, first: u32, count: u32, is_tls: bool) -> Vec<u32
         \x20   print(e, file=sys.stderr)\n";
     let arguments = [server, to, &first.to_string(), &count.to_string(), &is_tls.to_string()];
     let mut python = Command::new("python3");
-    let output = python.arg("-c").arg(script).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let output =
+        python.arg("-c").arg(script).args(arguments).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
     lines.lines().map(|line| line.parse().unwrap()).collect()
@@ -88,7 +89,10 @@ fn mail_is_kept_in_mailboxes_that_come_with_it_and_a_backup_has_them() {
     assert_eq!(serving.ready["certificate_sha256"].as_str().unwrap().len(), 64);
     assert_eq!(send(&serving.address(), "Ann@Example.org", 1, 3, true), [1, 2, 3]);
     let counts = env.run(&["control", text(&control), "counts", "--json"]).expect(0).json();
-    assert_eq!((&counts["counts"]["accepted"], &counts["counts"]["connections"]), (&3.into(), &1.into()));
+    assert_eq!(
+        (&counts["counts"]["accepted"], &counts["counts"]["connections"]),
+        (&3.into(), &1.into())
+    );
     let table = env.run(&["control", text(&control), "counts"]).expect(0).stdout;
     assert!(table.contains("accepted") && table.lines().count() > 5, "{table}");
     assert_eq!(subjects(&store.join("example.org/ann")), [1, 2, 3]);
@@ -108,15 +112,27 @@ fn what_a_backup_server_took_is_on_the_primary_whenever_the_backup_was_killed() 
     let primary_at = dead.local_addr().unwrap().to_string();
     drop(dead);
     let (queue, control) = (env.path("queue"), env.path("control"));
-    let relay = ["--smtp", "127.0.0.1:0", "--relay", &primary_at, "--queue", text(&queue), "--retry", "50ms"];
+    let relay = [
+        "--smtp",
+        "127.0.0.1:0",
+        "--relay",
+        &primary_at,
+        "--queue",
+        text(&queue),
+        "--retry",
+        "50ms",
+    ];
     let arguments = [&relay[..], &["--control", text(&control)]].concat();
     let mut accepted = Vec::new();
     for round in 0..4 {
         let backup = Serving::start(&env, "backup", &arguments);
         let address = backup.address();
-        let sender = std::thread::spawn(move || send(&address, "a@x.test", round * 1000, 1000, false));
+        let sender =
+            std::thread::spawn(move || send(&address, "a@x.test", round * 1000, 1000, false));
         // In the midst of it.
-        wait_until("messages wait", || fs::read_dir(&queue).unwrap().count() > 20 * (round as usize + 1));
+        wait_until("messages wait", || {
+            fs::read_dir(&queue).unwrap().count() > 20 * (round as usize + 1)
+        });
         backup.running.signal(Signal::KILL);
         backup.running.wait();
         let sent = sender.join().unwrap();
@@ -129,8 +145,11 @@ fn what_a_backup_server_took_is_on_the_primary_whenever_the_backup_was_killed() 
     assert!(waiting["waiting"].as_u64().unwrap() >= accepted.len() as u64, "{waiting}");
     let shown = env.run(&["control", text(&control), "queue"]).expect(0).stdout;
     assert!(shown.contains("a@x.test") && shown.contains("messages wait"), "{shown}");
-    let primary =
-        Serving::start(&env, "primary", &["--store", text(&store), "--create", "--smtp", &primary_at]);
+    let primary = Serving::start(
+        &env,
+        "primary",
+        &["--store", text(&store), "--create", "--smtp", &primary_at],
+    );
     env.run(&["control", text(&control), "flush"]).expect(0);
     wait_until("the queue is empty", || {
         let waiting = env.run(&["control", text(&control), "queue", "--json"]).expect(0).json();
@@ -166,7 +185,8 @@ fn rules_are_followed_from_the_start_and_changed_while_it_serves() {
     assert_eq!((&done["counts"]["accepted"], &done["counts"]["refused"]), (&4.into(), &1.into()));
     let log = fs::read_to_string(log).unwrap();
     let events: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let outcomes: Vec<&str> = events.iter().map(|event| event["outcome"].as_str().unwrap()).collect();
+    let outcomes: Vec<&str> =
+        events.iter().map(|event| event["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["accepted", "refused", "accepted", "accepted", "accepted"]);
     assert_eq!(events[1]["faults"][0], "reply at end");
     for event in &events {
@@ -192,12 +212,20 @@ fn what_makes_no_sense_is_refused_with_the_next_step() {
     error(&["--store", "nowhere"], 1, "cannot open nowhere");
     error(&["--sink", "--lmtp", text(&env.path("no/lmtp"))], 1, "cannot listen on");
     fs::write(env.path("users"), "ann\n").unwrap();
-    error(&["--sink", "--users", "users", "--smtp", "127.0.0.1:0"], 1, "line 1 is not USER:PASSWORD");
+    error(
+        &["--sink", "--users", "users", "--smtp", "127.0.0.1:0"],
+        1,
+        "line 1 is not USER:PASSWORD",
+    );
     fs::write(env.path("cert"), "no certificate").unwrap();
     error(&["--sink", "--tls-cert", "cert", "--tls-key", "cert"], 1, "it has no certificate");
     error(&["--sink", "--tls-cert", "cert"], 2, "--tls-key");
     fs::write(env.path("rules"), "[[rule]]\n").unwrap();
-    error(&["--sink", "--rules", "rules", "--smtp", "127.0.0.1:0"], 1, "in rules: TOML parse error");
+    error(
+        &["--sink", "--rules", "rules", "--smtp", "127.0.0.1:0"],
+        1,
+        "in rules: TOML parse error",
+    );
     let nobody = env.run(&["control", text(&env.path("none")), "counts"]).expect(1);
     assert!(nobody.stderr.contains("does it run?"), "{}", nobody.stderr);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

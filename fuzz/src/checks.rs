@@ -149,7 +149,8 @@ fn pieces(bytes: &[u8]) -> Option<(&[u8], usize)> {
 pub fn reply(bytes: &[u8]) {
     let Some((wire, piece_bytes)) = pieces(bytes) else { return };
     let read = |piece_bytes: usize| {
-        let (mut parser, mut buffer, mut replies) = (ReplyParser::default(), Vec::new(), Vec::new());
+        let (mut parser, mut buffer, mut replies) =
+            (ReplyParser::default(), Vec::new(), Vec::new());
         for piece in wire.chunks(piece_bytes) {
             buffer.extend_from_slice(piece);
             loop {
@@ -185,7 +186,9 @@ pub fn command(bytes: &[u8]) {
         buffer.extend_from_slice(piece);
         while let Some((line, length)) = lines.next(&mut buffer) {
             if let Line::Whole(line) = line {
-                assert!(line.len() < LINE_BYTES && !line.contains(&b'\n') && !line.contains(&b'\r'));
+                assert!(
+                    line.len() < LINE_BYTES && !line.contains(&b'\n') && !line.contains(&b'\r')
+                );
                 obey(line);
             }
             buffer.drain(..length);

@@ -27,7 +27,9 @@ struct Job {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((job, sessions)) = job(&arguments) else {
-        eprintln!("source ADDRESS:PORT SESSIONS MESSAGES BYTES fresh|reuse|reuse-pipelined|fresh-pipelined");
+        eprintln!(
+            "source ADDRESS:PORT SESSIONS MESSAGES BYTES fresh|reuse|reuse-pipelined|fresh-pipelined"
+        );
         return ExitCode::from(2);
     };
     let messages = job.left.get();

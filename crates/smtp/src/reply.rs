@@ -216,7 +216,8 @@ mod tests {
 
     #[test]
     fn replies_of_one_and_more_lines_are_read_to_their_end() {
-        let table: [(&str, u16, Option<(u8, u16, u16)>, &str); 8] = [
+        type Row = (&'static str, u16, Option<(u8, u16, u16)>, &'static str);
+        let table: [Row; 8] = [
             ("220 mx ESMTP\r\n", 220, None, "mx ESMTP"),
             ("250\r\n", 250, None, ""),
             ("250 2.1.0 Ok\r\n", 250, Some((2, 1, 0)), "Ok"),

@@ -52,7 +52,7 @@ struct Load {
 /// Who sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
-    SmtpSource,
+    Postfix,
     Ours,
     Pipelined,
 }
@@ -60,7 +60,7 @@ enum Source {
 /// Who takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sink {
-    SmtpSink,
+    Postfix,
     Ours,
 }
 
@@ -86,7 +86,8 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
         .limit(Duration::from_secs(30 * 60))
         .ok()?;
     let work = WorkDir::create(&std::env::temp_dir(), false)?;
-    let mut text = format!("# The wire\n\n`{}`, {}\n\n", plan.command_line, clock::day(clock::now()));
+    let mut text =
+        format!("# The wire\n\n`{}`, {}\n\n", plan.command_line, clock::day(clock::now()));
     let machine = machine::describe(&work.path)?;
     let _ = write!(
         text,
@@ -111,12 +112,12 @@ fn clients(plan: &Plan, work: &Path, text: &mut String) -> Result<()> {
     text.push_str("| | smtp-source | mailrig | of smtp-source | pipelined | of smtp-source |\n");
     text.push_str("|---|---:|---:|---:|---:|---:|\n");
     for load in LOADS {
-        let sources = [Source::SmtpSource, Source::Ours, Source::Pipelined];
+        let sources = [Source::Postfix, Source::Ours, Source::Pipelined];
         let mut cpu_us: [Vec<f64>; 3] = Default::default();
         for round in 0..plan.rounds {
             for turn in 0..sources.len() {
                 let at = (turn + round) % sources.len();
-                let server = serve(Sink::SmtpSink, work)?;
+                let server = serve(Sink::Postfix, work)?;
                 let cost = send(sources[at], load, &server, plan.messages, work)?;
                 cpu_us[at].push(cost.cpu_s * 1e6 / f64::from(plan.messages));
                 eprintln!("  {}: {:.1} us", describe(load), cpu_us[at][round]);
@@ -140,16 +141,18 @@ fn clients(plan: &Plan, work: &Path, text: &mut String) -> Result<()> {
 /// The sinks under smtp-source.
 fn servers(plan: &Plan, work: &Path, text: &mut String) -> Result<()> {
     text.push_str("\n## Sinks, under smtp-source: messages per CPU second\n\n");
-    text.push_str("| | smtp-sink | mailrig serve --sink | times smtp-sink |\n|---|---:|---:|---:|\n");
+    text.push_str(
+        "| | smtp-sink | mailrig serve --sink | times smtp-sink |\n|---|---:|---:|---:|\n",
+    );
     for load in LOADS {
-        let sinks = [Sink::SmtpSink, Sink::Ours];
+        let sinks = [Sink::Postfix, Sink::Ours];
         let mut rates: [Vec<f64>; 2] = Default::default();
         for round in 0..plan.rounds {
             for turn in 0..sinks.len() {
                 let at = (turn + round) % sinks.len();
                 let server = serve(sinks[at], work)?;
                 let before_s = cpu_s(server.child.id())?;
-                send(Source::SmtpSource, load, &server, plan.messages, work)?;
+                send(Source::Postfix, load, &server, plan.messages, work)?;
                 let took_s = cpu_s(server.child.id())? - before_s;
                 rates[at].push(f64::from(plan.messages) / took_s);
                 eprintln!("  {}: {:.0} a CPU second", describe(load), rates[at][round]);
@@ -195,7 +198,7 @@ fn serve(sink: Sink, work: &Path) -> Result<Server> {
     let port = free_port()?;
     let address = format!("127.0.0.1:{port}");
     let command = match sink {
-        Sink::SmtpSink => {
+        Sink::Postfix => {
             let mut command = Command::new("/usr/sbin/smtp-sink");
             // It wants to know whom to become, and how many may wait to be let in.
             command.args(["-u", "nobody", "-c", &address, "1000"]);
@@ -231,7 +234,7 @@ fn send(source: Source, load: Load, server: &Server, messages: u32, work: &Path)
     let (sessions, count) = (load.sessions.to_string(), messages.to_string());
     let address = format!("127.0.0.1:{}", server.port);
     let mut args: Vec<String> = Vec::new();
-    if source == Source::SmtpSource {
+    if source == Source::Postfix {
         args.extend(["/usr/sbin/smtp-source", "-s", &sessions, "-m", &count].map(str::to_owned));
         args.extend(["-l", "4096", "-f", "from@source.test"].map(str::to_owned));
         args.extend(["-t", "to@sink.test"].map(str::to_owned));
@@ -242,7 +245,7 @@ fn send(source: Source, load: Load, server: &Server, messages: u32, work: &Path)
         let more = if source == Source::Pipelined { "-pipelined" } else { "" };
         let program = workspace::target_dir().join("release/examples/source");
         args.push(program.display().to_string());
-        args.extend([&address, &sessions, &count, "4096"].map(|word| word.clone().to_string()));
+        args.extend([&address, &sessions, &count, "4096"].map(|word| (*word).to_owned()));
         args.push(format!("{kind}{more}"));
     }
     let args = args.into_iter().map(Into::into).collect();

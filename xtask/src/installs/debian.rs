@@ -61,8 +61,8 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         return Ok(());
     }
     // One that cannot be had must not cost the others.
-    let alone = missing.iter().map(|package| add(&[package]));
-    let failed = alone.filter_map(Result::err).last();
+    let alone: Vec<Result<()>> = missing.iter().map(|package| add(&[package])).collect();
+    let failed = alone.into_iter().find_map(Result::err);
     failed.map_or(Ok(()), |error| Err(error.context(format!("installing {names}"))))
 }
 

@@ -1,6 +1,7 @@
 //! Commands as bytes. What comes from outside went through a parser before (an [`Address`]) or is
 //! encoded here, so that no command can hold another.
 
+use crate::address::Address;
 use crate::client::capabilities::Capabilities;
 use crate::message::{Envelope, Recipient, Ret};
 use crate::outcome::Failure;
@@ -31,7 +32,7 @@ pub(super) fn mail(
         out.extend_from_slice(b" BODY=8BITMIME");
     }
     let addresses = envelope.to.iter().map(|to| &to.address).chain(&envelope.from);
-    if envelope.is_utf8 || addresses.into_iter().any(|address| address.is_utf8()) {
+    if envelope.is_utf8 || addresses.into_iter().any(Address::is_utf8) {
         if !offered.smtputf8 {
             return Err(Failure::Unsupported(
                 "an address or a header is not ASCII, and the server takes no SMTPUTF8",

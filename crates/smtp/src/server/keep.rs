@@ -74,7 +74,7 @@ impl Store {
             while let Some(path) = missing.pop() {
                 match fs::create_dir(&path) {
                     Ok(()) if self.is_syncing => {
-                        File::open(path.parent().unwrap_or(&path))?.sync_all()?
+                        File::open(path.parent().unwrap_or(&path))?.sync_all()?;
                     }
                     Ok(()) => {}
                     Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}

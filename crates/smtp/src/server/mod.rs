@@ -56,9 +56,10 @@ use self::session::{End, Session};
 use crate::stream::Stream;
 
 /// Where messages go.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum Keeping {
     /// Nowhere: they are counted and dropped.
+    #[default]
     Sink,
     /// Into mailboxes and to the next server.
     Mail(Routes),
@@ -129,12 +130,6 @@ pub struct Setup {
     pub users: Users,
     /// Where each transaction is told.
     pub log: Option<Log>,
-}
-
-impl Default for Keeping {
-    fn default() -> Self {
-        Self::Sink
-    }
 }
 
 /// What all sessions share.

@@ -263,7 +263,7 @@ impl Session {
             Command::Rcpt(to) if has_begun => {
                 let to = to.clone();
                 let takes = self.server.with_routes(move |routes| routes.takes(&to).err());
-                takes.await.map(|why| no_mailbox(why))
+                takes.await.map(no_mailbox)
             }
             _ => None,
         }
