@@ -1,18 +1,10 @@
 //! A model of a mailbox in which the links of one file move, come and go while it is watched.
 
+#[path = "../../tests/repository/dice.rs"]
+mod dice;
+
+use self::dice::Dice;
 use super::*;
-
-/// A small generator, so that a seed that fails can be run again.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % sides
-    }
-}
 
 /// What happens to a file's links.
 #[derive(Clone, Copy)]

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use snapshot::backup::{Incident, Options, Proof, Report};
 use snapshot::store::memory::Memory;
 
+use super::dice::Dice;
 use super::hook::on_listed;
 use super::world::{World, assert_same};
 
@@ -263,16 +264,29 @@ pub(super) fn restless(mailbox: &Path, folder: &str, count: u32) -> PathBuf {
     mailbox.join(folder).join("cur").join(name)
 }
 
-/// A small generator, so that a failing seed can be run again.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % sides
+/// From now on these folders of the mailbox never rest: each listing of one changes a name in it. `then` is called with the
+/// folder and the number of its listings.
+pub(super) fn unrest(
+    world: &World,
+    folders: &'static [&'static str],
+    mut then: impl FnMut(&str, u32) + Send + 'static,
+) {
+    let mailbox = world.store().join(ALICE);
+    for folder in folders {
+        fs::write(restless(&mailbox, folder, 0), "restless\n").unwrap();
     }
+    let mut listings: BTreeMap<String, u32> = BTreeMap::new();
+    on_listed(&world.store(), move |listed| {
+        let folder = listed.strip_prefix(ALICE).unwrap().trim_start_matches('/');
+        if !folders.contains(&folder) {
+            return;
+        }
+        let count = listings.entry(folder.to_owned()).or_default();
+        let names = [0, 1].map(|more| restless(&mailbox, folder, *count + more));
+        fs::rename(&names[0], &names[1]).unwrap();
+        *count += 1;
+        then(folder, *count);
+    });
 }
 
 /// Renames messages of its own as fast as it can, as clients and servers do.
@@ -332,18 +346,7 @@ fn every_message_is_in_the_snapshot_once_while_all_move_as_fast_as_they_can() {
         messages.push(path);
     }
     // Whoever is held up for a moment: no folder stays as it was listed.
-    let mailbox = world.store().join(ALICE);
-    for folder in ["", ".Sent", ".Archive", ".Work"] {
-        fs::write(restless(&mailbox, folder, 0), "restless\n").unwrap();
-    }
-    let mut listings: BTreeMap<String, u32> = BTreeMap::new();
-    on_listed(&world.store(), move |listed| {
-        let folder = listed.strip_prefix(ALICE).unwrap().trim_start_matches('/');
-        let count = listings.entry(folder.to_owned()).or_default();
-        let names = [0, 1].map(|more| restless(&mailbox, folder, *count + more));
-        fs::rename(&names[0], &names[1]).unwrap();
-        *count += 1;
-    });
+    unrest(&world, &["", ".Sent", ".Archive", ".Work"], |_, _| {});
     let stop = AtomicBool::new(false);
     let nights = std::thread::scope(|scope| {
         for (seed, part) in (1..).zip(messages.chunks(messages.len() / 2)) {

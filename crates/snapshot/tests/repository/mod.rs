@@ -4,6 +4,7 @@
 mod copies;
 mod counts;
 mod crash;
+mod dice;
 mod hook;
 mod incidents;
 mod links;

@@ -8,18 +8,13 @@ use snapshot::store::Store;
 use snapshot::store::faulty::{Fault, Faulty, Kind, Mode};
 use snapshot::store::memory::Memory;
 
+use super::dice::Dice;
 use super::world::{World, keys};
 
 /// Bytes that hardly compress.
 fn noise(seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..25_000).flat_map(|_| next()).collect()
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    (0..200_000).map(|_| dice.roll(256) as u8).collect()
 }
 
 #[test]
