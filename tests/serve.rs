@@ -207,7 +207,7 @@ fn what_makes_no_sense_is_refused_with_the_next_step() {
     error(&["--relay", "127.0.0.1:25"], 2, "--relay needs a --queue");
     error(&["--sink", "--submission", "127.0.0.1:0"], 2, "need --users");
     error(&["--sink", "--store", "x"], 2, "cannot be used with");
-    error(&["--sink", "--create"], 2, "--store");
+    error(&["--sink", "--create"], 2, "cannot be used with");
     error(&["--store", text(&store), "--layout", "%x"], 2, "%x is not known here");
     error(&["--store", "nowhere"], 1, "cannot open nowhere");
     error(&["--sink", "--lmtp", text(&env.path("no/lmtp"))], 1, "cannot listen on");

@@ -198,10 +198,7 @@ pub fn command(bytes: &[u8]) {
 }
 
 fn obey(line: &[u8]) {
-    let address = match parse(line) {
-        Ok(Command::Mail(Some(address), _) | Command::Rcpt(address)) => address,
-        _ => return,
-    };
+    let Ok(Command::Mail(Some(address), _) | Command::Rcpt(address)) = parse(line) else { return };
     let text = address.to_string();
     assert!(!text.chars().any(char::is_control));
     assert_eq!(Address::parse(&text), Ok(address));

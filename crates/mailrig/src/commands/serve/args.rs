@@ -93,7 +93,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", value_parser = span, default_value = "5d", help_heading = "Where mail goes")]
     pub(super) expire: Duration,
     /// Take and drop mail
-    #[arg(long, conflicts_with_all = ["store", "relay", "queue"], help_heading = "Where mail goes")]
+    #[arg(long, conflicts_with_all = ["store", "create", "relay", "queue", "relay_domains"], help_heading = "Where mail goes")]
     pub(super) sink: bool,
     /// Folder for large messages while they come [default: the system's for temporary files]
     #[arg(long, value_name = "DIR", help_heading = "Where mail goes")]
