@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -196,6 +197,27 @@ fn rules_are_followed_from_the_start_and_changed_while_it_serves() {
 }
 
 #[test]
+fn a_queue_has_one_server_and_a_second_signal_waits_for_nobody() {
+    let env = Env::new();
+    let (queue, log) = (env.path("queue"), env.path("log"));
+    fs::write(&log, "half a li").unwrap();
+    let relay = ["--relay", "127.0.0.1:9", "--queue", text(&queue), "--smtp", "127.0.0.1:0"];
+    let first = Serving::start(&env, "one", &[&relay[..], &["--log", text(&log)]].concat());
+    let second = env.run(&[&["serve"], &relay[..]].concat()).expect(1);
+    assert!(second.stderr.contains("another server has it open"), "{}", second.stderr);
+    // Somebody who is in the midst of a message, and stays there.
+    let mut client = TcpStream::connect(first.address()).unwrap();
+    client.write_all(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@x.test>\r\nDATA\r\n").unwrap();
+    let mut replies = BufReader::new(client).lines();
+    assert!(replies.any(|line| line.unwrap().starts_with("354 ")));
+    first.running.signal(Signal::TERM);
+    first.running.signal(Signal::INT);
+    first.running.wait().expect(130);
+    assert_eq!(fs::read_to_string(&log).unwrap().lines().next(), Some("half a li"));
+    assert!(fs::read_to_string(&log).unwrap().ends_with('\n'));
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_with_the_next_step() {
     let env = Env::new();
     let store = env.path("store");
@@ -208,6 +230,10 @@ fn what_makes_no_sense_is_refused_with_the_next_step() {
     error(&["--sink", "--submission", "127.0.0.1:0"], 2, "need --users");
     error(&["--sink", "--store", "x"], 2, "cannot be used with");
     error(&["--sink", "--create"], 2, "cannot be used with");
+    let relay = ["--relay", "127.0.0.1:9", "--queue", "q"];
+    let create = [&relay[..], &["--store", text(&store), "--create"]].concat();
+    error(&create, 2, "needs a --relay-domain");
+    error(&[&relay[..], &["--retry", "5s,0s"]].concat(), 2, "more than 0");
     error(&["--store", text(&store), "--layout", "%x"], 2, "%x is not known here");
     error(&["--store", "nowhere"], 1, "cannot open nowhere");
     error(&["--sink", "--lmtp", text(&env.path("no/lmtp"))], 1, "cannot listen on");

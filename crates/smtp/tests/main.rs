@@ -4,6 +4,7 @@
 
 mod authority;
 mod controlled;
+mod kept;
 mod peer;
 #[path = "../../../tests/servers/process.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

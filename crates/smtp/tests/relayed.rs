@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use smtp::Content;
 use smtp::client::{Client, Protocol};
@@ -10,7 +11,7 @@ use smtp::server::Verdict;
 use tokio::net::TcpSocket;
 
 use crate::scripted::options;
-use crate::world::{Plan, World, codes, envelope_from};
+use crate::world::{Plan, World, codes, envelope_from, until};
 
 const LETTER: &[u8] = b"Subject: x\r\n\r\n.one\r\n";
 
@@ -130,5 +131,61 @@ async fn what_nobody_takes_for_too_long_is_told_to_its_sender() {
     assert_eq!(send(&backup, "a@x.test", &["a@y.test"]).await, [250]);
     backup.drained().await;
     assert!(backup.messages("x.test/a")[0].contains("Action: failed"));
+    backup.stop().await;
+}
+
+#[tokio::test]
+async fn a_bounce_that_cannot_be_written_is_written_later_and_holds_nothing_up() {
+    let primary =
+        primary("[[rule]]\nat = 'rcpt'\nrecipient = 'b@*'\nreply = '550 5.1.1 no'\n").await;
+    let relay = Some(primary.address());
+    let backup = World::start(Plan { relay, ..Plan::default() }).await;
+    let tmp = backup.mail().join("a/tmp");
+    fs::remove_dir(&tmp).unwrap();
+    assert_eq!(send(&backup, "a@x.test", &["a@y.test", "b@y.test"]).await, [250, 250]);
+    let is_left = |to: &[&str]| {
+        let list = backup.server.queue().unwrap().list();
+        list.len() == 1 && list[0].to == to && list[0].reason.contains("cannot be told")
+    };
+    until("only the refused one is left", || is_left(&["b@y.test"])).await;
+    fs::create_dir(&tmp).unwrap();
+    backup.drained().await;
+    assert_eq!((primary.messages("y.test/a").len(), backup.messages("x.test/a").len()), (1, 1));
+    backup.stop().await;
+    primary.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_stops_though_the_next_one_says_nothing() {
+    let grace = Some(Duration::from_millis(100));
+    let rules = "[[rule]]\nat = 'connect'\nhang = true\n";
+    let primary = World::start(Plan { rules, grace, ..Plan::default() }).await;
+    let relay = Some(primary.address());
+    let backup = World::start(Plan { relay, grace, ..Plan::default() }).await;
+    for _ in 0..3 {
+        assert_eq!(send(&backup, "a@x.test", &["a@y.test"]).await, [250]);
+    }
+    // As many as it hands on at one time.
+    until("two are under way", || primary.server.counts().connections == 2).await;
+    let stopped = tokio::time::timeout(Duration::from_secs(10), backup.end()).await;
+    let (dir, _) = stopped.expect("it waits for those under way");
+    assert_eq!(fs::read_dir(dir.path().join("queue")).unwrap().count(), 3 * 2 + 1);
+    primary.stop().await;
+}
+
+#[tokio::test]
+async fn what_goes_in_a_circle_comes_to_an_end() {
+    let (_socket, gone) = nobody();
+    let backup = World::start(Plan { relay: Some(gone), ..Plan::default() }).await;
+    let client = options(true, Protocol::Esmtp);
+    for (hops, to, code) in [(100, "a@y.test", 250), (101, "a@y.test", 554), (101, "a@x.test", 250)]
+    {
+        let marks = "Received: from a by b;\r\n\tnow\r\n".repeat(hops);
+        let letter = format!("{marks}Subject: x\r\n\r\nReceived: no mark\r\n");
+        let mut client = Client::connect(&backup.endpoint, &client).await.unwrap();
+        let content = Content::new(letter.as_bytes());
+        let sent = client.send(&envelope_from("s@c.test", &[to]), &[&content], None).await;
+        assert_eq!(codes(&sent), [code], "{hops} {to}");
+    }
     backup.stop().await;
 }

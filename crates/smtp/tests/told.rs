@@ -1,5 +1,7 @@
 //! What the event log tells, what clients may do at most, and who they are behind a balancer.
 
+use std::time::Duration;
+
 use smtp::Content;
 use smtp::client::{Client, Endpoint, Options, Protocol};
 use smtp::proxy::Version;
@@ -8,15 +10,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::scripted::options;
-use crate::world::{Plan, World, codes, envelope};
+use crate::world::{Plan, World, codes, envelope, until};
 
 /// Says all of it at once, and gives what was answered.
-async fn say(world: &World, text: &str) -> String {
+pub(crate) async fn say(world: &World, text: &str) -> String {
     let mut stream = TcpStream::connect(world.address()).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
-    let mut said = String::new();
-    stream.read_to_string(&mut said).await.unwrap();
-    said
+    let mut said = Vec::new();
+    // A server that hangs up on what it has not read resets the connection.
+    let _ = stream.read_to_end(&mut said).await;
+    String::from_utf8(said).unwrap()
 }
 
 #[tokio::test]
@@ -96,4 +99,52 @@ async fn behind_a_balancer_the_client_is_who_it_says() {
         assert_eq!(say(&world, "EHLO c\r\n").await, "");
         assert_eq!(world.stop().await[0].peer.as_deref(), Some("192.0.2.7"));
     }
+}
+
+#[tokio::test]
+async fn what_is_cut_off_when_the_server_stops_is_told_too() {
+    let rules = "[[rule]]\nat = 'end'\nnth = 1\nstall_ms = 60000\n\
+                 [[rule]]\nat = 'end'\nnth = 2\nhang = true\n";
+    let grace = Some(Duration::from_millis(100));
+    let world = World::start(Plan { rules, grace, ..Plan::default() }).await;
+    let message = "EHLO c\r\nMAIL FROM:<s@c.test>\r\nRCPT TO:<a@x.test>\r\nDATA\r\nx\r\n.\r\n";
+    let mut streams = Vec::new();
+    for count in 1..=2 {
+        let mut stream = TcpStream::connect(world.address()).await.unwrap();
+        stream.write_all(message.as_bytes()).await.unwrap();
+        streams.push(stream);
+        until("it is being sent", || world.server.counts().transactions == count).await;
+    }
+    until("the first is kept", || world.messages("x.test/a").len() == 1).await;
+    until("it is counted", || world.server.counts().accepted == 1).await;
+    let mut told: Vec<_> =
+        world.stop().await.iter().map(|event| (event.number, event.outcome)).collect();
+    told.sort_by_key(|event| event.0);
+    assert_eq!(told, [(1, Verdict::InDoubt), (2, Verdict::Aborted)]);
+}
+
+#[tokio::test]
+async fn who_names_recipients_without_end_is_sent_away_and_a_long_list_is_not() {
+    let rules = "[[rule]]\nat = 'rcpt'\nrecipient = 'b@*'\nreply = '450 4.2.0 later'\n";
+    let world = World::start(Plan { rules, ..Plan::default() }).await;
+    let (a, b) = ("RCPT TO:<a@x.test>\r\n", "RCPT TO:<b@x.test>\r\n");
+    let talk =
+        |rcpt: String| format!("EHLO c\r\nMAIL FROM:<>\r\n{rcpt}{a}DATA\r\nx\r\n.\r\nQUIT\r\n");
+    let said = say(&world, &talk(b.repeat(1000))).await;
+    assert!(said.contains("kept as") && !said.contains("421 "), "{said}");
+    let said = say(&world, &talk(b.repeat(1100))).await;
+    assert!(said.contains("421 4.7.0 too many errors") && !said.contains("354 "), "{said}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_sends_mail_may_be_wrong_now_and_then() {
+    let world = World::start(Plan::default()).await;
+    let message =
+        "MAIL FROM:<>\r\nRCPT TO:<nobody@x.test>\r\nRCPT TO:<a@x.test>\r\nDATA\r\nx\r\n.\r\n";
+    let said = say(&world, &format!("EHLO c\r\n{}QUIT\r\n", message.repeat(30))).await;
+    assert_eq!(said.matches("kept as").count(), 30, "{said}");
+    let said = say(&world, &format!("EHLO c\r\n{}QUIT\r\n", "WHAT\r\n".repeat(30))).await;
+    assert!(said.contains("421 "), "{said}");
+    world.stop().await;
 }

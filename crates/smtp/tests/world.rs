@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     /// Whether what cannot be handed on at once goes back.
     pub(crate) is_impatient: bool,
     pub(crate) rules: &'static str,
+    /// How long sessions may go on when the server stops.
+    pub(crate) grace: Option<Duration>,
 }
 
 pub(crate) struct World {
@@ -64,13 +66,15 @@ impl World {
         };
         let mechanisms =
             if plan.users.is_empty() { vec![] } else { OFFERED.map(str::to_owned).to_vec() };
-        let limits =
-            ServerLimits { size_bytes: 200_000, rates: plan.rates, ..ServerLimits::default() };
+        let (rates, usual) = (plan.rates, ServerLimits::default());
+        let grace = plan.grace.unwrap_or(usual.grace);
+        let limits = ServerLimits { size_bytes: 200_000, rates, grace, ..usual };
         let onward = plan.relay.map(|_| {
             let queue = Queue::open(&dir.path().join("queue"), true).unwrap();
             Onward { queue: Arc::new(queue), domains: vec!["y.test".into()] }
         });
-        let spool = dir.path().to_owned();
+        let spool = dir.path().join("spool");
+        fs::create_dir_all(&spool).unwrap();
         let log = fs::OpenOptions::new().create(true).append(true).open(dir.path().join("log"));
         let tls = plan.certificate.map(|certificate| certificate.acceptor().unwrap());
         let has_starttls = tls.is_some() && !plan.is_tls;
@@ -157,12 +161,7 @@ impl World {
     /// Waits until the queue has nothing left to do.
     pub(crate) async fn drained(&self) {
         let queue = self.server.queue().unwrap();
-        let drained = async {
-            while !queue.list().is_empty() {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), drained).await.expect("the queue stays full");
+        until("the queue is empty", || queue.list().is_empty()).await;
     }
 
     /// Stops, and gives its folder and what the log has.
@@ -195,6 +194,18 @@ impl World {
         };
         self.end().await.1.into_iter().filter_map(attempt).collect()
     }
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let so = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), so)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 pub(crate) fn envelope(to: &[&str]) -> Envelope {

@@ -5,9 +5,11 @@ mod args;
 mod listen;
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -57,7 +59,8 @@ pub(crate) fn run(args: &ServeArgs, ui: &Ui) -> Result<Exit> {
         .max_blocking_threads(DISK_THREADS)
         .build()?;
     let served = runtime.block_on(serve(args, ui))?;
-    drop(runtime);
+    // What is being written is for nobody who waits: it may end, and need not.
+    runtime.shutdown_timeout(if served.is_cut { Duration::ZERO } else { DISK_GRACE });
     end(served, ui)
 }
 
@@ -65,6 +68,8 @@ pub(crate) fn run(args: &ServeArgs, ui: &Ui) -> Result<Exit> {
 struct Served {
     server: Arc<Server>,
     listening: Vec<Address>,
+    /// Whether sessions were cut off.
+    is_cut: bool,
 }
 
 async fn serve(args: &ServeArgs, ui: &Ui) -> Result<Served> {
@@ -110,22 +115,36 @@ async fn serve(args: &ServeArgs, ui: &Ui) -> Result<Served> {
         _ = terminate.recv() => {}
         () = server.stopped() => {}
     }
-    ui.status("Stopping: sessions may end the message that they are at");
+    ui.status(
+        "Stopping: sessions may end the message that they are at; a second signal cuts them off",
+    );
     server.stop();
-    while let Some(ended) = tasks.join_next().await {
-        ended.context("a part of the server panicked")?;
-    }
-    Ok(Served { server, listening })
+    let all = async {
+        while let Some(ended) = tasks.join_next().await {
+            ended.context("a part of the server panicked")?;
+        }
+        anyhow::Ok(false)
+    };
+    let is_cut = tokio::select! {
+        ended = all => ended?,
+        _ = interrupt.recv() => true,
+        _ = terminate.recv() => true,
+    };
+    Ok(Served { server, listening, is_cut })
 }
 
 /// Writes what is left, and tells what was done.
 fn end(served: Served, ui: &Ui) -> Result<Exit> {
-    let Served { server, listening } = served;
+    let Served { server, listening, is_cut } = served;
     server.close_log().context("the event log is not complete")?;
     let counts = server.counts();
     let waiting = server.queue().map_or(0, |queue| queue.list().len());
     ui.result("serve", &ServeReport { listening, counts, waiting }, || text(&counts, waiting))?;
-    Ok(if counts.in_doubt > 0 { Exit::Incomplete } else { Exit::Done })
+    Ok(match (counts.in_doubt, is_cut) {
+        (_, true) => Exit::Interrupted,
+        (0, _) => Exit::Done,
+        _ => Exit::Incomplete,
+    })
 }
 
 fn text(counts: &Counts, waiting: usize) -> String {
@@ -284,8 +303,22 @@ fn users(args: &ServeArgs) -> Result<Users> {
 
 fn log(args: &ServeArgs) -> Result<Option<Log>> {
     let Some(path) = &args.log else { return Ok(None) };
-    let file = fs::OpenOptions::new().create(true).append(true).open(path);
-    Ok(Some(Log::new(file.with_context(|| format!("cannot write {}", path.display()))?)))
+    let opened = open_log(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Some(Log::new(opened)))
+}
+
+/// To append to. The half line that a kill or a full disk left is ended, or it would spoil the next one, too.
+fn open_log(path: &Path) -> io::Result<fs::File> {
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() && meta.len() > 0 {
+        let mut last = [0];
+        fs::File::open(path)?.read_exact_at(&mut last, meta.len() - 1)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(file)
 }
 
 fn relay(args: &ServeArgs) -> Option<Relay> {
@@ -330,9 +363,22 @@ impl ServeArgs {
                 "--submission and --submissions need --users: they take mail only from those who AUTH",
             );
         }
+        if self.create && self.relay.is_some() && self.relay_domains.is_empty() {
+            return usage(
+                "--create with --relay needs a --relay-domain: else all that has no mailbox yet is handed on",
+            );
+        }
+        if self.timeout.is_zero() || self.retry.iter().any(Duration::is_zero) {
+            return usage(
+                "--timeout and --retry take more than 0: a server that never waits does nothing else",
+            );
+        }
         self.layout().map(drop)
     }
 }
 
 const DISK_THREADS: usize = 64;
+
+/// For what is still being written when all sessions are over.
+const DISK_GRACE: Duration = Duration::from_secs(10);
 const RELAYED_AT_ONCE: usize = 10;

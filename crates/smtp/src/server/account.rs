@@ -19,7 +19,9 @@ pub(super) struct Account {
 impl Account {
     /// A rule acted in the transaction that is open.
     pub(super) fn fault(&mut self, fault: impl FnOnce() -> String) {
-        if let Some(open) = &mut self.open {
+        if let Some(open) = &mut self.open
+            && open.faults.len() < FAULTS_MAX
+        {
             open.faults.push(fault());
         }
     }
@@ -46,6 +48,15 @@ impl Account {
     pub(super) fn whole(&mut self, bytes: u64) {
         if let Some(open) = &mut self.open {
             (open.bytes, open.ended_ms) = (bytes, Some(now_ms()));
+            // What was refused on the way is no answer to the message.
+            open.replies.clear();
+        }
+    }
+
+    /// Whether it is kept cannot be told from here on, until it can.
+    pub(super) fn keeping(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.outcome = Verdict::InDoubt;
         }
     }
 
@@ -138,3 +149,6 @@ impl Session {
         });
     }
 }
+
+/// In one line of the log: a client can ask for the same fault for ever.
+const FAULTS_MAX: usize = 10_000;

@@ -2,9 +2,12 @@
 //! are many, so that a thousand slow senders of large messages take disk and not memory.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use super::deliver::one_line;
+use super::dialogue::Answer;
 
 /// A message that arrives, or has arrived.
 #[derive(Debug)]
@@ -15,28 +18,52 @@ pub(super) struct Body {
     size_bytes: u64,
     size_bytes_max: u64,
     spool: Option<PathBuf>,
+    /// Why it cannot be kept.
+    broken: Option<io::Error>,
 }
 
 impl Body {
     /// An empty one. Without a `spool` its bytes are counted and dropped.
     pub(super) fn new(size_bytes_max: u64, spool: Option<&Path>) -> Self {
         let spool = spool.map(Path::to_owned);
-        Self { memory: Vec::new(), file: None, size_bytes: 0, size_bytes_max, spool }
+        let memory = Vec::new();
+        Self { memory, file: None, size_bytes: 0, size_bytes_max, spool, broken: None }
     }
 
     /// One that is there already.
     pub(super) fn whole(memory: Vec<u8>) -> Self {
         let size_bytes = memory.len() as u64;
-        Self { memory, file: None, size_bytes, size_bytes_max: size_bytes, spool: None }
+        let (size_bytes_max, spool) = (size_bytes, None);
+        Self { memory, file: None, size_bytes, size_bytes_max, spool, broken: None }
     }
 
     pub(super) fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
-    /// Whether more came than is taken. Then nothing is kept any more.
-    pub(super) fn is_too_large(&self) -> bool {
+    /// Why it is not taken, if so. Then its bytes are read and dropped.
+    pub(super) fn objection(&self) -> Option<Answer> {
+        if self.is_too_large() {
+            return Some(Answer::new(552, "5.3.4 message too large"));
+        }
+        let broken = self.broken.as_ref()?;
+        Some(Answer::new(452, format!("4.3.1 no room for the message: {}", one_line(broken))))
+    }
+
+    fn is_too_large(&self) -> bool {
         self.size_bytes > self.size_bytes_max
+    }
+
+    /// At most so many bytes of its beginning; blocks.
+    pub(super) fn head(&self, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        if let Some(file) = &self.file {
+            let mut file: &File = file;
+            file.seek(SeekFrom::Start(0))?;
+            file.take(bytes_max).read_to_end(&mut head)?;
+        }
+        self.memory.as_slice().take(bytes_max - head.len() as u64).read_to_end(&mut head)?;
+        Ok(head)
     }
 
     /// Where the next bytes go; to be followed by [`Body::settle`].
@@ -45,16 +72,23 @@ impl Body {
     }
 
     /// Takes account of what was added to the `before` bytes of [`Body::space`], and makes room.
-    pub(super) async fn settle(&mut self, before: usize) -> io::Result<()> {
+    pub(super) async fn settle(&mut self, before: usize) {
         self.size_bytes += (self.memory.len() - before) as u64;
-        if self.is_too_large() || self.spool.is_none() {
+        if self.is_too_large() || self.spool.is_none() || self.broken.is_some() {
             self.memory.clear();
             self.file = None;
-            return Ok(());
+            return;
         }
         if self.memory.len() < MEMORY_BYTES {
-            return Ok(());
+            return;
         }
+        if let Err(e) = self.write_out().await {
+            tracing::error!("a message cannot be kept in the spool while it comes: {e}");
+            self.broken = Some(e);
+        }
+    }
+
+    async fn write_out(&mut self) -> io::Result<()> {
         let memory = std::mem::take(&mut self.memory);
         let (file, spool) = (self.file.take(), self.spool.clone().unwrap_or_default());
         let written = tokio::task::spawn_blocking(move || {

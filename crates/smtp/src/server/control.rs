@@ -13,9 +13,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::Server;
 use super::counters::Counts;
 use super::queue::Waiting;
+use super::{PAUSE, Server};
 
 /// What a server can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,11 @@ impl Server {
         loop {
             tokio::select! {
                 accepted = listener.accept() => {
-                    let Ok((stream, _)) = accepted else { continue };
+                    let Ok((stream, _)) = accepted else {
+                        // Too many open files, say: the next try would fail at once.
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    };
                     if sessions.len() >= SESSIONS_MAX {
                         sessions.join_next().await;
                     }
@@ -102,6 +106,12 @@ impl Server {
                 let mut oldest = self.queue().map(|queue| queue.list()).unwrap_or_default();
                 let total = oldest.len();
                 oldest.truncate(LISTED_MAX);
+                // Whoever asks reads no more than so much.
+                let mut recipients = 0;
+                oldest.retain(|waiting| {
+                    recipients += waiting.to.len();
+                    recipients <= LISTED_RECIPIENTS_MAX
+                });
                 Reply::Queue { total, oldest }
             }
             Request::Flush => {
@@ -183,3 +193,4 @@ const SESSIONS_MAX: usize = 16;
 const REQUEST_BYTES_MAX: u64 = 1 << 20;
 const REPLY_BYTES_MAX: u64 = 16 << 20;
 const LISTED_MAX: usize = 1000;
+const LISTED_RECIPIENTS_MAX: usize = 20_000;

@@ -1,9 +1,10 @@
 //! Where a message goes: into mailboxes here, into the queue for the next server, or some of both. It is on
 //! disk for all of its recipients before any of them can see it, and before the client is told.
 
-use std::io;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::body::Body;
@@ -61,7 +62,7 @@ impl Routes {
     fn route(&self, to: &Address) -> Result<Route, NoMailbox> {
         let found = self.store.as_ref().map(|store| (store, store.mailbox(to)));
         if let Some((_, Ok(mailbox))) = &found
-            && mailbox.join("new").is_dir()
+            && is_mailbox(mailbox)?
         {
             return Ok(Route::Mailbox(mailbox.clone()));
         }
@@ -92,15 +93,23 @@ impl Routes {
         } else {
             &whole
         };
+        let is_circling = self.onward.is_some() && hops(body) > HOPS_MAX;
         let answers = groups.iter().enumerate().map(|(at, to)| {
             let id = if is_each { format!("{}-{at}", trace.id) } else { trace.id.clone() };
             let routes: Result<Vec<Route>, _> = to.iter().map(|to| self.route(to)).collect();
             let Ok(routes) = routes else {
                 return Some(Answer::new(450, "4.2.0 the mailbox is not there any more"));
             };
+            if is_circling && routes.contains(&Route::Onward) {
+                let text = format!("5.4.6 it goes in a circle: {HOPS_MAX} servers had it");
+                return Some(Answer::new(554, text));
+            }
             match self.keep(transaction, to, &routes, &id, trace, body) {
                 Ok(()) => Some(Answer::new(250, format!("2.0.0 kept as {id}"))),
-                Err(NotKept::AtAll(e)) => Some(Answer::new(451, format!("4.3.0 {}", one_line(&e)))),
+                Err(NotKept::AtAll(e)) => {
+                    tracing::error!("message {id} cannot be kept, and is refused: {e}");
+                    Some(Answer::new(451, format!("4.3.0 {}", one_line(&e))))
+                }
                 Err(NotKept::InPart(e)) => {
                     tracing::error!("message {id} is kept in part: {e}");
                     None
@@ -121,12 +130,15 @@ impl Routes {
     ) -> Result<(), NotKept> {
         let from = transaction.from.as_ref().map_or("", |from| from.as_str());
         let (mut written, mut onward) = (Vec::new(), Vec::new());
-        for (to, route) in to.iter().zip(routes) {
+        for (at, (to, route)) in to.iter().zip(routes).enumerate() {
             match (route, &self.store) {
+                // Who is named twice gets it once.
+                (Route::Mailbox(_), _) if routes[..at].contains(route) => {}
                 (Route::Mailbox(mailbox), Some(store)) => {
                     let head = trace.head(from, to);
                     written.push(store.write(mailbox, &head, body).map_err(NotKept::AtAll)?);
                 }
+                _ if onward.iter().any(|other| other == to.as_str()) => {}
                 _ => onward.push(to.to_string()),
             }
         }
@@ -163,7 +175,13 @@ impl Routes {
         }
         let Attempt { id, waiting, .. } = attempt;
         let sender = Address::parse(&waiting.from).ok();
-        let route = sender.as_ref().and_then(|sender| self.route(sender).ok());
+        let route = match sender.as_ref().map(|sender| self.route(sender)) {
+            Some(Ok(route)) => Some(route),
+            Some(Err(NoMailbox::Unsure)) => {
+                return Err(io::Error::other("its mailbox is out of reach"));
+            }
+            Some(Err(NoMailbox::Unknown | NoMailbox::Name)) | None => None,
+        };
         let (Some(sender), Some(route)) = (sender, route) else { return queue.bury(attempt) };
         let report = bounce::report(&self.host, attempt, &queue.read(id)?);
         let trace = Trace { id: format!("{id}-b{}", waiting.attempts), received: String::new() };
@@ -174,6 +192,26 @@ impl Routes {
             Err(NotKept::AtAll(e) | NotKept::InPart(e)) => Err(e),
         }
     }
+}
+
+/// Whether a folder is a mailbox. One that cannot be looked at may be: nobody is told that there is none.
+fn is_mailbox(folder: &Path) -> Result<bool, NoMailbox> {
+    match fs::metadata(folder.join("new")) {
+        Ok(meta) => Ok(meta.is_dir()),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(e) => {
+            tracing::error!("cannot look at the mailbox {}: {e}", folder.display());
+            Err(NoMailbox::Unsure)
+        }
+    }
+}
+
+/// How many servers a message has gone through (RFC 5321, 6.3).
+fn hops(body: &Body) -> usize {
+    let head = body.head(HEAD_BYTES).unwrap_or_default();
+    let lines = head.split(|byte| *byte == b'\n').take_while(|line| !matches!(*line, b"" | b"\r"));
+    let mark = b"Received:";
+    lines.filter(|line| line.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(mark))).count()
 }
 
 impl Onward {
@@ -231,6 +269,12 @@ pub(super) fn id(number: u64, began_ms: u64) -> String {
     format!("{began_ms:x}-{number:x}")
 }
 
-fn one_line(error: &io::Error) -> String {
+pub(super) fn one_line(error: &io::Error) -> String {
     error.to_string().replace(|c: char| c.is_control(), " ")
 }
+
+/// RFC 5321 asks for a hundred at least.
+const HOPS_MAX: usize = 100;
+
+/// More than so many marks take.
+const HEAD_BYTES: u64 = 256 * 1024;

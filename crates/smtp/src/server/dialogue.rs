@@ -74,6 +74,11 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// Who takes it, as they stand in RCPT.
+    pub(super) fn to(&self) -> Vec<&str> {
+        self.recipients.iter().map(Address::as_str).collect()
+    }
+
     /// Of a bounce.
     pub(super) fn bounce(to: &Address) -> Self {
         // What it quotes may be anything.
@@ -112,6 +117,8 @@ pub struct Dialogue {
     /// The message that is being sent.
     pub transaction: Option<Transaction>,
     errors: u32,
+    /// Recipients of this message that are to come again.
+    put_off: u32,
 }
 
 impl Dialogue {
@@ -124,13 +131,25 @@ impl Dialogue {
         }
     }
 
-    /// Answers what was no command, or counts a refusal. After too many the session ends.
+    /// Answers what was no command, or counts a refusal. After too many without a message the session ends.
     pub fn error(&mut self, answer: Answer) -> Step {
         self.errors += 1;
         if self.errors > ERRORS_MAX {
             return Step::Close(Answer::new(421, "4.7.0 too many errors"));
         }
         Step::Say(answer)
+    }
+
+    /// Answers a RCPT that is to come again. Long lists are sent in parts, so many are no error; who never ends
+    /// is broken.
+    pub fn put_off(&mut self, answer: Answer) -> Step {
+        self.put_off += 1;
+        if self.put_off > PUT_OFF_MAX { self.error(answer) } else { Step::Say(answer) }
+    }
+
+    /// A message was taken: whoever sends mail is not up to something.
+    pub fn forgive(&mut self) {
+        self.errors = 0;
     }
 
     fn answer(&mut self, command: Command, policy: &Policy) -> Step {
@@ -216,6 +235,7 @@ impl Dialogue {
         } else {
             let (recipients, is_chunked) = (Vec::new(), false);
             self.transaction = Some(Transaction { from, parameters, recipients, is_chunked });
+            self.put_off = 0;
             say(250, "2.1.0 ok")
         }
     }
@@ -264,3 +284,6 @@ impl Dialogue {
 
 /// After so many the peer is broken, or up to something.
 const ERRORS_MAX: u32 = 20;
+
+/// Of one message; what follows are errors.
+const PUT_OFF_MAX: u32 = 1000;

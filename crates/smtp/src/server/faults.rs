@@ -78,6 +78,20 @@ impl At {
     }
 }
 
+impl At {
+    /// A rule that asks for what is not known yet would never act, and nobody would see why.
+    fn knows(self, rule: &RuleLine) -> Result<(), String> {
+        let is_early = matches!(self, At::Connect | At::Ehlo | At::StartTls | At::Auth);
+        if is_early && (rule.sender.is_some() || rule.nth.is_some() || rule.every.is_some()) {
+            return Err("sender, nth and every go with mail, rcpt, data, end and quit".into());
+        }
+        if rule.recipient.is_some() && !matches!(self, At::Rcpt | At::Data | At::End) {
+            return Err("recipient goes with rcpt, data and end".into());
+        }
+        Ok(())
+    }
+}
+
 impl Act {
     /// As in a rule, without its unit. What greylisting says is a reply.
     pub(super) fn name(&self) -> &'static str {
@@ -121,7 +135,7 @@ pub struct Moment<'m> {
     pub peer: Option<IpAddr>,
     /// The reverse path, once it is known; empty for the null path.
     pub sender: Option<&'m str>,
-    /// The recipient of this RCPT; at the end of a message all.
+    /// The recipient of this RCPT; at DATA and the end of a message all.
     pub recipients: &'m [&'m str],
     /// Which transaction of the server's life this is, from 1.
     pub transaction: u64,
@@ -246,6 +260,7 @@ impl RuleLine {
         if self.nth == Some(0) || self.every == Some(0) {
             return Err("nth and every begin at 1".into());
         }
+        self.at.knows(&self)?;
         Ok(Rule {
             at: self.at,
             sender: self.sender.as_deref().map(WildMatch::new_case_insensitive),
@@ -280,10 +295,12 @@ impl Rule {
         let is_of = |pattern: &Option<WildMatch>, texts: &[&str]| {
             pattern.as_ref().is_none_or(|pattern| texts.iter().any(|text| pattern.matches(text)))
         };
+        // Zero before the first MAIL of a session.
+        let number = moment.transaction;
         let is_it = self.at == moment.at
             && self.times.is_none_or(|times| self.acted < times)
-            && self.nth.is_none_or(|nth| nth == moment.transaction)
-            && self.every.is_none_or(|every| moment.transaction.is_multiple_of(every))
+            && self.nth.is_none_or(|nth| nth == number)
+            && self.every.is_none_or(|every| number > 0 && number.is_multiple_of(every))
             && is_of(&self.sender, moment.sender.as_slice())
             && is_of(&self.recipient, moment.recipients);
         if !is_it || self.probability.is_some_and(|probability| self.roll() >= probability) {
@@ -391,6 +408,9 @@ mod tests {
             ("[[rule]]\nat = 'mail'\nprobability = 2.0\ndrop = true\n", "probability is 0 to 1"),
             ("[[rule]]\nat = 'mail'\nnth = 0\ndrop = true\n", "begin at 1"),
             ("[[rule]]\nat = 'mail'\ncolour = 1\n", "colour"),
+            ("[[rule]]\nat = 'connect'\nevery = 2\ndrop = true\n", "sender, nth and every go"),
+            ("[[rule]]\nat = 'auth'\nsender = 'a@*'\ndrop = true\n", "sender, nth and every go"),
+            ("[[rule]]\nat = 'mail'\nrecipient = 'a@*'\ndrop = true\n", "recipient goes with"),
             ("rule = 1", "rule"),
         ] {
             let error = Faults::default().load(text).unwrap_err().to_string();

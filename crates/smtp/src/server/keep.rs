@@ -32,6 +32,8 @@ pub enum NoMailbox {
     Unknown,
     /// Its name would lead elsewhere.
     Name,
+    /// Whether there is one cannot be told.
+    Unsure,
 }
 
 impl Store {

@@ -2,8 +2,9 @@
 //! left out: if that thread does not keep up, the mail waits.
 
 use std::io::{self, BufWriter, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -70,7 +71,8 @@ pub enum Verdict {
     Accepted,
     /// Not kept, and the client was told.
     Refused,
-    /// Kept, or kept for some, and the client was not told, or not all of it.
+    /// Kept, or kept for some, and the client was not told, or not all of it; or it was being kept when the server
+    /// had to stop.
     InDoubt,
     /// Not kept: the client gave it up, or went.
     #[default]
@@ -106,15 +108,23 @@ impl RelayEvent {
 #[derive(Debug)]
 pub struct Log {
     sender: Mutex<Option<Sender<Event>>>,
-    writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
+    /// Says when it has ended, and how.
+    writer: Mutex<mpsc::Receiver<io::Result<()>>>,
 }
 
 impl Log {
     /// Writes events to `out`.
     pub fn new(out: impl Write + Send + 'static) -> Self {
         let (sender, receiver) = channel(WAITING);
-        let writer = std::thread::spawn(move || write(receiver, out));
-        Self { sender: Mutex::new(Some(sender)), writer: Mutex::new(Some(writer)) }
+        let (end, writer) = mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            let written = write(receiver, out);
+            if let Err(e) = &written {
+                tracing::error!("the event log cannot be written, and is not complete: {e}");
+            }
+            let _ = end.send(written);
+        });
+        Self { sender: Mutex::new(Some(sender)), writer: Mutex::new(writer) }
     }
 
     /// Writes an event soon. Where the writer does not keep up this waits.
@@ -136,14 +146,15 @@ impl Log {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Writes what is left; blocks. An error, of now or of before, means that events are missing.
-    pub fn close(&self) -> io::Result<()> {
+    /// Writes what is left, if that takes no longer than `limit`; blocks. An error, of now or of before, means that
+    /// events are missing.
+    pub fn close(&self, limit: Duration) -> io::Result<()> {
         drop(self.sender.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match writer.map(JoinHandle::join) {
-            Some(ended) => ended.unwrap_or_else(|_| Err(io::Error::other("the writer panicked"))),
-            None => Ok(()),
-        }
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.recv_timeout(limit).unwrap_or_else(|e| match e {
+            RecvTimeoutError::Timeout => Err(io::Error::other("who reads it has stopped reading")),
+            RecvTimeoutError::Disconnected => Err(io::Error::other("its writer has ended before")),
+        })
     }
 }
 
@@ -167,3 +178,43 @@ fn put(out: &mut impl Write, event: &Event) -> io::Result<()> {
 
 /// Events that wait for the writer.
 const WAITING: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes nothing before it is released, or has no room.
+    struct Stuck(Option<mpsc::Receiver<()>>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match &self.0 {
+                // Until its other end is gone.
+                Some(release) => {
+                    let _ = release.recv();
+                    Ok(bytes.len())
+                }
+                None => Err(io::ErrorKind::StorageFull.into()),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_or_has_no_room_is_told_and_not_waited_for() {
+        let event = || Event::Transaction(TransactionEvent::default());
+        let (release, until_released) = mpsc::channel();
+        let log = Log::new(Stuck(Some(until_released)));
+        log.event_now(event());
+        let error = log.close(Duration::from_millis(20)).unwrap_err();
+        assert!(error.to_string().contains("stopped reading"), "{error}");
+        drop(release);
+        let full = Log::new(Stuck(None));
+        (0..3).for_each(|_| full.event_now(event()));
+        let error = full.close(Duration::from_secs(30)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+}

@@ -66,7 +66,8 @@ impl Session {
     /// Says it, as a rule wants it.
     pub(super) async fn say(&mut self, answer: &Answer, act: Option<Act>) -> Result<(), End> {
         match act {
-            Some(Act::Reply(other)) => other.write(&mut self.out),
+            // What was refused was not done, and no rule says that it was.
+            Some(Act::Reply(other)) if answer.is_positive() => other.write(&mut self.out),
             Some(Act::Stall(stall)) => {
                 self.flush().await?;
                 sleep(stall).await;

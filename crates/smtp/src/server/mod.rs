@@ -52,7 +52,7 @@ use self::rates::Clients;
 pub use self::rates::Rates;
 use self::relay::Attempt;
 pub use self::relay::Relay;
-use self::session::{End, Session};
+use self::session::{End, LAST_WORDS, Session};
 use crate::stream::Stream;
 
 /// Where messages go.
@@ -153,7 +153,7 @@ impl Server {
         let Setup { keeping, limits, tls, users, log } = setup;
         Arc::new(Self {
             keeping,
-            connections: Arc::new(Semaphore::new(limits.connections)),
+            connections: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
             clients: Clients::new(limits.rates),
             limits,
             tls,
@@ -170,6 +170,7 @@ impl Server {
         let listener = Arc::new(listener);
         let mut stopping = self.stopping.subscribe();
         let mut sessions = JoinSet::new();
+        let mut is_failing = false;
         loop {
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,
@@ -180,11 +181,14 @@ impl Server {
                 Ok(accepted) => accepted,
                 // A client that went before it was let in, or too many open files: neither is the end.
                 Err(e) => {
-                    tracing::warn!("cannot accept a connection: {e}");
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::error!("cannot accept connections on {}: {e}", listener.name);
+                    }
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             };
+            is_failing = false;
             self.counters.connection();
             let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
                 self.counters.turned_away();
@@ -203,8 +207,8 @@ impl Server {
         }
         drop(socket);
         let rest = async { while sessions.join_next().await.is_some() {} };
-        // What is left is dropped, and with it its connections.
-        let _ = tokio::time::timeout(self.limits.grace, rest).await;
+        // They end by themselves when the grace is over. One that cannot, as when nobody reads the log, is dropped.
+        let _ = tokio::time::timeout(self.limits.grace + LAST_WORDS * 2, rest).await;
     }
 
     async fn session(
@@ -220,20 +224,22 @@ impl Server {
     pub async fn relay(self: Arc<Self>, relay: Relay) {
         let Keeping::Mail(Routes { onward: Some(onward), .. }) = &self.keeping else { return };
         let (queue, stopping) = (Arc::clone(&onward.queue), self.stopping.subscribe());
-        let server = Arc::clone(&self);
-        relay.run(queue, stopping, move |attempt| server.account_for_attempt(attempt)).await;
+        let (server, grace) = (Arc::clone(&self), self.limits.grace);
+        relay.run(queue, stopping, grace, move |attempt| server.account_for_attempt(attempt)).await;
     }
 
     /// Bounces what failed, and tells the log; blocks.
-    fn account_for_attempt(&self, attempt: &Attempt) -> io::Result<()> {
-        if let Keeping::Mail(routes) = &self.keeping {
-            routes.bounce(attempt)?;
+    fn account_for_attempt(&self, attempt: &mut Attempt) {
+        if let Keeping::Mail(routes) = &self.keeping
+            && let Err(e) = routes.bounce(attempt)
+        {
+            tracing::error!("the sender of {} cannot be told that it failed: {e}", attempt.id);
+            attempt.defer_failed(&e);
         }
         self.counters.attempt(attempt);
         if let Some(log) = &self.log {
             log.event_now(Event::Relay(RelayEvent::of(attempt)));
         }
-        Ok(())
     }
 
     /// Lets sessions end after the message that they are at, and takes no more.
@@ -267,7 +273,7 @@ impl Server {
 
     /// Writes the rest of the event log; blocks. To be called when nothing is served any more.
     pub fn close_log(&self) -> io::Result<()> {
-        self.log.as_ref().map_or(Ok(()), Log::close)
+        self.log.as_ref().map_or(Ok(()), |log| log.close(self.limits.grace))
     }
 
     fn next_number(&self) -> u64 {

@@ -2,9 +2,10 @@
 //! its envelope, which is written last and removed first. So whatever a kill leaves is a message that
 //! waits, or a file that nobody needs: a message is never there in part, and never gone before somebody has it.
 
-use std::collections::HashMap;
-use std::fs::{self, File};
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -58,6 +59,8 @@ impl Waiting {
 pub struct Queue {
     dir: PathBuf,
     is_syncing: bool,
+    /// Held as long as this is.
+    _lock: File,
     waiting: Mutex<HashMap<String, Entry>>,
     /// Something came, or is due earlier than it was.
     pub(super) changed: Notify,
@@ -78,40 +81,44 @@ struct Entry {
 }
 
 impl Queue {
-    /// Opens a queue; what a kill left half done is removed, and everything that waited waits.
+    /// Opens a queue that nobody else has open; what a kill left half done is removed, and everything that waited
+    /// waits.
     pub fn open(dir: &Path, is_syncing: bool) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
-        let (mut messages, mut waiting) = (Vec::new(), HashMap::new());
+        make(dir, is_syncing)?;
+        let lock = lock(&dir.join(LOCK))?;
+        let (mut messages, mut waiting) = (HashSet::new(), HashMap::new());
         for entry in fs::read_dir(dir)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if name.ends_with(NEW) {
+            if name.ends_with(ENVELOPE_NEW) {
                 fs::remove_file(dir.join(&name))?;
             } else if let Some(id) = name.strip_suffix(MESSAGE) {
-                messages.push(id.to_owned());
+                messages.insert(id.to_owned());
             } else if let Some(id) = name.strip_suffix(ENVELOPE) {
                 let read = read_envelope(&dir.join(&name)).map_err(|e| {
                     let path = dir.join(&name);
-                    io::Error::new(e.kind(), format!("reading `{}`: {e}", path.display()))
+                    let text = format!("reading `{}`: {e}; {MEND}", path.display());
+                    io::Error::new(e.kind(), text)
                 })?;
                 waiting.insert(id.to_owned(), Entry { waiting: read, is_claimed: false });
             }
         }
         for id in messages.iter().filter(|id| !waiting.contains_key(*id)) {
+            // Nobody was told that it is kept.
             fs::remove_file(dir.join(format!("{id}{MESSAGE}")))?;
         }
-        if let Some(id) = waiting.keys().find(|id| !messages.contains(id)) {
-            let text = format!("message `{id}` in `{}` has lost its bytes", dir.display());
+        if let Some(id) = waiting.keys().find(|id| !messages.contains(*id)) {
+            let text = format!("message `{id}` in `{}` has lost its bytes; {MEND}", dir.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         let (dir, waiting) = (dir.to_owned(), Mutex::new(waiting));
-        Ok(Self { dir, is_syncing, waiting, changed: Notify::new() })
+        Ok(Self { dir, is_syncing, _lock: lock, waiting, changed: Notify::new() })
     }
 
     /// Puts a message in; blocks. It is there, whatever happens next, when this returns.
     pub(super) fn put(&self, waiting: Waiting, head: &str, body: &Body) -> io::Result<()> {
         let id = waiting.id.clone();
         let path = self.dir.join(format!("{id}{MESSAGE}"));
-        let mut file = File::options().write(true).create_new(true).open(&path)?;
+        let mut file = private().write(true).create_new(true).open(&path)?;
         let written = file
             .write_all(head.as_bytes())
             .and_then(|()| body.copy(&mut file))
@@ -119,8 +126,9 @@ impl Queue {
             .and_then(|()| self.write_envelope(&waiting));
         if let Err(e) = written {
             // Refused it will be, so it must not be found by the next start.
-            let _ = fs::remove_file(self.dir.join(format!("{id}{ENVELOPE}")));
-            let _ = fs::remove_file(&path);
+            for name in [ENVELOPE, ENVELOPE_NEW, MESSAGE] {
+                let _ = fs::remove_file(self.dir.join(format!("{id}{name}")));
+            }
             return Err(e);
         }
         self.lock().insert(id, Entry { waiting, is_claimed: false });
@@ -133,13 +141,18 @@ impl Queue {
         fs::read(self.dir.join(format!("{id}{MESSAGE}")))
     }
 
-    /// A message that is due, for this caller alone; or when the next one will be.
-    pub(super) fn claim(&self, now_ms: u64) -> Result<Waiting, Option<u64>> {
+    /// A message that is due, for this caller alone; or when the next one will be. What would wait longer than the
+    /// longest wait is due, too: the clock was set back since it was put off.
+    pub(super) fn claim(&self, now_ms: u64, longest_ms: u64) -> Result<Waiting, Option<u64>> {
+        let last_ms = now_ms.saturating_add(longest_ms);
+        let due_ms = |next_ms: u64| if next_ms > last_ms { now_ms } else { next_ms };
         let mut waiting = self.lock();
         let free = waiting.values_mut().filter(|entry| !entry.is_claimed);
-        let Some(next) = free.min_by_key(|entry| entry.waiting.next_ms) else { return Err(None) };
-        if next.waiting.next_ms > now_ms {
-            return Err(Some(next.waiting.next_ms));
+        let next = free.min_by_key(|entry| due_ms(entry.waiting.next_ms));
+        let Some(next) = next else { return Err(None) };
+        let next_ms = due_ms(next.waiting.next_ms);
+        if next_ms > now_ms {
+            return Err(Some(next_ms));
         }
         next.is_claimed = true;
         Ok(next.waiting.clone())
@@ -168,16 +181,24 @@ impl Queue {
         let Attempt { id, failed, waiting, .. } = attempt;
         let name = format!("{id}-{}", waiting.attempts);
         let grave = Grave { from: &waiting.from, since_ms: waiting.since_ms, failed };
-        fs::create_dir_all(&dead)?;
-        fs::copy(self.dir.join(format!("{id}{MESSAGE}")), dead.join(format!("{name}{MESSAGE}")))?;
-        fs::write(dead.join(format!("{name}.json")), serde_json::to_vec_pretty(&grave)?)?;
-        if self.is_syncing {
-            for file in [format!("{name}{MESSAGE}"), format!("{name}.json")] {
-                File::open(dead.join(file))?.sync_all()?;
-            }
-            File::open(&dead)?.sync_all()?;
+        make(&dead, self.is_syncing)?;
+        let (message, why) =
+            (dead.join(format!("{name}{MESSAGE}")), dead.join(format!("{name}.json")));
+        let buried = fs::copy(self.dir.join(format!("{id}{MESSAGE}")), &message)
+            .and_then(|_| self.write(&why, &serde_json::to_vec_pretty(&grave)?))
+            .and_then(|()| {
+                if self.is_syncing {
+                    File::open(&message)?.sync_all()?;
+                    File::open(&dead)?.sync_all()?;
+                }
+                self.sync()
+            });
+        if buried.is_err() {
+            // It is tried again, and buried under another name.
+            let _ = fs::remove_file(message);
+            let _ = fs::remove_file(why);
         }
-        self.sync()
+        buried
     }
 
     /// Everything that waits, the oldest first.
@@ -199,24 +220,64 @@ impl Queue {
 
     fn write_envelope(&self, waiting: &Waiting) -> io::Result<()> {
         let path = self.dir.join(format!("{}{ENVELOPE}", waiting.id));
-        let new = self.dir.join(format!("{}{ENVELOPE}{NEW}", waiting.id));
-        let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec(waiting)?)?;
-        if self.is_syncing {
-            file.sync_all()?;
-        }
+        let new = self.dir.join(format!("{}{ENVELOPE_NEW}", waiting.id));
+        self.write(&new, &serde_json::to_vec(waiting)?)?;
         fs::rename(&new, &path)?;
         self.sync()
     }
 
     fn remove(&self, id: &str) -> io::Result<()> {
-        fs::remove_file(self.dir.join(format!("{id}{ENVELOPE}")))?;
+        remove_if_there(&self.dir.join(format!("{id}{ENVELOPE}")))?;
         self.sync()?;
-        fs::remove_file(self.dir.join(format!("{id}{MESSAGE}")))
+        remove_if_there(&self.dir.join(format!("{id}{MESSAGE}")))
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = private().write(true).create(true).truncate(true).open(path)?;
+        file.write_all(bytes)?;
+        if self.is_syncing { file.sync_all() } else { Ok(()) }
     }
 
     fn sync(&self) -> io::Result<()> {
         if self.is_syncing { File::open(&self.dir)?.sync_all() } else { Ok(()) }
+    }
+}
+
+/// Makes a folder and those above it, so that they are there after a power cut.
+fn make(dir: &Path, is_syncing: bool) -> io::Result<()> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
+    fs::create_dir_all(dir)?;
+    for path in missing.into_iter().filter(|path| is_syncing && !path.as_os_str().is_empty()) {
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Two servers would each take what the other is writing for what a kill left.
+fn lock(path: &Path) -> io::Result<File> {
+    let lock = private().write(true).create(true).truncate(false).open(path)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            let text = "another server has it open; stop that one, or name another --queue";
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, text))
+        }
+        Err(TryLockError::Error(e)) => Err(e),
+    }
+}
+
+/// Mail is nobody's but its owner's.
+fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.mode(0o600);
+    options
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
@@ -232,7 +293,9 @@ pub(super) fn now_ms() -> u64 {
 
 const MESSAGE: &str = ".message";
 const ENVELOPE: &str = ".envelope.json";
-const NEW: &str = ".new";
+const ENVELOPE_NEW: &str = ".envelope.json.new";
+const LOCK: &str = "lock";
+const MEND: &str = "move its two files elsewhere, and see what can be saved of them";
 const DEAD: &str = "dead";
 
 #[cfg(test)]
@@ -255,24 +318,26 @@ mod tests {
         let queue = Queue::open(dir.path(), true).unwrap();
         put(&queue, "1", 5);
         put(&queue, "2", 3);
-        assert_eq!(queue.claim(2).unwrap_err(), Some(3));
-        assert_eq!(queue.claim(9).unwrap().id, "2");
+        assert_eq!(queue.claim(2, 100).unwrap_err(), Some(3));
+        assert_eq!(queue.claim(9, 100).unwrap().id, "2");
         // Claimed, and never given back.
         drop(queue);
         let queue = Queue::open(dir.path(), true).unwrap();
         let ids: Vec<String> = queue.list().into_iter().map(|w| w.id).collect();
         assert_eq!(ids, ["1", "2"]);
-        let mut two = queue.claim(9).unwrap();
+        let mut two = queue.claim(9, 100).unwrap();
         assert_eq!(two.to.remove(0), "a@x.test");
         queue.give_back(two.clone()).unwrap();
-        assert_eq!(Queue::open(dir.path(), true).unwrap().list()[1].to, ["b@x.test"]);
-        let mut two = queue.claim(9).unwrap();
+        drop(queue);
+        let queue = Queue::open(dir.path(), true).unwrap();
+        assert_eq!(queue.list()[1].to, ["b@x.test"]);
+        let mut two = queue.claim(9, 100).unwrap();
         two.to.clear();
         queue.give_back(two).unwrap();
         assert_eq!(queue.list().len(), 1);
-        assert_eq!(queue.claim(9).unwrap().id, "1");
-        assert_eq!(queue.claim(9), Err(None));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        assert_eq!(queue.claim(9, 100).unwrap().id, "1");
+        assert_eq!(queue.claim(9, 100), Err(None));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
         assert_eq!(queue.read("1").unwrap(), b"Subject: x\r\n\r\n");
     }
 
@@ -282,13 +347,48 @@ mod tests {
         put(&Queue::open(dir.path(), true).unwrap(), "1", 5);
         fs::write(dir.path().join("2.message"), "no envelope").unwrap();
         fs::write(dir.path().join("1.envelope.json.new"), "{").unwrap();
+        fs::write(dir.path().join("letter.new"), "whose is this?").unwrap();
         assert_eq!(Queue::open(dir.path(), true).unwrap().list().len(), 1);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
         fs::rename(dir.path().join("1.message"), dir.path().join("away")).unwrap();
         let error = Queue::open(dir.path(), true).unwrap_err().to_string();
         assert!(error.contains("message `1` in") && error.contains("lost its bytes"), "{error}");
         fs::write(dir.path().join("1.envelope.json"), "{").unwrap();
         let error = Queue::open(dir.path(), true).unwrap_err().to_string();
         assert!(error.contains("1.envelope.json`: "), "{error}");
+    }
+
+    #[test]
+    fn nobody_opens_a_queue_that_another_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = Queue::open(&dir.path().join("a/b"), true).unwrap();
+        let error = Queue::open(&dir.path().join("a/b"), true).unwrap_err().to_string();
+        assert!(error.contains("another server has it open"), "{error}");
+        drop(queue);
+        Queue::open(&dir.path().join("a/b"), true).unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_keeps_nothing_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = Queue::open(dir.path(), true).unwrap();
+        put(&queue, "1", 1_000_100);
+        assert_eq!(queue.claim(1_000_000, 100).unwrap_err(), Some(1_000_100));
+        put(&queue, "2", 2_000_000);
+        assert_eq!(queue.claim(1_000_000, 100).unwrap().id, "2");
+        assert_eq!(queue.claim(900_000, 100).unwrap().id, "1");
+    }
+
+    #[test]
+    fn what_was_removed_in_part_is_removed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = Queue::open(dir.path(), true).unwrap();
+        put(&queue, "1", 0);
+        let mut one = queue.claim(9, 100).unwrap();
+        one.to.clear();
+        fs::remove_file(dir.path().join("1.envelope.json")).unwrap();
+        queue.give_back(one).unwrap();
+        assert!(queue.list().is_empty());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

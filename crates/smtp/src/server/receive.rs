@@ -6,7 +6,6 @@ use super::deliver::{Trace, id};
 use super::dialogue::{Answer, Transaction};
 use super::faults::{Act, At};
 use super::session::{End, Session};
-use crate::address::Address;
 use crate::stuffing::{LineEnds, Unstuffer};
 
 impl Session {
@@ -17,7 +16,7 @@ impl Session {
         loop {
             let before = body.space().len();
             let end = unstuffer.feed(&self.inbound, body.space());
-            body.settle(before).await?;
+            body.settle(before).await;
             match end {
                 Some(used) => {
                     self.inbound.drain(..used);
@@ -52,23 +51,24 @@ impl Session {
             let before = body.space().len();
             ends.feed(&self.inbound[..count]);
             body.space().extend_from_slice(&self.inbound[..count]);
-            body.settle(before).await?;
+            body.settle(before).await;
             self.inbound.drain(..count);
             left -= count as u64;
         }
         let answer = match taken {
             Ok(()) if is_last => return self.finish(body, ends.has_bare()).await,
-            Ok(()) if body.is_too_large() => {
-                self.dialogue.transaction = None;
-                too_large()
-            }
-            Ok(()) => {
-                self.chunks = Some((body, ends));
-                Answer::new(250, format!("2.0.0 {size} bytes"))
-            }
+            Ok(()) => match body.objection() {
+                None => {
+                    self.chunks = Some((body, ends));
+                    Answer::new(250, format!("2.0.0 {size} bytes"))
+                }
+                Some(answer) => answer,
+            },
             Err(answer) => answer,
         };
         if !answer.is_positive() {
+            // Chunks that were sent along must not pass for the whole message (RFC 3030, 2).
+            self.dialogue.transaction = None;
             self.account.refusal(&answer);
         }
         self.say(&answer, act).await
@@ -79,17 +79,12 @@ impl Session {
         let Some(transaction) = self.dialogue.transaction.take() else { return Err(End::Closed) };
         let bytes = body.size_bytes();
         self.account.whole(bytes);
-        let to: Vec<&str> = transaction.recipients.iter().map(Address::as_str).collect();
+        let to = transaction.to();
         let from = transaction.from.as_ref().map_or("", |from| from.as_str());
         let act = self.due_from(At::End, Some(from), &to);
         self.account_for_fault(At::End, act.as_ref());
-        let refused = if body.is_too_large() {
-            Some(too_large())
-        } else if has_bare {
-            Some(Answer::new(550, "5.6.11 a CR or LF stands alone in the message"))
-        } else {
-            None
-        };
+        let bare = || Answer::new(550, "5.6.11 a CR or LF stands alone in the message");
+        let refused = body.objection().or_else(|| has_bare.then(bare));
         let instead = match refused {
             Some(answer) => Some(answer),
             None => self.before(&act).await?,
@@ -99,6 +94,7 @@ impl Session {
             let answers = vec![answer; if is_lmtp { transaction.recipients.len() } else { 1 }];
             return self.tell(&answers, bytes, None).await;
         }
+        self.account.keeping();
         match self.keep(transaction, body).await {
             Some(answers) => self.tell(&answers, bytes, act).await,
             None => {
@@ -112,6 +108,9 @@ impl Session {
     /// Says what became of a message.
     async fn tell(&mut self, answers: &[Answer], bytes: u64, act: Option<Act>) -> Result<(), End> {
         self.server.counters.message(answers, bytes);
+        if answers.iter().any(Answer::is_positive) {
+            self.dialogue.forgive();
+        }
         self.account.kept(Some(answers));
         let is_true = !act.as_ref().is_some_and(Act::is_untrue);
         for answer in answers {
@@ -139,10 +138,6 @@ impl Session {
             }
         }
     }
-}
-
-pub(super) fn too_large() -> Answer {
-    Answer::new(552, "5.3.4 message too large")
 }
 
 const READ_BODY_BYTES: usize = 32 * 1024;

@@ -40,22 +40,42 @@ pub(super) struct Attempt {
     pub(super) waiting: Waiting,
 }
 
+impl Attempt {
+    /// Who will not get it cannot be told to the sender now, so all of it is tried again.
+    pub(super) fn defer_failed(&mut self, why: &std::io::Error) {
+        for (to, reason) in self.failed.drain(..) {
+            let reason = format!("{reason}; the sender cannot be told: {why}");
+            self.waiting.to.push(to.clone());
+            self.waiting.reason.clone_from(&reason);
+            self.deferred.push((to, reason));
+        }
+    }
+}
+
 impl Relay {
-    /// Works until the server stops. `done` is told of each attempt before the queue is, and makes
-    /// bounces of what failed.
+    /// Works until the server stops, and then as long as `grace`. `done` is told of each attempt before the queue
+    /// is, and makes bounces of what failed.
     pub(super) async fn run(
         self,
         queue: Arc<Queue>,
         mut stopping: watch::Receiver<bool>,
-        done: impl Fn(&Attempt) -> std::io::Result<()> + Clone + Send + Sync + 'static,
+        grace: Duration,
+        done: impl Fn(&mut Attempt) + Clone + Send + Sync + 'static,
     ) {
         let relay = Arc::new(self);
         let slots = Arc::new(Semaphore::new(relay.parallel.max(1)));
+        let longest = relay.retry.iter().max().copied().unwrap_or(LONGEST_WAIT);
+        let longest_ms = longest.as_millis() as u64;
         let mut running = JoinSet::new();
         while !*stopping.borrow() {
             while running.try_join_next().is_some() {}
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-            let waiting = match queue.claim(now_ms()) {
+            let slot = tokio::select! {
+                slot = Arc::clone(&slots).acquire_owned() => slot,
+                // Those under way may take minutes yet.
+                _ = stopping.wait_for(|is_stopping| *is_stopping) => break,
+            };
+            let Ok(slot) = slot else { return };
+            let waiting = match queue.claim(now_ms(), longest_ms) {
                 Ok(waiting) => waiting,
                 Err(next_ms) => {
                     drop(slot);
@@ -72,9 +92,9 @@ impl Relay {
             };
             let (relay, queue, done) = (Arc::clone(&relay), Arc::clone(&queue), done.clone());
             running.spawn(async move {
-                let attempt = relay.attempt(waiting, &queue).await;
+                let mut attempt = relay.attempt(waiting, &queue).await;
                 let given_back = tokio::task::spawn_blocking(move || {
-                    done(&attempt)?;
+                    done(&mut attempt);
                     queue.give_back(attempt.waiting)
                 });
                 if let Ok(Err(e)) = given_back.await {
@@ -85,7 +105,7 @@ impl Relay {
         }
         // What is on its way may arrive; what does not is tried again after the next start.
         let rest = async { while running.join_next().await.is_some() {} };
-        let _ = timeout(GRACE, rest).await;
+        let _ = timeout(grace, rest).await;
     }
 
     async fn attempt(&self, mut waiting: Waiting, queue: &Arc<Queue>) -> Attempt {
@@ -111,6 +131,10 @@ impl Relay {
     /// For each recipient: it has it, or why not and whether that is final.
     async fn send(&self, waiting: &Waiting, queue: &Arc<Queue>) -> Vec<Result<(), (String, bool)>> {
         let all = |reason: String, is_final| vec![Err((reason, is_final)); waiting.to.len()];
+        if waiting.to.is_empty() {
+            // All have it, and it could not be removed.
+            return Vec::new();
+        }
         let (queue, id) = (Arc::clone(queue), waiting.id.clone());
         let read = tokio::task::spawn_blocking(move || queue.read(&id)).await;
         let bytes = match read {
@@ -158,5 +182,3 @@ impl Relay {
 
 /// So long at most nothing is looked at, whatever the clock did meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-const GRACE: Duration = Duration::from_secs(10);

@@ -35,6 +35,8 @@ pub(super) enum End {
     Silent,
     /// The server stops.
     Stopping,
+    /// The server has stopped, and this did not end.
+    Overdue,
 }
 
 impl From<io::Error> for End {
@@ -104,11 +106,20 @@ impl Session {
 
     /// Goes through a session.
     pub(super) async fn run(mut self) -> End {
-        let Err(end) = self.talk().await;
+        let (mut stopping, grace) = (self.stopping.clone(), self.server.limits.grace);
+        let overdue = async move {
+            // The sender lives as long as the server does.
+            let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
+            sleep(grace).await;
+        };
+        let end = tokio::select! {
+            Err(end) = self.talk() => end,
+            () = overdue => End::Overdue,
+        };
         if matches!(end, End::Stopping) {
             Answer::new(421, "4.3.2 the server stops").write(&mut self.out);
         }
-        if !matches!(end, End::Silent) {
+        if !matches!(end, End::Silent | End::Overdue) {
             let _ = timeout(LAST_WORDS, self.flush()).await;
             let _ = timeout(LAST_WORDS, self.stream.shutdown()).await;
         }
@@ -221,7 +232,10 @@ impl Session {
             self.account_for(from.as_ref());
             sender = Some(from.as_ref().map_or("", |from| from.as_str()));
         }
-        let recipients: Vec<&str> = recipient.as_deref().into_iter().collect();
+        let recipients: Vec<&str> = match (&recipient, &self.dialogue.transaction) {
+            (None, Some(transaction)) if at == Some(At::Data) => transaction.to(),
+            _ => recipient.as_deref().into_iter().collect(),
+        };
         let act = at.and_then(|at| self.due_from(at, sender, &recipients));
         if let Some(at) = at {
             self.account_for_fault(at, act.as_ref());
@@ -238,6 +252,12 @@ impl Session {
             (Some(answer), _) if answer.code >= 500 => self.dialogue.error(answer),
             (Some(answer), _) => Step::Say(answer),
             (None, command) => self.dialogue.command(command, &self.listener.policy),
+        };
+        let step = match step {
+            Step::Say(answer) if recipient.is_some() && (400..500).contains(&answer.code) => {
+                self.dialogue.put_off(answer)
+            }
+            step => step,
         };
         if let Step::Say(answer) = &step {
             match &recipient {
@@ -370,6 +390,7 @@ fn no_mailbox(why: NoMailbox) -> Answer {
     match why {
         NoMailbox::Unknown => Answer::new(550, "5.1.1 no such mailbox"),
         NoMailbox::Name => Answer::new(553, "5.1.3 no mailbox can have this name"),
+        NoMailbox::Unsure => Answer::new(451, "4.3.0 the mailbox cannot be looked at now"),
     }
 }
 
@@ -378,7 +399,7 @@ pub(super) fn too_slow() -> End {
 }
 
 /// For what is said and done after the end.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Commands are short.
 const READ_BYTES: usize = 2048;
