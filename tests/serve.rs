@@ -235,7 +235,9 @@ fn what_makes_no_sense_is_refused_with_the_next_step() {
     error(&create, 2, "needs a --relay-domain");
     error(&[&relay[..], &["--retry", "5s,0s"]].concat(), 2, "more than 0");
     error(&["--store", text(&store), "--layout", "%x"], 2, "%x is not known here");
-    error(&["--store", "nowhere"], 1, "cannot open nowhere");
+    error(&["--store", "nowhere"], 1, "cannot open nowhere; is it the folder");
+    error(&["--sink", "--smtp", "localhost:25"], 2, "names are not looked up");
+    error(&["--sink", "--host", "two words"], 2, "--host is one word");
     error(&["--sink", "--lmtp", text(&env.path("no/lmtp"))], 1, "cannot listen on");
     fs::write(env.path("users"), "ann\n").unwrap();
     error(

@@ -232,8 +232,12 @@ fn keeping(args: &ServeArgs) -> Result<Keeping> {
     let host = args.host();
     let store = match &args.store {
         Some(root) => {
-            let root =
-                root.canonicalize().with_context(|| format!("cannot open {}", root.display()))?;
+            let root = root.canonicalize().with_context(|| {
+                format!(
+                    "cannot open {}; is it the folder that the mailboxes are to be in?",
+                    root.display()
+                )
+            })?;
             let (is_creating, is_syncing) = (args.create, !args.no_fsync);
             Some(Store {
                 root,
@@ -367,6 +371,9 @@ impl ServeArgs {
             return usage(
                 "--create with --relay needs a --relay-domain: else all that has no mailbox yet is handed on",
             );
+        }
+        if self.host().contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return usage("--host is one word: it is in each greeting, and in the headers of mail");
         }
         if self.timeout.is_zero() || self.retry.iter().any(Duration::is_zero) {
             return usage(

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -40,11 +40,16 @@ impl Store {
     /// Where a recipient's mailbox is, or would be.
     pub(super) fn mailbox(&self, to: &Address) -> Result<PathBuf, NoMailbox> {
         let (local, domain) = (to.local_part(), to.domain());
-        if !is_plain(&local) || !(domain.is_empty() || is_plain(domain)) {
+        // Where the local part ends the layout tells by the first `@`.
+        if !is_plain(&local) || local.contains('@') || !(domain.is_empty() || is_plain(domain)) {
             return Err(NoMailbox::Name);
         }
         let user = if domain.is_empty() { local } else { format!("{local}@{domain}") };
         let path = self.layout.expand(user.as_bytes(), Path::new(""));
+        // A layout may take two dots out of the middle of a name.
+        if path.components().any(|part| part == Component::ParentDir) {
+            return Err(NoMailbox::Name);
+        }
         Ok(self.root.join(path.strip_prefix("/").unwrap_or(&path)))
     }
 
@@ -199,6 +204,27 @@ const NAME_BYTES: usize = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_name_leads_out_of_the_store_whatever_the_layout() {
+        let store = |layout: &str| Store {
+            root: "/srv".into(),
+            layout: layout.parse().unwrap(),
+            is_creating: true,
+            is_syncing: true,
+            host: "mx.test".into(),
+        };
+        for (layout, to, mailbox) in [
+            ("/%Ld/%Ln", "A.b@X.test", Ok("/srv/x.test/a.b".into())),
+            ("/%Ld/%Ln", "\"a@b\"@x.test", Err(NoMailbox::Name)),
+            ("/%Ld/%Ln", "a/b@x.test", Err(NoMailbox::Name)),
+            ("/%1.2n/%n", "abc@x.test", Ok("/srv/bc/abc".into())),
+            ("/%1.2n/%n", "\"a..b\"@x.test", Err(NoMailbox::Name)),
+        ] {
+            let to = Address::parse(to).unwrap();
+            assert_eq!(store(layout).mailbox(&to), mailbox, "{layout} {to}");
+        }
+    }
 
     #[test]
     fn names_sort_as_time_goes() {

@@ -34,13 +34,13 @@ Rules (TOML; the first that matches acts):
                                drop, hang, garbage, half_line, read_bytes_per_s, greylist_ms")]
 pub(crate) struct ServeArgs {
     /// Serve SMTP here; port 0 takes a free one; several times for several [default: 127.0.0.1:2525]
-    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Where to listen")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, help_heading = "Where to listen")]
     pub(super) smtp: Vec<SocketAddr>,
     /// Serve submission, for those who AUTH
-    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Where to listen")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, help_heading = "Where to listen")]
     pub(super) submission: Vec<SocketAddr>,
     /// The same with TLS from the first byte
-    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Where to listen")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, help_heading = "Where to listen")]
     pub(super) submissions: Vec<SocketAddr>,
     /// Serve LMTP, on TCP or a socket in the file system
     #[arg(long, value_name = "ADDRESS:PORT|PATH", help_heading = "Where to listen")]
@@ -73,7 +73,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, help_heading = "Where mail goes")]
     pub(super) no_fsync: bool,
     /// Hand on what is for no mailbox here to the server at this address
-    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Where mail goes")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, help_heading = "Where mail goes")]
     pub(super) relay: Option<SocketAddr>,
     /// Folder for what waits to be handed on; it survives a kill
     #[arg(long, value_name = "DIR", help_heading = "Where mail goes")]
@@ -173,6 +173,12 @@ impl ServeArgs {
         let pattern = format!("/{}", layout.trim_start_matches('/')).parse();
         pattern.map_err(|e| UsageError(format!("--layout {layout}: {e}")).into())
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| {
+        "expected an IP address and a port, such as 127.0.0.1:2525 or [::1]:2525; names are not looked up"
+    })
 }
 
 const DEFAULT: &str = "127.0.0.1:2525";
