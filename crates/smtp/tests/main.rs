@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
 mod authority;
+mod commands;
 mod controlled;
 mod peer;
 #[path = "../../../tests/servers/process.rs"]
@@ -10,6 +11,7 @@ mod peer;
 mod process;
 mod real;
 mod relayed;
+mod replies;
 mod scripted;
 mod secured;
 mod served;
