@@ -46,7 +46,8 @@ async fn replies_out_of_place_end_the_session_and_those_in_place_do_not() {
     let nobody = "250 ok\r\n550 no\r\n550 no\r\n354 go\r\n";
     // What it is, how the peer goes on after the greetings, what becomes of two messages to two recipients, and how
     // many transactions the peer heard of.
-    let table: Vec<(&str, Protocol, Vec<Step>, [&str; 2], usize)> = vec![
+    type Row = (&'static str, Protocol, Vec<Step>, [&'static str; 2], usize);
+    let table: Vec<Row> = vec![
         ("an extra reply", Esmtp, whole("250 kept\r\n500 what?\r\n"), ["aa", "ff"], 1),
         ("half an extra reply", Esmtp, whole("250 kept\r\n250-"), ["aa", "ff"], 1),
         ("an extra reply of LMTP", Lmtp, whole("250 a\r\n250 b\r\n250 c\r\n"), ["aa", "ff"], 1),

@@ -201,7 +201,7 @@ fn check_scram(challenge: &[u8]) -> Result<(), SaslError> {
     for attribute in challenge.split(|byte| *byte == b',') {
         if let Some(iterations) = attribute.strip_prefix(b"i=") {
             let iterations = std::str::from_utf8(iterations).ok().and_then(|i| i.parse().ok());
-            if !iterations.is_some_and(|iterations: u32| iterations <= ITERATIONS_MAX) {
+            if iterations.is_none_or(|iterations: u32| iterations > ITERATIONS_MAX) {
                 let reason = format!("the server asks for more than {ITERATIONS_MAX} iterations");
                 return Err(SaslError::new(reason));
             }
