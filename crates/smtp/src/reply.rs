@@ -163,11 +163,11 @@ fn parse_line(line: &[u8]) -> Result<Line<'_>, BadReply> {
 /// Puts a reply together whose lines have all been looked at.
 fn reply(bytes: &[u8], code: u16) -> Reply {
     let mut reply = Reply { code, enhanced: None, text: String::new() };
-    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+    for (at, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let Ok(line) = parse_line(line) else { continue };
         let (enhanced, text) = split_enhanced(code, line.text);
         reply.enhanced = enhanced.or(reply.enhanced);
-        if !reply.text.is_empty() {
+        if at > 0 {
             reply.text.push('\n');
         }
         let text = String::from_utf8_lossy(text);
@@ -217,12 +217,14 @@ mod tests {
     #[test]
     fn replies_of_one_and_more_lines_are_read_to_their_end() {
         type Row = (&'static str, u16, Option<(u8, u16, u16)>, &'static str);
-        let table: [Row; 8] = [
+        let table: [Row; 9] = [
             ("220 mx ESMTP\r\n", 220, None, "mx ESMTP"),
             ("250\r\n", 250, None, ""),
             ("250 2.1.0 Ok\r\n", 250, Some((2, 1, 0)), "Ok"),
             ("250-mx\r\n250-SIZE 100\r\n250 DSN\r\n", 250, None, "mx\nSIZE 100\nDSN"),
             ("550-5.7.1 no\r\n550 5.7.1 never\r\n", 550, Some((5, 7, 1)), "no\nnever"),
+            // Which line is which counts in the reply to EHLO.
+            ("250-\r\n250-\r\n250 DSN\r\n", 250, None, "\n\nDSN"),
             // Not of the code's class, too long, or only alike: text.
             ("550 4.7.1 no\r\n", 550, None, "4.7.1 no"),
             ("250 2.1.0.1 x\r\n", 250, None, "2.1.0.1 x"),

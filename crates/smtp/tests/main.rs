@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
 mod authority;
+mod commands;
 mod controlled;
 mod kept;
 mod peer;
@@ -11,6 +12,7 @@ mod peer;
 mod process;
 mod real;
 mod relayed;
+mod replies;
 mod scripted;
 mod secured;
 mod served;

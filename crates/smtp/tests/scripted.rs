@@ -33,7 +33,7 @@ pub(crate) fn options(pipelining: bool, protocol: Protocol) -> Options {
     }
 }
 
-fn envelope(to: usize) -> Envelope {
+pub(crate) fn envelope(to: usize) -> Envelope {
     let address = |text: &str| Address::parse(text).unwrap();
     Envelope {
         from: Some(address("a@client.test")),
@@ -44,7 +44,7 @@ fn envelope(to: usize) -> Envelope {
 
 /// Sends one message to recipients, after that another; gives the outcomes of both, or why there
 /// was no session.
-async fn converse(
+pub(crate) async fn converse(
     script: Vec<Step>,
     options: &Options,
     to: usize,
@@ -66,7 +66,7 @@ async fn converse(
     (outcomes, String::from_utf8(peer.await.unwrap()).unwrap())
 }
 
-fn letters(outcomes: &[Outcome]) -> String {
+pub(crate) fn letters(outcomes: &[Outcome]) -> String {
     outcomes
         .iter()
         .map(|outcome| match outcome {
@@ -78,7 +78,7 @@ fn letters(outcomes: &[Outcome]) -> String {
         .collect()
 }
 
-const BODY: &str = "Subject: x\r\n\r\n..dot\r\n.\r\n";
+pub(crate) const BODY: &str = "Subject: x\r\n\r\n..dot\r\n.\r\n";
 
 /// A conversation in which all goes well, in steps that alternate.
 fn good(is_pipelined: bool, protocol: Protocol) -> Vec<Step> {

@@ -35,6 +35,7 @@ impl Client {
                     stamps: vec![stamp],
                     out: Vec::new(),
                     is_dirty: false,
+                    is_busy: false,
                     ended: None,
                 };
                 return match client.greet(endpoint).await {
@@ -98,7 +99,7 @@ impl Client {
         }
         let reply = self.say(Phase::StartTls, b"STARTTLS\r\n", self.options.limits.command).await;
         self.positive(Phase::StartTls, reply)?;
-        if self.wire.has_more() {
+        if self.wire.has_more().await {
             // Said in plain text, it would pass for the server's word in the secured session.
             return Err((Phase::StartTls, Refusal::Failure(Failure::Unasked)));
         }
@@ -168,7 +169,7 @@ impl Client {
             line.push_str("\r\n");
             self.wire.write(line.as_bytes(), write).await.map_err(|torn| torn.failure)?;
             let reply = self.wire.reply(command).await?;
-            if !reply.is_intermediate() {
+            if !reply.is_intermediate() || why.is_some() {
                 return why.map_or(Ok(reply), Err);
             }
             let challenge = BASE64.decode(reply.text.trim());

@@ -104,7 +104,7 @@ pub struct Limits {
     pub write: Duration,
     /// For the reply to the end of a message.
     pub end: Duration,
-    /// For the reply to QUIT, and for the connection to be closed after it.
+    /// For the reply to QUIT.
     pub quit: Duration,
 }
 
@@ -136,6 +136,8 @@ pub struct Client {
     out: Vec<u8>,
     /// Whether a transaction was left open, so that RSET must come before the next.
     is_dirty: bool,
+    /// Whether a transaction has begun and has not come to its end: who leaves it in the middle leaves replies behind.
+    is_busy: bool,
     /// Why nothing more can be said, if so.
     ended: Option<Failure>,
 }
@@ -177,10 +179,10 @@ impl Client {
 
     /// Whether another transaction can follow.
     pub fn is_open(&self) -> bool {
-        self.ended.is_none()
+        self.ended.is_none() && !self.is_busy
     }
 
-    /// Says goodbye, and waits for the server to close.
+    /// Says goodbye, and waits for the reply.
     pub async fn quit(mut self) -> Vec<Stamp> {
         if self.is_open() {
             let limit = self.options.limits.quit;
@@ -188,13 +190,6 @@ impl Client {
             let _ = self.say(Phase::Quit, b"QUIT\r\n", limit).await;
         }
         self.stamps
-    }
-
-    /// Ends the transaction that is open.
-    pub async fn reset(&mut self) -> Result<Reply, Failure> {
-        let reply = self.say(Phase::Rset, b"RSET\r\n", self.options.limits.command).await?;
-        self.is_dirty = false;
-        Ok(reply)
     }
 
     /// One command and its reply.
@@ -205,11 +200,26 @@ impl Client {
         limit: Duration,
     ) -> Result<Reply, Failure> {
         let start = Instant::now();
-        let written = self.wire.write(command, self.options.limits.write).await;
-        if let Err(torn) = written {
-            return Err(self.end(phase, start, torn.failure));
-        }
+        self.write(phase, start, command).await?;
         self.hear(phase, start, limit).await
+    }
+
+    /// Writes commands to which no reply can be there yet. One that is there would pass for theirs, and that to the
+    /// last of them for that to the next message; if it is 421 it may, and they need not be said any more.
+    async fn write(
+        &mut self,
+        phase: Phase,
+        start: Instant,
+        commands: &[u8],
+    ) -> Result<(), Failure> {
+        if self.wire.has_more().await {
+            if self.wire.has_goodbye() {
+                return Ok(());
+            }
+            return Err(self.end(phase, start, Failure::Unasked));
+        }
+        let written = self.wire.write(commands, self.options.limits.write).await;
+        written.map_err(|torn| self.end(phase, start, torn.failure))
     }
 
     /// The reply to what was written at `start`.

@@ -25,9 +25,25 @@ impl Client {
         parts: Parts<'_>,
         intent: Option<Intent<'_>>,
     ) -> Vec<Outcome> {
+        if self.is_busy {
+            let failure = Failure::GivenUp("the one before was left in the middle".into());
+            self.ended.get_or_insert(failure);
+        }
         if let Some(failure) = self.ended.clone() {
             return all(envelope, &Outcome::Refused(Phase::Mail, Refusal::Failure(failure)));
         }
+        self.is_busy = true;
+        let outcomes = self.transact(envelope, parts, intent).await;
+        self.is_busy = false;
+        outcomes
+    }
+
+    async fn transact(
+        &mut self,
+        envelope: &Envelope,
+        parts: Parts<'_>,
+        intent: Option<Intent<'_>>,
+    ) -> Vec<Outcome> {
         let is_chunked = self.options.chunking && self.offered.chunking;
         let mut outcomes: Asked = Vec::with_capacity(envelope.to.len());
         let asked = if self.options.pipelining && self.offered.pipelining {
@@ -35,10 +51,13 @@ impl Client {
         } else {
             self.ask_in_turn(envelope, parts, is_chunked, &mut outcomes).await
         };
-        if let Err((phase, failure)) = asked {
+        if let Err((phase, refusal)) = asked {
             // Who was refused before stays so, for the server's reason.
             outcomes.resize(envelope.to.len(), None);
-            fill(&mut outcomes, &Outcome::Refused(phase, Refusal::Failure(failure)));
+            fill(&mut outcomes, &Outcome::Refused(phase, refusal));
+        } else if let Some(failure) = self.ended.clone() {
+            // Goodbye to the last RCPT, and BDAT, which is not asked for, would come next.
+            fill(&mut outcomes, &Outcome::Refused(Phase::Rcpt, Refusal::Failure(failure)));
         }
         if outcomes.iter().all(Option::is_some) {
             return outcomes.into_iter().flatten().collect();
@@ -70,9 +89,9 @@ impl Client {
         parts: Parts<'_>,
         is_chunked: bool,
         asked: &mut Asked,
-    ) -> Result<(), (Phase, Failure)> {
+    ) -> Result<(), (Phase, Refusal)> {
         let mut groups = envelope.to.chunks(RECIPIENTS_TOGETHER).peekable();
-        let (mut is_first, mut refusal) = (true, None);
+        let mut is_first = true;
         while let Some(group) = groups.next() {
             let is_last = groups.peek().is_none();
             self.out.clear();
@@ -80,7 +99,7 @@ impl Client {
                 self.out.extend_from_slice(b"RSET\r\n");
             }
             if is_first {
-                self.mail(envelope, parts).map_err(|failure| (Phase::Mail, failure))?;
+                self.mail(envelope, parts)?;
             }
             for recipient in group {
                 command::rcpt(recipient, &self.offered, &mut self.out);
@@ -89,21 +108,24 @@ impl Client {
                 self.out.extend_from_slice(b"DATA\r\n");
             }
             let start = Instant::now();
-            self.write_out(Phase::Mail, start).await.map_err(|failure| (Phase::Mail, failure))?;
-            if is_first {
+            let phase = if is_first { Phase::Mail } else { Phase::Rcpt };
+            self.write_out(phase, start).await?;
+            if std::mem::take(&mut is_first) {
                 if std::mem::replace(&mut self.is_dirty, true) {
-                    self.answer(Phase::Rset, start).await?;
+                    let reply = self.answer(Phase::Rset, start).await?;
+                    self.take_reset_reply(reply)?;
                 }
                 let reply = self.answer(Phase::Mail, start).await?;
-                refusal = (!reply.is_positive()).then_some((Phase::Mail, reply));
-                is_first = false;
+                if !reply.is_positive() {
+                    asked.resize(envelope.to.len(), Some(refused(Phase::Mail, &reply)));
+                }
             }
+            let is_refused = asked.len() == envelope.to.len();
             for _ in group {
                 let reply = self.answer(Phase::Rcpt, start).await?;
-                asked.push(match &refusal {
-                    Some((phase, reply)) => Some(refused(*phase, reply)),
-                    None => (!reply.is_positive()).then(|| refused(Phase::Rcpt, &reply)),
-                });
+                if !is_refused {
+                    asked.push((!reply.is_positive()).then(|| refused(Phase::Rcpt, &reply)));
+                }
             }
             if is_last && !is_chunked {
                 let reply = self.answer(Phase::Data, start).await?;
@@ -120,12 +142,16 @@ impl Client {
         parts: Parts<'_>,
         is_chunked: bool,
         asked: &mut Asked,
-    ) -> Result<(), (Phase, Failure)> {
+    ) -> Result<(), (Phase, Refusal)> {
         if self.is_dirty {
-            self.reset().await.map_err(|failure| (Phase::Rset, failure))?;
+            self.out.clear();
+            self.out.extend_from_slice(b"RSET\r\n");
+            let reply = self.ask(Phase::Rset).await?;
+            self.take_reset_reply(reply)?;
+            self.is_dirty = false;
         }
         self.out.clear();
-        self.mail(envelope, parts).map_err(|failure| (Phase::Mail, failure))?;
+        self.mail(envelope, parts)?;
         let reply = self.ask(Phase::Mail).await?;
         if !reply.is_positive() {
             asked.resize(envelope.to.len(), Some(refused(Phase::Mail, &reply)));
@@ -147,42 +173,60 @@ impl Client {
         Ok(())
     }
 
-    fn mail(&mut self, envelope: &Envelope, parts: Parts<'_>) -> Result<(), Failure> {
+    fn mail(&mut self, envelope: &Envelope, parts: Parts<'_>) -> Result<(), (Phase, Refusal)> {
         let traits = command::Traits {
             size_bytes: parts.iter().map(|part| part.size_bytes()).sum(),
             is_8bit: parts.iter().any(|part| part.is_8bit()),
         };
         command::mail(envelope, &traits, &self.offered, &mut self.out)
+            .map_err(|failure| (Phase::Mail, Refusal::Failure(failure)))
     }
 
     /// Writes the commands that wait, and hears the reply.
-    async fn ask(&mut self, phase: Phase) -> Result<Reply, (Phase, Failure)> {
+    async fn ask(&mut self, phase: Phase) -> Result<Reply, (Phase, Refusal)> {
         let start = Instant::now();
-        self.write_out(phase, start).await.map_err(|failure| (phase, failure))?;
+        self.write_out(phase, start).await?;
         self.answer(phase, start).await
     }
 
-    async fn write_out(&mut self, phase: Phase, start: Instant) -> Result<(), Failure> {
+    async fn write_out(&mut self, phase: Phase, start: Instant) -> Result<(), (Phase, Refusal)> {
         let out = std::mem::take(&mut self.out);
-        let written = self.wire.write(&out, self.options.limits.write).await;
+        let written = self.write(phase, start, &out).await;
         self.out = out;
-        written.map_err(|torn| self.end(phase, start, torn.failure))
+        written.map_err(|failure| (phase, Refusal::Failure(failure)))
     }
 
     /// The reply to one of the commands before the body.
-    async fn answer(&mut self, phase: Phase, start: Instant) -> Result<Reply, (Phase, Failure)> {
+    async fn answer(&mut self, phase: Phase, start: Instant) -> Result<Reply, (Phase, Refusal)> {
+        let failed = |failure| (phase, Refusal::Failure(failure));
         if let Some(failure) = self.ended.clone() {
-            return Err((phase, failure));
+            return Err(failed(failure));
         }
         let limits = &self.options.limits;
         let limit = if phase == Phase::Data { limits.data } else { limits.command };
-        let reply = self.hear(phase, start, limit).await.map_err(|failure| (phase, failure))?;
+        let reply = self.hear(phase, start, limit).await.map_err(failed)?;
         if reply.is_intermediate() && phase != Phase::Data {
-            let failure = Failure::Unexpected(reply);
-            self.ended = Some(failure.clone());
-            return Err((phase, failure));
+            return Err(failed(self.out_of_step(reply)));
         }
         Ok(reply)
+    }
+
+    fn out_of_step(&mut self, reply: Reply) -> Failure {
+        let failure = Failure::Unexpected(reply);
+        self.ended.get_or_insert_with(|| failure.clone());
+        failure
+    }
+
+    /// Where RSET is refused nobody knows whose mail the server still has in mind.
+    fn take_reset_reply(&mut self, reply: Reply) -> Result<(), (Phase, Refusal)> {
+        if reply.is_positive() {
+            return Ok(());
+        }
+        let is_transient = reply.is_transient();
+        let failure = self.out_of_step(reply.clone());
+        // That it is final says nothing of the message.
+        let refusal = if is_transient { Refusal::Reply(reply) } else { Refusal::Failure(failure) };
+        Err((Phase::Rset, refusal))
     }
 
     /// What the reply to DATA means for those who are left.
@@ -190,20 +234,23 @@ impl Client {
         &mut self,
         reply: Reply,
         asked: &mut Asked,
-    ) -> Result<(), (Phase, Failure)> {
+    ) -> Result<(), (Phase, Refusal)> {
         if reply.is_positive() {
-            let failure = Failure::Unexpected(reply);
-            self.ended = Some(failure.clone());
-            return Err((Phase::Data, failure));
+            return Err((Phase::Data, Refusal::Failure(self.out_of_step(reply))));
         }
         if !reply.is_intermediate() {
             fill(asked, &refused(Phase::Data, &reply));
-        } else if asked.iter().all(Option::is_some) {
+        } else if asked.iter().any(Option::is_none) {
+            return Ok(());
+        } else if self.options.protocol == Protocol::Lmtp {
+            // Nobody's replies would follow (RFC 2033, 4.2), so there is nothing to wait for.
+            self.out_of_step(reply);
+        } else {
             // The server waits for a message that is for nobody: it gets an empty one (RFC 2920, 3.1).
             let end = self.options.limits.end;
             self.say(Phase::Body, TERMINATOR, end)
                 .await
-                .map_err(|failure| (Phase::Body, failure))?;
+                .map_err(|failure| (Phase::Body, Refusal::Failure(failure)))?;
         }
         Ok(())
     }
@@ -211,9 +258,8 @@ impl Client {
     /// The body of DATA and its end.
     async fn body(&mut self, parts: Parts<'_>, outcomes: &mut Asked) {
         let start = Instant::now();
-        if self.wire.has_more() {
-            let failure = self.end(Phase::Body, start, Failure::Unasked);
-            return fill(outcomes, &Outcome::Refused(Phase::Body, Refusal::Failure(failure)));
+        if let Some(refusal) = self.interruption(start).await {
+            return fill(outcomes, &Outcome::Refused(Phase::Body, refusal));
         }
         let body_bytes: usize = parts.iter().map(|part| part.stuffed().len()).sum();
         let mut out = std::mem::take(&mut self.out);
@@ -246,6 +292,20 @@ impl Client {
         }
     }
 
+    /// What the server has said although it was to listen.
+    async fn interruption(&mut self, start: Instant) -> Option<Refusal> {
+        if !self.wire.has_more().await {
+            return None;
+        }
+        if !self.wire.has_goodbye() {
+            return Some(Refusal::Failure(self.end(Phase::Body, start, Failure::Unasked)));
+        }
+        Some(match self.hear(Phase::Body, start, self.options.limits.command).await {
+            Ok(reply) => Refusal::Reply(reply),
+            Err(failure) => Refusal::Failure(failure),
+        })
+    }
+
     /// The chunks of BDAT: all of a message that is not large goes in the last.
     async fn chunks(&mut self, parts: Parts<'_>, outcomes: &mut Asked) {
         let total: usize = parts.iter().map(|part| part.raw().len()).sum();
@@ -253,9 +313,8 @@ impl Client {
         let mut bytes = parts.iter().flat_map(|part| part.raw().chunks(CHUNK_BYTES));
         loop {
             let start = Instant::now();
-            if self.wire.has_more() {
-                let failure = self.end(Phase::Body, start, Failure::Unasked);
-                return fill(outcomes, &Outcome::Refused(Phase::Body, Refusal::Failure(failure)));
+            if let Some(refusal) = self.interruption(start).await {
+                return fill(outcomes, &Outcome::Refused(Phase::Body, refusal));
             }
             let mut out = std::mem::take(&mut self.out);
             out.clear();
@@ -272,22 +331,32 @@ impl Client {
             out.extend_from_slice(format!("BDAT {size}{last}\r\n").as_bytes());
             chunk.iter().for_each(|piece| out.extend_from_slice(piece));
             let written = self.wire.write(&out, self.options.limits.write).await;
+            let given = out.len();
             out.clear();
             out.shrink_to(TOGETHER_BYTES);
             self.out = out;
             match written {
                 Ok(()) if left == 0 => return self.ends(start, outcomes).await,
                 Ok(()) => {}
+                // TLS has it, and may not have passed it on.
+                Err(torn) if left == 0 && torn.sent == given => {
+                    let failure = self.end(Phase::Body, start, torn.failure);
+                    return fill(outcomes, &Outcome::Unknown(failure));
+                }
                 // A chunk of which a byte is missing is none.
                 Err(torn) => return self.cut_short(start, torn.failure, outcomes).await,
             }
             match self.answer(Phase::Data, start).await {
                 Ok(reply) if reply.is_positive() => {}
+                Ok(reply) if reply.is_intermediate() => {
+                    let refusal = Refusal::Failure(self.out_of_step(reply));
+                    return fill(outcomes, &Outcome::Refused(Phase::Data, refusal));
+                }
                 Ok(reply) => {
                     return fill(outcomes, &refused(Phase::Data, &reply));
                 }
-                Err((phase, failure)) => {
-                    return fill(outcomes, &Outcome::Refused(phase, Refusal::Failure(failure)));
+                Err((phase, refusal)) => {
+                    return fill(outcomes, &Outcome::Refused(phase, refusal));
                 }
             }
         }
@@ -303,11 +372,7 @@ impl Client {
                     self.is_dirty = false;
                     Outcome::Accepted(reply)
                 }
-                Ok(reply) if reply.is_intermediate() => {
-                    let failure = Failure::Unexpected(reply);
-                    self.ended = Some(failure.clone());
-                    Outcome::Unknown(failure)
-                }
+                Ok(reply) if reply.is_intermediate() => Outcome::Unknown(self.out_of_step(reply)),
                 Ok(reply) => {
                     self.is_dirty = false;
                     refused(Phase::Body, &reply)

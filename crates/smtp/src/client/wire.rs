@@ -1,10 +1,13 @@
 //! Bytes out, replies in, with a limit on every wait. Counts what the kernel (or TLS) has taken of
 //! each write, because that decides whether a message's end may have reached the server.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -36,22 +39,12 @@ impl Wire {
         Self { stream, inbound: Vec::new(), start: 0, parser: ReplyParser::default() }
     }
 
-    /// Writes all of it. The limit is for each piece that the peer takes, not for the whole.
+    /// Writes all of it. The limit is for each piece, so that nobody holds us for ever by reading a byte now and then.
     pub(super) async fn write(&mut self, bytes: &[u8], limit: Duration) -> Result<(), Torn> {
         let mut sent = 0;
-        while sent < bytes.len() {
-            let torn = |failure| Torn { failure, sent };
-            match timeout(limit, self.stream.write(&bytes[sent..])).await {
-                Ok(Ok(0)) => return Err(torn(Failure::Closed)),
-                Ok(Ok(count)) => sent += count,
-                Ok(Err(e)) => return Err(torn(io_failure(&e))),
-                Err(_) => return Err(torn(Failure::Timeout(limit))),
-            }
-        }
-        match timeout(limit, self.stream.flush()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(e)) => Err(Torn { failure: io_failure(&e), sent }),
-            Err(_) => Err(Torn { failure: Failure::Timeout(limit), sent }),
+        match write(&mut self.stream, bytes, limit, &mut sent).await {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(Torn { failure, sent }),
         }
     }
 
@@ -100,9 +93,20 @@ impl Wire {
         }
     }
 
-    /// Whether the peer has said what nobody asked for.
-    pub(super) fn has_more(&self) -> bool {
+    /// Whether the peer has said what nobody asked for: looks, and does not wait.
+    pub(super) async fn has_more(&mut self) -> bool {
+        if self.start == self.inbound.len() {
+            self.inbound.reserve(READ_BYTES);
+            let mut read = pin!(self.stream.read_buf(&mut self.inbound));
+            // That it has ended or failed is noticed by who goes on.
+            poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx).is_ready())).await;
+        }
         self.start < self.inbound.len()
+    }
+
+    /// Whether what is unread is the one reply that needs no command (RFC 5321, 3.8).
+    pub(super) fn has_goodbye(&self) -> bool {
+        self.inbound[self.start..].starts_with(b"421")
     }
 
     /// Puts TLS on the connection.
@@ -130,6 +134,30 @@ impl Wire {
     }
 }
 
+async fn write(
+    stream: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+    limit: Duration,
+    sent: &mut usize,
+) -> Result<(), Failure> {
+    let late = |_| Failure::Timeout(limit);
+    for piece in bytes.chunks(PIECE_BYTES) {
+        let end = *sent + piece.len();
+        let written = async {
+            while *sent < end {
+                match stream.write(&bytes[*sent..end]).await {
+                    Ok(0) => return Err(Failure::Closed),
+                    Ok(count) => *sent += count,
+                    Err(e) => return Err(io_failure(&e)),
+                }
+            }
+            Ok(())
+        };
+        timeout(limit, written).await.map_err(late)??;
+    }
+    timeout(limit, stream.flush()).await.map_err(late)?.map_err(|e| io_failure(&e))
+}
+
 fn secured(session: &ClientConnection) -> Secured {
     let word = |word: Option<String>| word.unwrap_or_default();
     Secured {
@@ -149,3 +177,28 @@ fn io_failure(error: &io::Error) -> Failure {
 
 /// Replies are short; those to EHLO have some hundred bytes.
 const READ_BYTES: usize = 1024;
+
+/// Larger than what goes in one write with its end. In three minutes that is less than a kilobyte a second.
+const PIECE_BYTES: usize = 128 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_reads_a_little_now_and_then_does_not_hold_us_for_ever() {
+        let (mut ours, mut theirs) = tokio::io::duplex(64);
+        let reader = tokio::spawn(async move {
+            let mut bytes = [0; 64];
+            while theirs.read(&mut bytes).await.is_ok_and(|count| count > 0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let (limit, mut sent) = (Duration::from_millis(200), 0);
+        let written = write(&mut ours, &[b'x'; 4 * PIECE_BYTES], limit, &mut sent).await;
+        assert_eq!(written, Err(Failure::Timeout(limit)));
+        assert!((1..PIECE_BYTES).contains(&sent), "{sent}");
+        drop(ours);
+        reader.await.unwrap();
+    }
+}

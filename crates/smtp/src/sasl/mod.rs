@@ -112,6 +112,8 @@ pub(crate) struct Dialogue {
     mechanism: Mechanism,
     steps: u32,
     is_finished: bool,
+    /// Whether nothing more may be asked of us, because it is finished or because it failed.
+    is_over: bool,
 }
 
 enum Kind {
@@ -132,7 +134,7 @@ impl Dialogue {
             Mechanism::DigestMd5 => Kind::Digest(DigestMd5::new(credentials, host)?),
             _ => Kind::Rsasl(Box::new(session(mechanism, credentials)?)),
         };
-        Ok(Self { kind, mechanism, steps: 0, is_finished: false })
+        Ok(Self { kind, mechanism, steps: 0, is_finished: false, is_over: false })
     }
 
     /// Whether the first word is ours, to be sent along with AUTH.
@@ -163,10 +165,21 @@ impl Dialogue {
             Kind::Rsasl(_) if self.steps > 1 && self.mechanism == Mechanism::Xoauth2 => {
                 Ok(Vec::new())
             }
+            // It panics when it is asked once more, or says the password again.
+            Kind::Rsasl(_) if self.is_over => {
+                Err(SaslError::new("the server goes on after the end of the dialogue"))
+            }
             Kind::Rsasl(session) => {
+                use Mechanism::{ScramSha1, ScramSha256};
+                // Unless what follows goes well.
+                self.is_over = true;
+                if let (ScramSha1 | ScramSha256, Some(challenge)) = (self.mechanism, challenge) {
+                    check_scram(challenge)?;
+                }
                 let mut answer = Vec::new();
                 let state = session.step(challenge, &mut answer).map_err(SaslError::new)?;
                 self.is_finished = state.is_finished();
+                self.is_over = self.is_finished;
                 Ok(answer)
             }
         }
@@ -179,6 +192,31 @@ impl Dialogue {
         self.is_finished || !matches!(self.mechanism, ScramSha1 | ScramSha256 | DigestMd5)
     }
 }
+
+/// What `rsasl` takes on trust: it panics at attributes without `=`, and hashes as often as it is told.
+fn check_scram(challenge: &[u8]) -> Result<(), SaslError> {
+    if !has_attributes(challenge) {
+        return Err(SaslError::new("the server's challenge is not one of SCRAM"));
+    }
+    for attribute in challenge.split(|byte| *byte == b',') {
+        if let Some(iterations) = attribute.strip_prefix(b"i=") {
+            let iterations = std::str::from_utf8(iterations).ok().and_then(|i| i.parse().ok());
+            if iterations.is_none_or(|iterations: u32| iterations > ITERATIONS_MAX) {
+                let reason = format!("the server asks for more than {ITERATIONS_MAX} iterations");
+                return Err(SaslError::new(reason));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a message of SCRAM consists of `a=value` with commas between them (RFC 5802, 5).
+pub(crate) fn has_attributes(message: &[u8]) -> bool {
+    message.split(|byte| *byte == b',').all(|attribute| attribute.get(1) == Some(&b'='))
+}
+
+/// Takes a second or so; servers ask for 4096 (RFC 7677, 4) to some hundred thousand.
+const ITERATIONS_MAX: u32 = 1_000_000;
 
 struct Answers(Credentials);
 
@@ -219,4 +257,76 @@ fn session(
         .map_err(SaslError::new)?;
     let name = Mechname::parse(mechanism.name().as_bytes()).map_err(SaslError::new)?;
     SASLClient::new(config).start_suggested(&[name]).map_err(SaslError::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dialogue(mechanism: Mechanism) -> Dialogue {
+        let credentials =
+            Credentials { user: "ann".into(), secret: "pass-phrase".into(), authorize_as: None };
+        Dialogue::start(mechanism, &credentials, "mx.test").unwrap()
+    }
+
+    #[test]
+    fn no_challenge_of_scram_makes_us_panic_or_compute_without_end() {
+        for challenge in [
+            "",
+            "r",
+            "r=",
+            "r=NONCE",
+            "r=NONCE,s=YQ==,i=4096",
+            "r=x,s=YQ==,i=4096",
+            "r=NONCEx,s",
+            "r=NONCEx,,",
+            "r=NONCEx,s=YQ==,i",
+            "r=NONCEx,s=YQ==,i=",
+            "r=NONCEx,s=YQ==,i=0",
+            "r=NONCEx,s=YQ==,i=-1",
+            "r=NONCEx,s=YQ==,i=1000001",
+            "r=NONCEx,s=YQ==,i=4294967295",
+            "r=NONCEx,s=!,i=4096",
+            "m=x,r=NONCEx,s=YQ==,i=4096",
+            "e=other-error",
+            "\u{fffd}",
+        ] {
+            for mechanism in [Mechanism::ScramSha1, Mechanism::ScramSha256] {
+                let mut dialogue = dialogue(mechanism);
+                let first = String::from_utf8(dialogue.step(None).unwrap()).unwrap();
+                let (_, nonce) = first.split_once("r=").unwrap();
+                let challenge = challenge.replace("NONCE", nonce);
+                let error = dialogue.step(Some(challenge.as_bytes())).unwrap_err();
+                assert!(!error.to_string().contains("pass-phrase"), "{challenge}: {error}");
+                // Again, after it failed.
+                assert!(dialogue.step(Some(b"r=x,s=YQ==,i=1")).is_err(), "{challenge}");
+                assert!(!dialogue.may_end());
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_of_scram_that_does_not_know_the_password_does_not_let_us_in() {
+        for last in ["", "v", "v=", "v=!", "v=YWJj", "e=other-error", "x=y"] {
+            let mut dialogue = dialogue(Mechanism::ScramSha256);
+            let first = String::from_utf8(dialogue.step(None).unwrap()).unwrap();
+            let (_, nonce) = first.split_once("r=").unwrap();
+            let challenge = format!("r={nonce}x,s=YQ==,i=1");
+            assert!(dialogue.step(Some(challenge.as_bytes())).is_ok());
+            assert!(!dialogue.may_end());
+            assert!(dialogue.step(Some(last.as_bytes())).is_err(), "{last}");
+            assert!(dialogue.step(Some(last.as_bytes())).is_err() && !dialogue.may_end());
+        }
+    }
+
+    #[test]
+    fn a_password_is_said_once() {
+        for (mechanism, answers) in [(Mechanism::Plain, 1), (Mechanism::Login, 2)] {
+            let mut dialogue = dialogue(mechanism);
+            for _ in 0..answers {
+                assert!(dialogue.step(Some(b"")).is_ok());
+            }
+            assert!(dialogue.step(Some(b"")).is_err(), "{mechanism:?}");
+        }
+    }
 }

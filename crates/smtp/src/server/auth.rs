@@ -17,6 +17,8 @@ use rsasl::validate::{Validate, Validation, ValidationError};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
+use crate::sasl::has_attributes;
+
 /// Mechanisms that a server can offer, in the order in which it does.
 pub const OFFERED: [&str; 6] =
     ["SCRAM-SHA-256", "SCRAM-SHA-1", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"];
@@ -58,7 +60,7 @@ impl Users {
         let config = SASLConfig::builder().with_default_mechanisms().with_callback(self.clone());
         let name = Mechname::parse(mechanism.as_bytes()).ok()?;
         let session = SASLServer::<Who>::new(config.ok()?).start_suggested(name).ok()?;
-        Some(Proof { session })
+        Some(Proof { session, is_scram: mechanism.starts_with("SCRAM-"), steps: 0 })
     }
 
     fn is_password(&self, user: &str, password: &[u8]) -> bool {
@@ -78,6 +80,9 @@ impl Users {
 /// One side of a dialogue.
 pub(super) struct Proof {
     session: Session<Who>,
+    is_scram: bool,
+    /// What the client has said so far.
+    steps: u32,
 }
 
 /// How a dialogue goes on.
@@ -99,6 +104,12 @@ impl Proof {
     }
 
     pub(super) fn step(&mut self, said: Option<&[u8]>) -> Next {
+        if let Some(said) = said {
+            if self.is_scram && !is_scram(said, self.steps) {
+                return Next::Nonsense;
+            }
+            self.steps += 1;
+        }
         let mut answer = Vec::new();
         match self.session.step(said, &mut answer) {
             // What SCRAM calls its error would tell strangers which users there are.
@@ -118,6 +129,20 @@ impl Proof {
             Some(user) => Next::Is(user),
             None => Next::Nobody,
         }
+    }
+}
+
+/// Whether a client may say this; `rsasl` panics at attributes without `=`.
+fn is_scram(said: &[u8], steps: u32) -> bool {
+    match steps {
+        // It begins with a header (RFC 5802, 7).
+        0 => {
+            let mut parts = said.splitn(3, |byte| *byte == b',').skip(1);
+            let is_name = |name: &[u8]| name.is_empty() || name.starts_with(b"a=");
+            parts.next().is_some_and(is_name) && parts.next().is_some_and(has_attributes)
+        }
+        1 => has_attributes(said),
+        _ => true,
     }
 }
 
@@ -224,3 +249,24 @@ const ITERATIONS: u32 = 4096;
 
 /// It guards passwords that are stored, and these are not.
 const SALT: &[u8] = b"mailrig serve";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_client_of_scram_makes_us_panic() {
+        let users = Users::parse("ann:secret").unwrap();
+        let whole = "n,,n=ann,r=abc";
+        for first in ["", "n", "n,", "n,x", "n,,", "n,,n", "n,,n=ann,r", "n,a,n=ann,r=a", ",,,"] {
+            let mut proof = users.dialogue("SCRAM-SHA-256").unwrap();
+            assert!(matches!(proof.step(Some(first.as_bytes())), Next::Nonsense), "{first}");
+        }
+        for last in ["", "c", "c=biws", "c=biws,r", "c=biws,r=abc,p", "c=biws,r=x,p=eA==,x", ",,"] {
+            let mut proof = users.dialogue("SCRAM-SHA-256").unwrap();
+            assert!(matches!(proof.step(Some(whole.as_bytes())), Next::Ask(_)));
+            let next = proof.step(Some(last.as_bytes()));
+            assert!(matches!(next, Next::Nonsense | Next::Nobody), "{last}");
+        }
+    }
+}
