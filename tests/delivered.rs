@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::dovecot::Dovecot;
 use crate::env::{Env, is_raised, text};
 use crate::servers::garage::Garage;
-use crate::servers::{Access, BUCKET, cache, is_skipped};
+use crate::servers::process::{cache, is_skipped};
+use crate::servers::{Access, BUCKET};
 
 const USERS: [&str; 3] = ["alice@example.org", "bob@example.org", "carol@example.net"];
 

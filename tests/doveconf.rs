@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::env::{Env, text};
 use crate::process::Output;
-use crate::servers::is_skipped;
+use crate::servers::process::is_skipped;
 use crate::store::set_mode;
 
 /// A program that prints `text`, or does something else.

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::servers::{Process, free_port, is_skipped};
+use crate::servers::process::{Process, free_port, is_skipped};
 
 /// A running Dovecot that serves the Maildirs `<store>/<domain>/<user>/Maildir`.
 pub(crate) struct Dovecot {

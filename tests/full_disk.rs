@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::env::{Env, text};
-use crate::servers::is_skipped;
+use crate::servers::process::is_skipped;
 use crate::store::noise;
 use crate::tree::Tree;
 

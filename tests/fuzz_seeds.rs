@@ -40,6 +40,21 @@ fn manifests_hold_what_they_must() {
 }
 
 #[test]
+fn replies_hold_what_they_must() {
+    replay("reply", checks::reply);
+}
+
+#[test]
+fn commands_hold_what_they_must() {
+    replay("command", checks::command);
+}
+
+#[test]
+fn bodies_hold_what_they_must() {
+    replay("unstuff", checks::unstuff);
+}
+
+#[test]
 #[should_panic(expected = "assertion")]
 fn a_check_that_does_not_hold_is_noticed() {
     replay("base-name", |name| assert_eq!(maildir::base_name(name), name));

@@ -40,6 +40,7 @@ mod restore_to;
 mod s3;
 mod said;
 mod salvage;
+mod serve;
 #[allow(dead_code, reason = "the tests of the S3 store use the rest")]
 mod servers;
 mod store;

@@ -2,6 +2,8 @@
 //! project's crates and what they use.
 
 use maildir::Uidlist;
+use smtp::server::{Command, LINE_BYTES, Line, Lines, parse};
+use smtp::{Address, ReplyParser, TERMINATOR, Unstuffer, proxy, stuff};
 use snapshot::catalog::{self as catalogs, CatalogHead, Need};
 use snapshot::contents;
 use snapshot::crypt::{Seal, Unseal};
@@ -136,3 +138,98 @@ pub fn manifest(bytes: &[u8]) {
 const MAILBOX: &str = "77ddc55db8eacd5fcdd8ff8a156c6138";
 const PARENT: &str = "20261121T205944650Z-3768b1cb";
 const CATALOG: &str = "20261121T205946650Z-ea2f1230";
+
+/// The first byte says how long the pieces are that the rest comes in.
+fn pieces(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let (first, rest) = bytes.split_first()?;
+    Some((rest, usize::from(*first) + 1))
+}
+
+/// Pieces of any size give what the whole gives; a reply has a code, and its text steers no terminal.
+pub fn reply(bytes: &[u8]) {
+    let Some((wire, piece_bytes)) = pieces(bytes) else { return };
+    let read = |piece_bytes: usize| {
+        let (mut parser, mut buffer, mut replies) =
+            (ReplyParser::default(), Vec::new(), Vec::new());
+        for piece in wire.chunks(piece_bytes) {
+            buffer.extend_from_slice(piece);
+            loop {
+                match parser.parse(&buffer) {
+                    Ok(Some((reply, length))) => {
+                        assert!((1..=buffer.len()).contains(&length));
+                        buffer.drain(..length);
+                        replies.push(reply);
+                    }
+                    Ok(None) => break,
+                    Err(bad) => return (replies, Some(bad)),
+                }
+            }
+        }
+        (replies, None)
+    };
+    let (replies, bad) = read(wire.len().max(1));
+    let (in_pieces, bad_in_pieces) = read(piece_bytes);
+    assert_eq!((&replies, bad.is_some()), (&in_pieces, bad_in_pieces.is_some()));
+    for reply in replies {
+        assert!((200..600).contains(&reply.code));
+        assert!(!reply.text.chars().any(|c| c.is_control() && c != '\n'));
+        assert!(!reply.to_string().contains('\n'));
+    }
+}
+
+/// A line has its bounds; a command's address is one address, and reads the same again.
+pub fn command(bytes: &[u8]) {
+    let Some((wire, piece_bytes)) = pieces(bytes) else { return };
+    let _ = proxy::parse(wire);
+    let (mut lines, mut buffer) = (Lines::default(), Vec::new());
+    for piece in wire.chunks(piece_bytes) {
+        buffer.extend_from_slice(piece);
+        while let Some((line, length)) = lines.next(&mut buffer) {
+            if let Line::Whole(line) = line {
+                assert!(
+                    line.len() < LINE_BYTES && !line.contains(&b'\n') && !line.contains(&b'\r')
+                );
+                obey(line);
+            }
+            buffer.drain(..length);
+        }
+        assert!(buffer.len() <= LINE_BYTES);
+    }
+}
+
+fn obey(line: &[u8]) {
+    let Ok(Command::Mail(Some(address), _) | Command::Rcpt(address)) = parse(line) else { return };
+    let text = address.to_string();
+    assert!(!text.chars().any(char::is_control));
+    assert_eq!(Address::parse(&text), Ok(address));
+    let said = parse(format!("RCPT TO:<{text}>").as_bytes());
+    assert!(matches!(said, Ok(Command::Rcpt(again)) if again.as_str() == text));
+}
+
+/// Only one thing ends a message, wherever the pieces end; and what is stuffed is the same without.
+pub fn unstuff(bytes: &[u8]) {
+    let Some((wire, piece_bytes)) = pieces(bytes) else { return };
+    let read = |wire: &[u8], piece_bytes: usize| {
+        let (mut unstuffer, mut body, mut at) = (Unstuffer::default(), Vec::new(), 0);
+        for piece in wire.chunks(piece_bytes) {
+            if let Some(used) = unstuffer.feed(piece, &mut body) {
+                return (body, Some(at + used), unstuffer.has_bare_line_end());
+            }
+            at += piece.len();
+        }
+        (body, None, unstuffer.has_bare_line_end())
+    };
+    let (body, end, has_bare) = read(wire, wire.len().max(1));
+    let (in_pieces, end_in_pieces, has_bare_in_pieces) = read(wire, piece_bytes);
+    assert_eq!((end, has_bare), (end_in_pieces, has_bare_in_pieces));
+    if let Some(end) = end {
+        assert_eq!(body, in_pieces);
+        assert!(&wire[..end] == TERMINATOR || wire[..end].ends_with(b"\r\n.\r\n"));
+    }
+    let mut stuffed = Vec::new();
+    stuff(wire, &mut stuffed);
+    stuffed.extend_from_slice(TERMINATOR);
+    let (unstuffed, end, _) = read(&stuffed, piece_bytes);
+    assert_eq!(end, Some(stuffed.len()));
+    assert!(unstuffed == wire || unstuffed == [wire, b"\r\n"].concat());
+}

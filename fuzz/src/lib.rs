@@ -3,4 +3,4 @@
 
 mod checks;
 
-pub use checks::{base_name, catalog, manifest, uidlist};
+pub use checks::{base_name, catalog, command, manifest, reply, uidlist, unstuff};

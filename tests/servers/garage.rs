@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Access, BUCKET, Process, free_port, program, wait_until};
+use super::process::{Process, free_port, program, wait_until};
+use super::{Access, BUCKET};
 
 /// A running Garage with an empty bucket.
 #[derive(Debug)]

@@ -3,7 +3,8 @@
 
 use std::process::Command;
 
-use super::{Access, BUCKET, Process, free_port, http, program};
+use super::process::{Process, free_port, program};
+use super::{Access, BUCKET, http};
 
 /// A running `moto_server` with an empty bucket.
 #[derive(Debug)]

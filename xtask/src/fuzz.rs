@@ -12,7 +12,8 @@ use crate::options::{Options, unknown};
 use crate::process::Run;
 use crate::workspace;
 
-const TARGETS: [&str; 4] = ["uidlist", "base-name", "catalog", "manifest"];
+const TARGETS: [&str; 7] =
+    ["uidlist", "base-name", "catalog", "manifest", "reply", "command", "unstuff"];
 
 /// As cargo-fuzz has them: counters at every edge, and the operands of comparisons.
 const RUSTFLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

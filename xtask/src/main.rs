@@ -34,11 +34,14 @@ usage: cargo xtask COMMAND
       [--messages N] [--rounds N] [--only mailrig,restic,tar] [--dir DIR] [--seed N] [--keep]
   bench find                measure finding and printing messages; options:
       [--messages N] [--nights N] [--rounds N] [--dir DIR] [--seed N] [--keep]
+  bench wire                measure the SMTP client and the sink beside Postfix's; options:
+      [--messages N] [--rounds N]
                             MAILRIG_BENCH_PROGRAM names another program than the release build
   churn                     back up mailboxes while processes change them; miss nothing; options:
       [--minutes M] [--seed S] [--messages N] [--workers N] [--mailboxes N] [--storms PERCENT]
       [--dir DIR] [--peers | --naive-only] [--program MAILRIG] [--json] [--write]
-  fuzz TARGET [--seconds N] feed a parser what libFuzzer invents: uidlist, base-name, catalog, manifest
+  fuzz TARGET [--seconds N] feed a parser what libFuzzer invents: uidlist, base-name, catalog, manifest,
+                             reply, command, unstuff
 ";
 
 fn main() -> ExitCode {
@@ -58,6 +61,9 @@ fn main() -> ExitCode {
         ["bench", "backup", options @ ..] => bench::parse(options).and_then(|o| bench::run(&o)),
         ["bench", "find", options @ ..] => {
             bench::find::parse(options).and_then(|o| bench::find::run(&o))
+        }
+        ["bench", "wire", options @ ..] => {
+            bench::wire::parse(options).and_then(|o| bench::wire::run(&o))
         }
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{backup, demo, diff, find, init, ls, restore, snapshots, verify};
+use crate::commands::{
+    backup, control, demo, diff, find, init, ls, restore, serve, snapshots, verify,
+};
 
 /// Backups of Maildir stores that account for every message
 ///
@@ -74,6 +76,8 @@ pub(crate) enum Command {
     Restore(restore::RestoreArgs),
     Verify(verify::VerifyArgs),
     Demo(demo::DemoArgs),
+    Serve(serve::ServeArgs),
+    Control(control::ControlArgs),
 }
 
 const EXAMPLES: &str = "\
@@ -81,6 +85,7 @@ Examples:
   mailrig demo                                       see all of it on made-up mail
   mailrig init s3://backups/mail                     make a repository and a recovery identity
   mailrig backup s3://backups/mail /var/vmail        one night
+  mailrig serve --store /srv/mail --create           a mail server to try things on
   mailrig restore s3://backups/mail latest --to /srv/restored --mailbox alice@example.org
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 finished but incomplete, 4 damage found, 130 interrupted";

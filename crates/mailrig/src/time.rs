@@ -31,6 +31,22 @@ fn on_day(text: &str, time_of_day: Time) -> Result<Timestamp, String> {
     Ok(zoned.timestamp())
 }
 
+/// A time span: `500ms`, `30s`, `5m`, `36h`, `5d`.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    let bad = || "expected a time such as 500ms, 30s, 5m, 2h or 5d".to_owned();
+    let end = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+    let number: u64 = text[..end].parse().map_err(|_| bad())?;
+    let unit_ms = match &text[end..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(bad()),
+    };
+    number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(bad)
+}
+
 fn ago(text: &str) -> Option<Duration> {
     let text = text.strip_suffix("ago").unwrap_or(text).trim();
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

@@ -11,6 +11,7 @@ mod store;
 mod table;
 mod tools;
 mod verify;
+pub(crate) mod wire;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -122,7 +122,7 @@ pub(super) fn spread(values: &[f64]) -> String {
     format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
 }
 
-fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {

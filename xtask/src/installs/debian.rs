@@ -14,8 +14,13 @@ pub(super) const TOOLS: &[(&str, &str)] = &[
     ("dovecot-core", "dovecot"),
     ("dovecot-imapd", "dovecot"),
     ("dovecot-lmtpd", "dovecot"),
+    ("dovecot-submissiond", "dovecot"),
+    ("haproxy", "haproxy"),
     ("jq", "jq"),
+    ("libnet-ssleay-perl", "swaks"),
+    ("postfix", "postfix"),
     ("restic", "restic"),
+    ("swaks", "swaks"),
     ("tar", "tar"),
     ("time", "time"),
     ("zstd", "zstd"),
@@ -49,8 +54,49 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     }
     eprintln!("installing Debian packages: {names}");
     apt_get(&["update"], 300)?;
-    let install = ["install", "-y", "--no-install-recommends"];
-    apt_get(&[&install[..], &missing].concat(), 900).with_context(|| format!("installing {names}"))
+    if missing.contains(&"postfix") {
+        leave_unconfigured()?;
+    }
+    if add(&missing).is_ok() {
+        return Ok(());
+    }
+    // One that cannot be had must not cost the others.
+    let alone: Vec<Result<()>> = missing.iter().map(|package| add(&[package])).collect();
+    let failed = alone.into_iter().find_map(Result::err);
+    failed.map_or(Ok(()), |error| Err(error.context(format!("installing {names}"))))
+}
+
+/// Installs, and takes nothing away: a mail server that is here already stays.
+fn add(packages: &[&str]) -> Result<()> {
+    let install = ["install", "-y", "--no-install-recommends", "--no-remove"];
+    apt_get(&[&install[..], packages].concat(), 900)
+}
+
+/// Without a configuration Postfix does not start with the machine: tests bring their own.
+fn leave_unconfigured() -> Result<()> {
+    let answer = "postfix postfix/main_mailer_type select No configuration";
+    Run::new("sh").args(["-c", "echo \"$1\" | debconf-set-selections", "sh", answer]).stdout()?;
+    Ok(())
+}
+
+/// Puts the files of a package below a folder, without installing it: mail servers exclude each other.
+pub(super) fn unpack(package: &str, to: &Path) -> Result<()> {
+    if find_program("apt-get").is_none() {
+        bail!("there is no apt-get here to fetch the package {package}");
+    }
+    let folder = to.join("package");
+    std::fs::create_dir(&folder).with_context(|| format!("creating `{}`", folder.display()))?;
+    let download = || {
+        let run = Run::new("apt-get").args(["-qq", "download", package]).dir(&folder);
+        run.limit(Duration::from_secs(300)).stdout()
+    };
+    if download().is_err() {
+        apt_get(&["update"], 300)?;
+        download()?;
+    }
+    let unpack = "dpkg -x \"$1\"/*.deb \"$2\" && rm -r \"$1\"";
+    Run::new("sh").args(["-c", unpack, "sh"]).args([&folder, to]).stdout()?;
+    Ok(())
 }
 
 /// The packages that are not installed. Where there is no dpkg, a package counts as installed if a

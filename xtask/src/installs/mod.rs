@@ -3,7 +3,9 @@
 
 pub(crate) mod debian;
 mod garage;
+mod mail_servers;
 mod moto;
+mod namespaces;
 mod tmpfs;
 
 use anyhow::Result;
@@ -29,18 +31,28 @@ pub(crate) fn all() -> Vec<Skipped> {
     note("moto", moto::install());
     note("garage", garage::install());
     note("tmpfs", tmpfs::try_mount());
+    note("exim", mail_servers::exim());
+    note("opensmtpd", mail_servers::opensmtpd());
+    if let Err(error) = namespaces::try_them() {
+        let why = format!("{error:#}");
+        note_all(&mut skipped, &["postfix", "exim", "opensmtpd"], &why);
+    }
     skipped
+}
+
+fn note_all(skipped: &mut Vec<Skipped>, tools: &[&'static str], why: &str) {
+    for &tool in tools {
+        if !skipped.iter().any(|known| known.tool == tool) {
+            skipped.push(Skipped { tool, why: why.to_owned() });
+        }
+    }
 }
 
 /// What a quick run leaves out: everything that needs a real server or a download.
 pub(crate) fn none() -> Vec<Skipped> {
-    let tools =
-        debian::TOOLS.iter().map(|(_, tool)| *tool).chain(["corpus", "moto", "garage", "tmpfs"]);
-    let mut skipped: Vec<Skipped> = Vec::new();
-    for tool in tools {
-        if !skipped.iter().any(|known| known.tool == tool) {
-            skipped.push(Skipped { tool, why: "--quick leaves it out".to_owned() });
-        }
-    }
+    let others = ["corpus", "moto", "garage", "tmpfs", "exim", "opensmtpd"];
+    let tools: Vec<_> = debian::TOOLS.iter().map(|(_, tool)| *tool).chain(others).collect();
+    let mut skipped = Vec::new();
+    note_all(&mut skipped, &tools, "--quick leaves it out");
     skipped
 }

@@ -1,6 +1,7 @@
 //! One file a command: its arguments, whose comments are the help, and what it does with them.
 
 pub(crate) mod backup;
+pub(crate) mod control;
 pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod find;
@@ -8,6 +9,7 @@ pub(crate) mod init;
 mod ledger;
 pub(crate) mod ls;
 pub(crate) mod restore;
+pub(crate) mod serve;
 pub(crate) mod snapshots;
 pub(crate) mod verify;
 
@@ -31,6 +33,8 @@ pub(crate) fn run(cli: Cli, ui: &Ui) -> Result<Exit> {
         Command::Restore(args) => restore::run(args, ui),
         Command::Verify(args) => verify::run(&args, ui),
         Command::Demo(args) => demo::run(&args, ui),
+        Command::Serve(args) => serve::run(&args, ui),
+        Command::Control(args) => control::run(&args, ui),
     }
 }
 

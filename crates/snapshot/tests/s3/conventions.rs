@@ -11,7 +11,8 @@ use snapshot::store::{Body, Store};
 use super::peer::{Peer, answer, done};
 use super::{options, told};
 use crate::servers::moto::Moto;
-use crate::servers::{Access, BUCKET, free_port};
+use crate::servers::process::free_port;
+use crate::servers::{Access, BUCKET};
 
 /// In the child: opens a store by the conventions alone and puts an object.
 #[test]

@@ -1,8 +1,9 @@
 //! What keeps a request from reaching a server at all: names, ports, TLS.
 
 use super::sentences::{open, put};
+use crate::servers::Access;
 use crate::servers::moto::Moto;
-use crate::servers::{Access, free_port};
+use crate::servers::process::free_port;
 
 #[test]
 fn nothing_listens() {
