@@ -39,7 +39,7 @@ pub(crate) fn letter(subject: &str, body: &[u8]) -> Letter {
 pub(crate) async fn arrived(mailbox: &Path, letters: &[&Letter]) {
     let new = mailbox.join("new");
     let count = || fs::read_dir(&new).map_or(0, Iterator::count);
-    eventually(&format!("{} has mail", mailbox.display()), || count() >= letters.len()).await;
+    eventually(&format!("mail in {}", mailbox.display()), letters.len(), count).await;
     let files = fs::read_dir(&new).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
     let files: Vec<Vec<u8>> = files.collect();
     for letter in letters {
@@ -54,11 +54,17 @@ fn without_cr(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().copied().filter(|byte| *byte != b'\r').collect()
 }
 
-/// Waits until `ready` says so, and lets others go on meanwhile.
-pub(crate) async fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !ready() {
-        assert!(Instant::now() < deadline, "waited a minute in vain until {what}");
+/// Waits until there are as many as are wanted, and lets others go on meanwhile. Nothing new for a minute is the end.
+pub(crate) async fn eventually(what: &str, wanted: usize, mut count: impl FnMut() -> usize) {
+    let (mut seen, mut deadline) = (0, Instant::now() + PATIENCE);
+    while seen < wanted {
+        let now = count();
+        if now > seen {
+            (seen, deadline) = (now, Instant::now() + PATIENCE);
+        }
+        assert!(Instant::now() < deadline, "a minute with nothing new: {what}, {seen} of {wanted}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+const PATIENCE: Duration = Duration::from_secs(60);

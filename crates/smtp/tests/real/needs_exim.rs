@@ -100,7 +100,7 @@ async fn letters_that_it_hands_on_arrive_as_they_were_sent() {
     }
     client.quit().await;
     let count = letters.len();
-    eventually("all is handed on or refused", || exim.said("Completed") == 2 * count).await;
+    eventually("handed on or refused", 2 * count, || exim.said("Completed")).await;
     let letters: Vec<&Letter> = letters.iter().collect();
     for mailbox in ["a", "b"] {
         arrived(&world.mail().join(mailbox), &letters).await;

@@ -38,7 +38,10 @@ async fn the_client_is_who_haproxy_says() {
             assert!(outcomes[0].is_accepted(), "{outcomes:?}");
             client.quit().await;
         }
-        eventually("haproxy has probed", || world.server.counts().connections > 10).await;
+        eventually("haproxy probes", 11, || {
+            usize::try_from(world.server.counts().connections).unwrap()
+        })
+        .await;
         assert_eq!(home.complaints("output", &["DOWN", "ALERT"], &[]), [""; 0]);
         assert!(world.messages("x.test/a").iter().all(|text| text.contains("[127.0.0.2]")));
         let events = world.stop().await;
