@@ -3,6 +3,7 @@
 
 mod address;
 pub mod client;
+mod deadline;
 mod message;
 mod outcome;
 mod phase;

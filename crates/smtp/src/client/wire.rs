@@ -8,12 +8,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConnection, HandshakeKind};
 
 use super::{Secure, Secured};
+use crate::deadline::Deadline;
 use crate::outcome::Failure;
 use crate::reply::{Reply, ReplyParser};
 use crate::stream::Stream;
@@ -25,6 +25,7 @@ pub(super) struct Wire {
     inbound: Vec<u8>,
     start: usize,
     parser: ReplyParser,
+    deadline: Deadline,
 }
 
 /// A write that did not end well.
@@ -36,61 +37,39 @@ pub(super) struct Torn {
 
 impl Wire {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, inbound: Vec::new(), start: 0, parser: ReplyParser::default() }
+        let (parser, deadline) = (ReplyParser::default(), Deadline::default());
+        Self { stream, inbound: Vec::new(), start: 0, parser, deadline }
     }
 
     /// Writes all of it. The limit is for each piece, so that nobody holds us for ever by reading a byte now and then.
     pub(super) async fn write(&mut self, bytes: &[u8], limit: Duration) -> Result<(), Torn> {
         let mut sent = 0;
-        match write(&mut self.stream, bytes, limit, &mut sent).await {
-            Ok(()) => Ok(()),
-            Err(failure) => Err(Torn { failure, sent }),
-        }
+        let written = write(&mut self.stream, bytes, &mut self.deadline, limit, &mut sent).await;
+        written.map_err(|failure| Torn { failure, sent })
     }
 
     /// Waits for the next reply, complete within the limit.
     pub(super) async fn reply(&mut self, limit: Duration) -> Result<Reply, Failure> {
-        if let Some(reply) = self.parse()? {
+        if let Some(reply) = parse(&mut self.parser, &mut self.inbound, &mut self.start)? {
             return Ok(reply);
         }
-        match timeout(limit, self.read_reply()).await {
-            Ok(read) => read,
-            Err(_) => Err(Failure::Timeout(limit)),
-        }
-    }
-
-    async fn read_reply(&mut self) -> Result<Reply, Failure> {
-        loop {
-            if self.start > 0 {
-                self.inbound.drain(..self.start);
-                self.start = 0;
-            }
-            self.inbound.reserve(READ_BYTES);
-            match self.stream.read_buf(&mut self.inbound).await {
-                Ok(0) if self.parser.is_inside() => return Err(Failure::HalfReply),
-                Ok(0) => return Err(Failure::Closed),
-                Ok(_) => {}
-                Err(e) => return Err(io_failure(&e)),
-            }
-            if let Some(reply) = self.parse()? {
-                return Ok(reply);
-            }
-        }
-    }
-
-    fn parse(&mut self) -> Result<Option<Reply>, Failure> {
-        match self.parser.parse(&self.inbound[self.start..]) {
-            Ok(Some((reply, length))) => {
-                self.start += length;
-                if self.start == self.inbound.len() {
-                    self.inbound.clear();
-                    self.start = 0;
+        let Self { stream, inbound, start, parser, deadline } = self;
+        let read = async {
+            loop {
+                inbound.drain(..std::mem::take(start));
+                inbound.reserve(READ_BYTES);
+                match stream.read_buf(inbound).await {
+                    Ok(0) if parser.is_inside() => return Err(Failure::HalfReply),
+                    Ok(0) => return Err(Failure::Closed),
+                    Ok(_) => {}
+                    Err(e) => return Err(io_failure(&e)),
                 }
-                Ok(Some(reply))
+                if let Some(reply) = parse(parser, inbound, start)? {
+                    return Ok(reply);
+                }
             }
-            Ok(None) => Ok(None),
-            Err(bad) => Err(Failure::BadReply(bad)),
-        }
+        };
+        deadline.limit(limit, read).await.map_err(|_| Failure::Timeout(limit))?
     }
 
     /// Whether the peer has said what nobody asked for: looks, and does not wait.
@@ -134,9 +113,27 @@ impl Wire {
     }
 }
 
+/// The reply that begins at `start`, if it is there.
+fn parse(
+    parser: &mut ReplyParser,
+    inbound: &mut Vec<u8>,
+    start: &mut usize,
+) -> Result<Option<Reply>, Failure> {
+    let Some((reply, length)) = parser.parse(&inbound[*start..]).map_err(Failure::BadReply)? else {
+        return Ok(None);
+    };
+    *start += length;
+    if *start == inbound.len() {
+        inbound.clear();
+        *start = 0;
+    }
+    Ok(Some(reply))
+}
+
 async fn write(
     stream: &mut (impl AsyncWrite + Unpin),
     bytes: &[u8],
+    deadline: &mut Deadline,
     limit: Duration,
     sent: &mut usize,
 ) -> Result<(), Failure> {
@@ -153,9 +150,9 @@ async fn write(
             }
             Ok(())
         };
-        timeout(limit, written).await.map_err(late)??;
+        deadline.limit(limit, written).await.map_err(late)??;
     }
-    timeout(limit, stream.flush()).await.map_err(late)?.map_err(|e| io_failure(&e))
+    deadline.limit(limit, stream.flush()).await.map_err(late)?.map_err(|e| io_failure(&e))
 }
 
 fn secured(session: &ClientConnection) -> Secured {
@@ -195,7 +192,8 @@ mod tests {
             }
         });
         let (limit, mut sent) = (Duration::from_millis(200), 0);
-        let written = write(&mut ours, &[b'x'; 4 * PIECE_BYTES], limit, &mut sent).await;
+        let (bytes, mut deadline) = (vec![b'x'; 4 * PIECE_BYTES], Deadline::default());
+        let written = write(&mut ours, &bytes, &mut deadline, limit, &mut sent).await;
         assert_eq!(written, Err(Failure::Timeout(limit)));
         assert!((1..PIECE_BYTES).contains(&sent), "{sent}");
         drop(ours);

@@ -247,6 +247,10 @@ impl Server {
         self.stopping.send_replace(true);
     }
 
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
     /// When [`Server::stop`] is called; at once if it was.
     pub async fn stopped(&self) {
         // The sender lives as long as this server does.

@@ -2,13 +2,15 @@
 //! and lets faults happen. Replies to commands that came together leave together.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::account::Account;
@@ -20,6 +22,7 @@ use super::keep::NoMailbox;
 use super::lines::{Line, Lines};
 use super::queue::now_ms;
 use super::{Listener, Server};
+use crate::deadline::Deadline;
 use crate::proxy;
 use crate::stream::Stream;
 use crate::stuffing::LineEnds;
@@ -65,7 +68,7 @@ pub(super) struct Session {
     /// Bytes a second, if a rule made us slow.
     pub(super) pace: Option<u32>,
     pub(super) account: Account,
-    stopping: watch::Receiver<bool>,
+    pub(super) deadline: Deadline,
     /// Whether the client's address was counted.
     is_counted: bool,
 }
@@ -86,7 +89,6 @@ impl Session {
         peer: Option<IpAddr>,
     ) -> Self {
         Self {
-            stopping: server.stopping.subscribe(),
             server,
             listener,
             peer,
@@ -100,21 +102,23 @@ impl Session {
             chunks: None,
             pace: None,
             account: Account::default(),
+            deadline: Deadline::default(),
             is_counted: false,
         }
     }
 
     /// Goes through a session.
     pub(super) async fn run(mut self) -> End {
-        let (mut stopping, grace) = (self.stopping.clone(), self.server.limits.grace);
+        let server = Arc::clone(&self.server);
         let overdue = async move {
-            // The sender lives as long as the server does.
-            let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
-            sleep(grace).await;
+            server.stopped().await;
+            sleep(server.limits.grace).await;
         };
         let end = tokio::select! {
-            Err(end) = self.talk() => end,
+            // First, because what it waits for wakes a session that reads between two messages.
+            biased;
             () = overdue => End::Overdue,
+            Err(end) = self.talk() => end,
         };
         if matches!(end, End::Stopping) {
             Answer::new(421, "4.3.2 the server stops").write(&mut self.out);
@@ -332,7 +336,8 @@ impl Session {
             self.stream.write_all(&self.out).await?;
             self.stream.flush().await
         };
-        timeout(self.server.limits.idle, written).await.map_err(|_| too_slow())??;
+        let idle = self.server.limits.idle;
+        self.deadline.limit(idle, written).await.map_err(|_| too_slow())??;
         self.out.clear();
         if let Some(log) = &self.server.log {
             self.account.flushed(log).await;
@@ -352,18 +357,19 @@ impl Session {
         };
         self.inbound.reserve(bytes);
         let is_between = self.dialogue.transaction.is_none();
-        let idle = self.server.limits.idle;
-        let reading = async {
-            let mut limited = (&mut self.stream).take(bytes as u64);
-            limited.read_buf(&mut self.inbound).await
-        };
-        let count = tokio::select! {
-            read = timeout(idle, reading) => read.map_err(|_| too_slow())??,
-            _ = self.stopping.wait_for(|is_stopping| *is_stopping), if is_between => {
-                return Err(End::Stopping);
+        let mut limited = (&mut self.stream).take(bytes as u64);
+        let mut reading = pin!(limited.read_buf(&mut self.inbound));
+        let read = poll_fn(|cx| {
+            if is_between && self.server.is_stopping() {
+                return Poll::Ready(Err(End::Stopping));
             }
-        };
-        if count == 0 { Err(End::Closed) } else { Ok(()) }
+            reading.as_mut().poll(cx).map_err(End::Broken)
+        });
+        match self.deadline.limit(self.server.limits.idle, read).await {
+            Ok(Ok(0)) => Err(End::Closed),
+            Ok(read) => read.map(drop),
+            Err(_) => Err(too_slow()),
+        }
     }
 }
 
