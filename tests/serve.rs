@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -194,6 +195,22 @@ fn rules_are_followed_from_the_start_and_changed_while_it_serves() {
         let violations = crate::documents::violations(event);
         assert!(violations.is_empty(), "{violations:#?} {event}");
     }
+}
+
+#[test]
+fn mailboxes_that_are_made_are_for_their_owner_only() {
+    let env = Env::new();
+    let store = env.path("store");
+    let arguments = ["--store", text(&store), "--create", "--smtp", "127.0.0.1:0"];
+    let serving = Serving::start(&env, "one", &arguments);
+    assert_eq!(send(&serving.address(), "a@x.test", 1, 1, false), [1]);
+    serving.stop();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mailbox = store.join("x.test/a");
+    let message = fs::read_dir(mailbox.join("new")).unwrap().next().unwrap().unwrap().path();
+    let folders = [&store.join("x.test"), &mailbox, &mailbox.join("new"), &mailbox.join("cur")];
+    assert_eq!(folders.map(|folder| mode(folder)), [0o700; 4]);
+    assert_eq!(mode(&message), 0o600);
 }
 
 #[test]

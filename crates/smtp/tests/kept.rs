@@ -69,9 +69,26 @@ async fn a_mailbox_that_cannot_be_looked_at_is_not_refused_for_good() {
     let said = say(&world, &message(&["a"], "x")).await;
     assert!(said.contains("451 4.3.0") && !said.contains("550 "), "{said}");
     fs::remove_file(&new).unwrap();
+    let (root, away) = (world.dir.path().join("vmail"), world.dir.path().join("not mounted"));
+    fs::rename(&root, &away).unwrap();
+    let said = say(&world, &message(&["a"], "x")).await;
+    assert!(said.contains("451 4.3.0") && !said.contains("550 "), "{said}");
+    fs::rename(&away, &root).unwrap();
     let said = say(&world, &message(&["a"], "x")).await;
     assert!(said.contains("550 5.1.1"), "{said}");
     world.stop().await;
+}
+
+#[tokio::test]
+async fn a_rule_that_says_goodbye_closes() {
+    for at in ["mail", "rcpt", "data", "end"] {
+        let world = World::start(Plan::default()).await;
+        world.server.faults.load(&format!("[[rule]]\nat = '{at}'\nreply = '421 bye'\n")).unwrap();
+        let said = say(&world, &message(&["a"], "x")).await;
+        assert!(said.ends_with("421 bye\r\n"), "{at}: {said}");
+        assert!(world.messages("x.test/a").is_empty(), "{at}");
+        world.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smtp::client::{Endpoint, Protocol};
 use smtp::server::{
@@ -198,15 +198,23 @@ impl World {
 
 /// Waits until something is so.
 pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
-    let so = async {
-        while !is_so() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), so)
-        .await
-        .unwrap_or_else(|_| panic!("never: {what}"));
+    eventually(what, 1, || usize::from(is_so())).await;
 }
+
+/// Waits until there are as many as are wanted, and lets others go on meanwhile. Nothing new for a minute is the end.
+pub(crate) async fn eventually(what: &str, wanted: usize, mut count: impl FnMut() -> usize) {
+    let (mut seen, mut deadline) = (0, Instant::now() + PATIENCE);
+    while seen < wanted {
+        let now = count();
+        if now > seen {
+            (seen, deadline) = (now, Instant::now() + PATIENCE);
+        }
+        assert!(Instant::now() < deadline, "a minute with nothing new: {what}, {seen} of {wanted}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn envelope(to: &[&str]) -> Envelope {
     envelope_from("s@client.test", to)

@@ -1,6 +1,7 @@
 //! Where a message goes: into mailboxes here, into the queue for the next server, or some of both. It is on
 //! disk for all of its recipients before any of them can see it, and before the client is told.
 
+use std::cell::LazyCell;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
@@ -61,8 +62,8 @@ impl Routes {
 
     fn route(&self, to: &Address) -> Result<Route, NoMailbox> {
         let found = self.store.as_ref().map(|store| (store, store.mailbox(to)));
-        if let Some((_, Ok(mailbox))) = &found
-            && is_mailbox(mailbox)?
+        if let Some((store, Ok(mailbox))) = &found
+            && is_mailbox(mailbox, &store.root)?
         {
             return Ok(Route::Mailbox(mailbox.clone()));
         }
@@ -93,14 +94,15 @@ impl Routes {
         } else {
             &whole
         };
-        let is_circling = self.onward.is_some() && hops(body) > HOPS_MAX;
+        // Looked at only if it is to go on: its head may have to come from the disk.
+        let is_circling = LazyCell::new(|| hops(body) > HOPS_MAX);
         let answers = groups.iter().enumerate().map(|(at, to)| {
             let id = if is_each { format!("{}-{at}", trace.id) } else { trace.id.clone() };
             let routes: Result<Vec<Route>, _> = to.iter().map(|to| self.route(to)).collect();
             let Ok(routes) = routes else {
                 return Some(Answer::new(450, "4.2.0 the mailbox is not there any more"));
             };
-            if is_circling && routes.contains(&Route::Onward) {
+            if routes.contains(&Route::Onward) && *is_circling {
                 let text = format!("5.4.6 it goes in a circle: {HOPS_MAX} servers had it");
                 return Some(Answer::new(554, text));
             }
@@ -194,11 +196,15 @@ impl Routes {
     }
 }
 
-/// Whether a folder is a mailbox. One that cannot be looked at may be: nobody is told that there is none.
-fn is_mailbox(folder: &Path) -> Result<bool, NoMailbox> {
+/// Whether a folder is a mailbox. One that cannot be looked at may be: nobody is told that there is none. Nor if the
+/// whole store is gone, as when it is not mounted.
+fn is_mailbox(folder: &Path, root: &Path) -> Result<bool, NoMailbox> {
+    let is_missing = |e: &io::Error| {
+        matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) && root.is_dir()
+    };
     match fs::metadata(folder.join("new")) {
         Ok(meta) => Ok(meta.is_dir()),
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(e) if is_missing(&e) => Ok(false),
         Err(e) => {
             tracing::error!("cannot look at the mailbox {}: {e}", folder.display());
             Err(NoMailbox::Unsure)

@@ -76,9 +76,7 @@ impl At {
             At::Quit => "quit",
         }
     }
-}
 
-impl At {
     /// A rule that asks for what is not known yet would never act, and nobody would see why.
     fn knows(self, rule: &RuleLine) -> Result<(), String> {
         let is_early = matches!(self, At::Connect | At::Ehlo | At::StartTls | At::Auth);

@@ -3,8 +3,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::body::Body;
@@ -60,7 +62,7 @@ impl Store {
         }
         let base = unique(&self.host);
         let tmp = mailbox.join("tmp").join(&base);
-        let file = File::options().write(true).create_new(true).open(&tmp)?;
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&tmp)?;
         let mut message = Written { mailbox: mailbox.to_owned(), tmp, base, is_shown: false };
         let mut out = Counting { out: BufWriter::new(file), lines: 0, bytes: 0, was_cr: false };
         out.write_all(head.as_bytes())?;
@@ -74,28 +76,36 @@ impl Store {
         Ok(message)
     }
 
-    /// Makes what is missing of a mailbox. A folder that is not on disk takes its messages along.
+    /// Makes what is missing of a mailbox.
     fn make(&self, mailbox: &Path) -> io::Result<()> {
-        for subdir in ["tmp", "new", "cur"] {
-            let mut missing = vec![mailbox.join(subdir)];
-            while let Some(path) = missing.pop() {
-                match fs::create_dir(&path) {
-                    Ok(()) if self.is_syncing => {
-                        File::open(path.parent().unwrap_or(&path))?.sync_all()?;
-                    }
-                    Ok(()) => {}
-                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(e)
-                        if e.kind() == io::ErrorKind::NotFound && path.starts_with(&self.root) =>
-                    {
-                        let parent = path.parent().unwrap_or(&path).to_owned();
-                        missing.extend([path, parent]);
-                    }
-                    Err(e) => return Err(e),
-                }
-            }
-        }
-        Ok(())
+        // A folder that is there may be one that another delivery is still syncing.
+        let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+        let folders = ["tmp", "new", "cur"].map(|subdir| mailbox.join(subdir));
+        folders.iter().try_for_each(|folder| make_folder(folder, &self.root, self.is_syncing))
+    }
+}
+
+/// Held while folders are made.
+static MAKING: Mutex<()> = Mutex::new(());
+
+/// Makes a folder and, below `root`, what is missing above it. A folder that is not on disk takes what is in it along.
+/// Mail is nobody's but its owner's.
+pub(super) fn make_folder(path: &Path, root: &Path, is_syncing: bool) -> io::Result<()> {
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    let create = || fs::DirBuilder::new().mode(0o700).create(path);
+    let mut made = create();
+    if let (Err(e), Some(above)) = (&made, above)
+        && e.kind() == io::ErrorKind::NotFound
+        && path != root
+        && path.starts_with(root)
+    {
+        make_folder(above, root, is_syncing)?;
+        made = create();
+    }
+    match made {
+        Ok(()) if is_syncing => File::open(above.unwrap_or(Path::new(".")))?.sync_all(),
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::body::Body;
+use super::keep::make_folder;
 use super::relay::Attempt;
 
 /// A message that waits, without its bytes.
@@ -84,7 +85,7 @@ impl Queue {
     /// Opens a queue that nobody else has open; what a kill left half done is removed, and everything that waited
     /// waits.
     pub fn open(dir: &Path, is_syncing: bool) -> io::Result<Self> {
-        make(dir, is_syncing)?;
+        make_folder(dir, Path::new(""), is_syncing)?;
         let lock = lock(&dir.join(LOCK))?;
         let (mut messages, mut waiting) = (HashSet::new(), HashMap::new());
         for entry in fs::read_dir(dir)? {
@@ -181,7 +182,7 @@ impl Queue {
         let Attempt { id, failed, waiting, .. } = attempt;
         let name = format!("{id}-{}", waiting.attempts);
         let grave = Grave { from: &waiting.from, since_ms: waiting.since_ms, failed };
-        make(&dead, self.is_syncing)?;
+        make_folder(&dead, &self.dir, self.is_syncing)?;
         let (message, why) =
             (dead.join(format!("{name}{MESSAGE}")), dead.join(format!("{name}.json")));
         let buried = fs::copy(self.dir.join(format!("{id}{MESSAGE}")), &message)
@@ -241,17 +242,6 @@ impl Queue {
     fn sync(&self) -> io::Result<()> {
         if self.is_syncing { File::open(&self.dir)?.sync_all() } else { Ok(()) }
     }
-}
-
-/// Makes a folder and those above it, so that they are there after a power cut.
-fn make(dir: &Path, is_syncing: bool) -> io::Result<()> {
-    let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
-    fs::create_dir_all(dir)?;
-    for path in missing.into_iter().filter(|path| is_syncing && !path.as_os_str().is_empty()) {
-        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-        File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    Ok(())
 }
 
 /// Two servers would each take what the other is writing for what a kill left.

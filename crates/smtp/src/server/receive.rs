@@ -5,7 +5,7 @@ use super::body::Body;
 use super::deliver::{Trace, id};
 use super::dialogue::{Answer, Transaction};
 use super::faults::{Act, At};
-use super::session::{End, Session};
+use super::session::{End, Session, stays};
 use crate::stuffing::{LineEnds, Unstuffer};
 
 impl Session {
@@ -71,7 +71,8 @@ impl Session {
             self.dialogue.transaction = None;
             self.account.refusal(&answer);
         }
-        self.say(&answer, act).await
+        self.say(&answer, act).await?;
+        stays(&answer)
     }
 
     /// The message is whole: keeps it, or not, and says so.
@@ -117,7 +118,7 @@ impl Session {
             self.say(answer, act.clone()).await?;
         }
         self.account.told(is_true);
-        Ok(())
+        answers.iter().try_for_each(stays)
     }
 
     /// Keeps a message.

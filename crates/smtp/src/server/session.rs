@@ -299,7 +299,8 @@ impl Session {
                 if self.dialogue.transaction.is_none() {
                     self.chunks = None;
                 }
-                self.say(&answer, act).await
+                self.say(&answer, act).await?;
+                stays(&answer)
             }
             Step::ReadBody(answer) => {
                 self.say(&answer, act).await?;
@@ -398,6 +399,11 @@ fn no_mailbox(why: NoMailbox) -> Answer {
         NoMailbox::Name => Answer::new(553, "5.1.3 no mailbox can have this name"),
         NoMailbox::Unsure => Answer::new(451, "4.3.0 the mailbox cannot be looked at now"),
     }
+}
+
+/// Who says 421 closes (RFC 5321, 3.8).
+pub(super) fn stays(answer: &Answer) -> Result<(), End> {
+    if answer.code == 421 { Err(End::Closed) } else { Ok(()) }
 }
 
 pub(super) fn too_slow() -> End {

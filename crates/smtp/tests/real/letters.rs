@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+
+use crate::world::eventually;
 
 /// A message, with a subject that no other one has.
 pub(crate) struct Letter {
@@ -53,18 +54,3 @@ pub(crate) async fn arrived(mailbox: &Path, letters: &[&Letter]) {
 fn without_cr(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().copied().filter(|byte| *byte != b'\r').collect()
 }
-
-/// Waits until there are as many as are wanted, and lets others go on meanwhile. Nothing new for a minute is the end.
-pub(crate) async fn eventually(what: &str, wanted: usize, mut count: impl FnMut() -> usize) {
-    let (mut seen, mut deadline) = (0, Instant::now() + PATIENCE);
-    while seen < wanted {
-        let now = count();
-        if now > seen {
-            (seen, deadline) = (now, Instant::now() + PATIENCE);
-        }
-        assert!(Instant::now() < deadline, "a minute with nothing new: {what}, {seen} of {wanted}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-const PATIENCE: Duration = Duration::from_secs(60);

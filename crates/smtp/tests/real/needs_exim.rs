@@ -10,14 +10,14 @@ use smtp::sasl::Mechanism;
 use smtp::server::Verdict;
 
 use super::jail::{Home, Jail};
-use super::letters::{Letter, arrived, eventually, letters};
+use super::letters::{Letter, arrived, letters};
 use super::suite::{
     Peer, at, connect, extensions, external, handshakes, mechanisms, send, transactions,
 };
 use crate::authority::Authority;
 use crate::process::{Process, free_port, program};
 use crate::scripted::options;
-use crate::world::{Plan, World, envelope};
+use crate::world::{Plan, World, envelope, eventually};
 
 struct Exim {
     port: u16,

@@ -3,12 +3,12 @@
 use smtp::client::{Endpoint, Protocol};
 
 use super::jail::Home;
-use super::letters::{eventually, letter};
+use super::letters::letter;
 use super::programs::installed;
 use super::suite::{connect, send};
 use crate::process::{Process, free_port, is_skipped};
 use crate::scripted::options;
-use crate::world::{Plan, World, envelope};
+use crate::world::{Plan, World, envelope, eventually};
 
 #[tokio::test]
 async fn the_client_is_who_haproxy_says() {

@@ -10,13 +10,13 @@ use smtp::server::Certificate;
 use smtp::{Outcome, Phase};
 
 use super::dovecot::{Dovecot, MECHANISMS, secret};
-use super::letters::{Letter, arrived, eventually, letter, letters};
+use super::letters::{Letter, arrived, letter, letters};
 use super::postfix::{Postfix, Task};
 use super::programs::{installed, must};
 use super::suite::{Peer, at, connect, extensions, handshakes, mechanisms, send, transactions};
 use crate::process::is_skipped;
 use crate::scripted::options;
-use crate::world::{Plan, World, envelope, envelope_from};
+use crate::world::{Plan, World, envelope, envelope_from, eventually};
 
 #[tokio::test]
 async fn letters_arrive() {
