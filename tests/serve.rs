@@ -152,7 +152,8 @@ fn what_a_backup_server_took_is_on_the_primary_whenever_the_backup_was_killed() 
         "primary",
         &["--store", text(&store), "--create", "--smtp", &primary_at],
     );
-    env.run(&["control", text(&control), "flush"]).expect(0);
+    let flushed = env.run(&["control", text(&control), "flush"]).expect(0).stdout;
+    assert!(flushed.ends_with(" messages are tried now\n"), "{flushed}");
     wait_until("the queue is empty", || {
         let waiting = env.run(&["control", text(&control), "queue", "--json"]).expect(0).json();
         waiting["waiting"] == 0
@@ -254,6 +255,7 @@ fn what_makes_no_sense_is_refused_with_the_next_step() {
     error(&["--store", text(&store), "--layout", "%x"], 2, "%x is not known here");
     error(&["--store", "nowhere"], 1, "cannot open nowhere; is it the folder");
     error(&["--sink", "--smtp", "localhost:25"], 2, "names are not looked up");
+    error(&["--sink", "--max-size", "50 apples"], 2, "such as 52428800 or 50M");
     error(&["--sink", "--host", "two words"], 2, "--host is one word");
     error(&["--sink", "--lmtp", text(&env.path("no/lmtp"))], 1, "cannot listen on");
     fs::write(env.path("users"), "ann\n").unwrap();

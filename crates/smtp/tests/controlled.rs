@@ -40,7 +40,7 @@ async fn a_running_server_is_asked_and_told_by_its_owner_alone() {
     assert_eq!((counts.accepted, counts.refused, counts.transactions), (2, 2, 4));
     let queue = ask(&path, &Request::Queue).await.unwrap();
     assert_eq!(queue, Reply::Queue { total: 0, oldest: vec![] });
-    assert_eq!(ask(&path, &Request::Flush).await.unwrap(), Reply::Done);
+    assert_eq!(ask(&path, &Request::Flush).await.unwrap(), queue);
     for nonsense in ["{}\n", "\n", "{\"do\":\"dance\"}\n", "\u{0}"] {
         let mut stream = UnixStream::connect(&path).await.unwrap();
         stream.write_all(nonsense.as_bytes()).await.unwrap();
@@ -51,7 +51,7 @@ async fn a_running_server_is_asked_and_told_by_its_owner_alone() {
     }
     // Nobody takes a socket away from who serves it.
     assert!(bind(&path, 0o600).await.unwrap_err().to_string().contains("another server"));
-    assert_eq!(ask(&path, &Request::Stop).await.unwrap(), Reply::Done);
+    assert_eq!(ask(&path, &Request::Stop).await.unwrap(), Reply::Stopping);
     control.await.unwrap();
     drop(bound);
     assert!(!path.exists());

@@ -48,7 +48,7 @@ enum Order {
 #[derive(Default, Serialize)]
 struct ControlReport {
     counts: Option<Counts>,
-    /// Messages that wait, if that was asked.
+    /// Messages that wait, or are tried now, if that was asked.
     waiting: Option<usize>,
     oldest: Vec<Waiting>,
     /// Rules that are followed, if they were changed.
@@ -72,18 +72,29 @@ pub(crate) fn run(args: &ControlArgs, ui: &Ui) -> Result<Exit> {
             (ControlReport { counts: Some(counts), ..ControlReport::default() }, rows(&counts))
         }
         Reply::Queue { total, oldest } => {
-            let text = waiting(total, &oldest);
+            let text = match args.order {
+                Order::Flush => format!("{} tried now\n", are(total)),
+                _ => waiting(total, &oldest),
+            };
             (ControlReport { waiting: Some(total), oldest, ..ControlReport::default() }, text)
         }
         Reply::Rules(rules) => {
             let text = format!("It follows {} now\n", plural(rules as u64, "rule"));
             (ControlReport { rules: Some(rules), ..ControlReport::default() }, text)
         }
-        Reply::Done => (ControlReport::default(), String::new()),
+        Reply::Stopping => {
+            let text = "It stops when its sessions have ended the messages that they are at\n";
+            (ControlReport::default(), text.into())
+        }
         Reply::Error(reason) => bail!("the server refused: {reason}"),
     };
     ui.result("control", &report, || text)?;
     Ok(Exit::Done)
+}
+
+/// `1 message is`, `3 messages are`.
+fn are(total: usize) -> String {
+    format!("{} {}", plural(total as u64, "message"), if total == 1 { "is" } else { "are" })
 }
 
 fn read(file: &PathBuf) -> Result<String> {

@@ -42,7 +42,7 @@ pub enum Request {
 pub enum Reply {
     /// To [`Request::Counts`].
     Counts(Counts),
-    /// To [`Request::Queue`].
+    /// To [`Request::Queue`] and [`Request::Flush`].
     Queue {
         /// Messages that wait.
         total: usize,
@@ -51,8 +51,8 @@ pub enum Reply {
     },
     /// To [`Request::Rules`]: how many there are now.
     Rules(usize),
-    /// It is done, or will be.
-    Done,
+    /// To [`Request::Stop`].
+    Stopping,
     /// It is not.
     Error(String),
 }
@@ -102,23 +102,13 @@ impl Server {
     fn obey(&self, request: Request) -> Reply {
         match request {
             Request::Counts => Reply::Counts(self.counts()),
-            Request::Queue => {
-                let mut oldest = self.queue().map(|queue| queue.list()).unwrap_or_default();
-                let total = oldest.len();
-                oldest.truncate(LISTED_MAX);
-                // Whoever asks reads no more than so much.
-                let mut recipients = 0;
-                oldest.retain(|waiting| {
-                    recipients += waiting.to.len();
-                    recipients <= LISTED_RECIPIENTS_MAX
-                });
-                Reply::Queue { total, oldest }
-            }
+            Request::Queue => self.waiting(),
             Request::Flush => {
+                let waiting = self.waiting();
                 if let Some(queue) = self.queue() {
                     queue.flush();
                 }
-                Reply::Done
+                waiting
             }
             Request::Rules { toml } => match self.faults.load(&toml) {
                 Ok(count) => Reply::Rules(count),
@@ -126,9 +116,22 @@ impl Server {
             },
             Request::Stop => {
                 self.stop();
-                Reply::Done
+                Reply::Stopping
             }
         }
+    }
+
+    fn waiting(&self) -> Reply {
+        let mut oldest = self.queue().map(|queue| queue.list()).unwrap_or_default();
+        let total = oldest.len();
+        oldest.truncate(LISTED_MAX);
+        // Whoever asks reads no more than so much.
+        let mut recipients = 0;
+        oldest.retain(|waiting| {
+            recipients += waiting.to.len();
+            recipients <= LISTED_RECIPIENTS_MAX
+        });
+        Reply::Queue { total, oldest }
     }
 }
 
