@@ -1,9 +1,12 @@
 //! A Postfix of a test's own: it takes mail for a domain and keeps it in Maildirs, or hands it on to where the test wants it.
 
+use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::jail::{Home, Jail, OWNER, user_id};
+use super::programs::must;
 use crate::authority::Authority;
 use crate::process::{Process, free_port, is_skipped};
 
@@ -72,6 +75,16 @@ impl Postfix {
         log.lines().filter(|line| line.contains(words)).count()
     }
 
+    /// Tries again and again what it could not hand on. Left to itself it waits for minutes, also whenever it comes
+    /// upon a message that it is still busy with.
+    pub(crate) async fn keep_trying(&self) -> Infallible {
+        let etc = self.home.path().join("etc");
+        loop {
+            must(&["postqueue", "-c", etc.to_str().unwrap(), "-f"]).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     /// Lines of its log that tell of trouble.
     pub(crate) fn complaints(&self, expected: &[&str]) -> Vec<String> {
         self.home.complaints("log", &["warning:", "error:", "fatal:", "panic:"], expected)
@@ -132,6 +145,7 @@ fn master([smtp, submission, submissions]: [u16; 3]) -> String {
         "127.0.0.1:{smtp} inet n - n - - smtpd
 127.0.0.1:{submission} inet n - n - - smtpd -o smtpd_tls_security_level=encrypt {member}
 127.0.0.1:{submissions} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes {member}
+pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
