@@ -1,5 +1,5 @@
-//! A limit on each of a session's waits, with one timer for all of them. To set a timer for each wait and take it
-//! back costs more than most waits do, and wakes the thread that sleeps for the timer before it.
+//! A limit on each of a session's waits, with one timer for all of them. A timer for each wait is work twice for each
+//! command, and one that is due before those that are set wakes the runtime to be told of it.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};

@@ -73,7 +73,7 @@ pub(crate) fn run(args: &ControlArgs, ui: &Ui) -> Result<Exit> {
         }
         Reply::Queue { total, oldest } => {
             let text = match args.order {
-                Order::Flush => format!("{} tried now\n", are(total)),
+                Order::Flush => format!("It tries {} now\n", plural(total as u64, "message")),
                 _ => waiting(total, &oldest),
             };
             (ControlReport { waiting: Some(total), oldest, ..ControlReport::default() }, text)
@@ -90,11 +90,6 @@ pub(crate) fn run(args: &ControlArgs, ui: &Ui) -> Result<Exit> {
     };
     ui.result("control", &report, || text)?;
     Ok(Exit::Done)
-}
-
-/// `1 message is`, `3 messages are`.
-fn are(total: usize) -> String {
-    format!("{} {}", plural(total as u64, "message"), if total == 1 { "is" } else { "are" })
 }
 
 fn read(file: &PathBuf) -> Result<String> {

@@ -68,7 +68,7 @@ pub(super) struct Session {
     /// Bytes a second, if a rule made us slow.
     pub(super) pace: Option<u32>,
     pub(super) account: Account,
-    pub(super) deadline: Deadline,
+    deadline: Deadline,
     /// Whether the client's address was counted.
     is_counted: bool,
 }
