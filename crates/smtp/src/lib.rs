@@ -17,7 +17,7 @@ pub mod tls;
 
 pub use address::{Address, BadAddress};
 pub use message::{Content, Envelope, Notify, Recipient, Ret};
-pub use outcome::{Failure, Outcome, Refusal};
+pub use outcome::{Failure, Outcome, Refusal, Resource};
 pub use phase::{Phase, Stamp};
 pub use reply::{BadReply, Enhanced, Reply, ReplyParser};
 pub use stuffing::{LineEnds, TERMINATOR, Unstuffer, stuff};

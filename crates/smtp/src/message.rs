@@ -31,7 +31,8 @@ impl Content {
         self.stuffed.as_ref().unwrap_or(&self.raw)
     }
 
-    pub(crate) fn raw(&self) -> &[u8] {
+    /// The bytes, without stuffing.
+    pub fn raw(&self) -> &[u8] {
         &self.raw
     }
 

@@ -49,6 +49,9 @@ pub enum Failure {
     /// From the kernel.
     #[error("{0}")]
     Io(String),
+    /// No connection could be begun, whatever the server does.
+    #[error("this machine has no {} left for another connection", .0.name())]
+    Exhausted(Resource),
     /// From TLS.
     #[error("{0}")]
     Tls(String),
@@ -61,6 +64,24 @@ pub enum Failure {
     /// Something was not as asked: the session was broken off from our side.
     #[error("the transaction was given up: {0}")]
     GivenUp(String),
+}
+
+/// What a connection takes of our own machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// Ports to connect from.
+    Ports,
+    /// File descriptors.
+    Descriptors,
+}
+
+impl Resource {
+    fn name(self) -> &'static str {
+        match self {
+            Resource::Ports => "port",
+            Resource::Descriptors => "file descriptor",
+        }
+    }
 }
 
 impl Outcome {

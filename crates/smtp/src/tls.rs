@@ -2,15 +2,19 @@
 //! be short is full, because a server's work for strangers is what is measured.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
-use tokio_rustls::rustls;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsConnector, rustls};
 
 /// Whom a client trusts.
 #[derive(Debug, Clone)]
@@ -46,9 +50,25 @@ pub enum TlsError {
     /// The system has no authorities.
     #[error("the system has no certificate authorities{0}; name some, or install ca-certificates")]
     NoRoots(String),
+    /// A PEM file without any.
+    #[error("there is no certificate in it (BEGIN CERTIFICATE)")]
+    NoCertificate,
+    /// Not PEM.
+    #[error("it is no PEM file: {0}")]
+    Pem(String),
     /// A certificate or key is none.
     #[error("{0}")]
     Certificate(#[from] rustls::Error),
+}
+
+/// The certificates of a PEM file, at least one.
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match read {
+        Ok(certificates) if certificates.is_empty() => Err(TlsError::NoCertificate),
+        Ok(certificates) => Ok(certificates),
+        Err(e) => Err(TlsError::Pem(e.to_string())),
+    }
 }
 
 /// Ready for handshakes; cheap to clone. Sessions are resumed between its clones.
@@ -99,6 +119,16 @@ impl Tls {
             config.resumption = Resumption::disabled();
         }
         Ok(Self(Arc::new(config)))
+    }
+
+    /// The client's side of a handshake over a connection, for protocols that others speak. The server's certificate
+    /// must have this name.
+    pub async fn connect<S>(&self, server_name: &str, stream: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = ServerName::try_from(server_name.to_owned()).map_err(io::Error::other)?;
+        TlsConnector::from(self.config()).connect(name, stream).await
     }
 
     pub(crate) fn config(&self) -> Arc<ClientConfig> {

@@ -16,5 +16,6 @@ mod replies;
 mod scripted;
 mod secured;
 mod served;
+mod tapped;
 mod told;
 mod world;

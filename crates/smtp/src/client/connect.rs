@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::time::Instant;
 
 use base64::Engine;
@@ -12,7 +11,7 @@ use tokio::time::timeout;
 
 use super::wire::Wire;
 use super::{Capabilities, Client, Endpoint, Limits, NotConnected, Options, Protocol, Secure};
-use crate::outcome::{Failure, Refusal};
+use crate::outcome::{Failure, Refusal, Resource};
 use crate::phase::{Phase, Stamp};
 use crate::proxy::{self, Version};
 use crate::reply::Reply;
@@ -45,7 +44,7 @@ impl Client {
                     }
                 };
             }
-            Ok(Err(e)) => Failure::Io(e.to_string()),
+            Ok(Err(failure)) => failure,
             Err(_) => Failure::Timeout(options.limits.connect),
         };
         let refusal = Refusal::Failure(failure);
@@ -224,27 +223,43 @@ impl Client {
     }
 }
 
-async fn open(endpoint: &Endpoint) -> io::Result<Stream> {
+async fn open(endpoint: &Endpoint) -> Result<Stream, Failure> {
     match endpoint {
         Endpoint::Tcp(to, from) => Ok(Stream::Tcp(open_tcp(*to, *from).await?)),
-        Endpoint::Unix(path) => Ok(Stream::Unix(open_unix(path).await?)),
+        Endpoint::Unix(path) => {
+            let opened = UnixStream::connect(path).await;
+            Ok(Stream::Unix(opened.map_err(|e| failed(&e, io::ErrorKind::AddrNotAvailable))?))
+        }
     }
 }
 
-async fn open_tcp(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+async fn open_tcp(to: SocketAddr, from: Option<IpAddr>) -> Result<TcpStream, Failure> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.map_err(|e| failed(&e, io::ErrorKind::AddrNotAvailable))?;
     if let Some(from) = from {
-        socket.bind(SocketAddr::new(from, 0))?;
+        let bound = socket.bind(SocketAddr::new(from, 0));
+        // Port 0 in use: all of them are.
+        bound.map_err(|e| failed(&e, io::ErrorKind::AddrInUse))?;
     }
     // A message and its end are two packets where they are large: the second must not wait for the
     // acknowledgement of the first.
-    socket.set_nodelay(true)?;
-    socket.connect(to).await
+    socket.set_nodelay(true).map_err(|e| Failure::Io(e.to_string()))?;
+    let connected = socket.connect(to).await;
+    connected.map_err(|e| failed(&e, io::ErrorKind::AddrNotAvailable))
 }
 
-async fn open_unix(path: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(path).await
+/// `no_port` is what the kernel says where no port is left.
+fn failed(error: &io::Error, no_port: io::ErrorKind) -> Failure {
+    match error.raw_os_error() {
+        _ if error.kind() == no_port => Failure::Exhausted(Resource::Ports),
+        Some(ENFILE | EMFILE) => Failure::Exhausted(Resource::Descriptors),
+        _ => Failure::Io(error.to_string()),
+    }
 }
+
+/// Too many open files on this system, or in this process (errno(3)).
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 
 /// No mechanism has more than three.
 const CHALLENGES: usize = 8;

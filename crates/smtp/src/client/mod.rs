@@ -177,6 +177,16 @@ impl Client {
         std::mem::take(&mut self.stamps)
     }
 
+    /// As [`Client::take_stamps`], and keeps their space.
+    pub fn drain_stamps(&mut self) -> impl Iterator<Item = Stamp> {
+        self.stamps.drain(..)
+    }
+
+    /// Whether the server has neither closed the connection nor said anything since: looks, and does not wait.
+    pub async fn is_still_there(&mut self) -> bool {
+        self.is_open() && self.wire.is_quiet().await
+    }
+
     /// Whether another transaction can follow.
     pub fn is_open(&self) -> bool {
         self.ended.is_none() && !self.is_busy

@@ -83,6 +83,16 @@ impl Wire {
         self.start < self.inbound.len()
     }
 
+    /// Whether nothing was said, and the connection is open: looks, and does not wait.
+    pub(super) async fn is_quiet(&mut self) -> bool {
+        if self.start < self.inbound.len() {
+            return false;
+        }
+        self.inbound.reserve(READ_BYTES);
+        let mut read = pin!(self.stream.read_buf(&mut self.inbound));
+        poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx).is_pending())).await
+    }
+
     /// Whether what is unread is the one reply that needs no command (RFC 5321, 3.8).
     pub(super) fn has_goodbye(&self) -> bool {
         self.inbound[self.start..].starts_with(b"421")

@@ -3,11 +3,22 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::deliver::one_line;
 use super::dialogue::Answer;
+
+/// Where the bytes of a message are kept while they come.
+#[derive(Debug, Clone)]
+pub(super) enum Room {
+    /// Nowhere: they are counted and dropped.
+    Nowhere,
+    /// In memory, all of them.
+    Memory,
+    /// In memory while they are few, then in a file in this folder.
+    Spool(PathBuf),
+}
 
 /// A message that arrives, or has arrived.
 #[derive(Debug)]
@@ -17,24 +28,28 @@ pub(super) struct Body {
     /// Size in bytes, of what is kept and of what is not.
     size_bytes: u64,
     size_bytes_max: u64,
-    spool: Option<PathBuf>,
+    room: Room,
     /// Why it cannot be kept.
     broken: Option<io::Error>,
 }
 
 impl Body {
-    /// An empty one. Without a `spool` its bytes are counted and dropped.
-    pub(super) fn new(size_bytes_max: u64, spool: Option<&Path>) -> Self {
-        let spool = spool.map(Path::to_owned);
+    /// An empty one.
+    pub(super) fn new(size_bytes_max: u64, room: Room) -> Self {
         let memory = Vec::new();
-        Self { memory, file: None, size_bytes: 0, size_bytes_max, spool, broken: None }
+        Self { memory, file: None, size_bytes: 0, size_bytes_max, room, broken: None }
     }
 
     /// One that is there already.
     pub(super) fn whole(memory: Vec<u8>) -> Self {
         let size_bytes = memory.len() as u64;
-        let (size_bytes_max, spool) = (size_bytes, None);
-        Self { memory, file: None, size_bytes, size_bytes_max, spool, broken: None }
+        let (size_bytes_max, room) = (size_bytes, Room::Memory);
+        Self { memory, file: None, size_bytes, size_bytes_max, room, broken: None }
+    }
+
+    /// What was kept in [`Room::Memory`].
+    pub(super) fn into_memory(self) -> Vec<u8> {
+        self.memory
     }
 
     pub(super) fn size_bytes(&self) -> u64 {
@@ -74,23 +89,25 @@ impl Body {
     /// Takes account of what was added to the `before` bytes of [`Body::space`], and makes room.
     pub(super) async fn settle(&mut self, before: usize) {
         self.size_bytes += (self.memory.len() - before) as u64;
-        if self.is_too_large() || self.spool.is_none() || self.broken.is_some() {
+        let is_kept = !matches!(self.room, Room::Nowhere);
+        if self.is_too_large() || !is_kept || self.broken.is_some() {
             self.memory.clear();
             self.file = None;
             return;
         }
+        let Room::Spool(spool) = &self.room else { return };
         if self.memory.len() < MEMORY_BYTES {
             return;
         }
-        if let Err(e) = self.write_out().await {
+        let spool = spool.clone();
+        if let Err(e) = self.write_out(spool).await {
             tracing::error!("a message cannot be kept in the spool while it comes: {e}");
             self.broken = Some(e);
         }
     }
 
-    async fn write_out(&mut self) -> io::Result<()> {
-        let memory = std::mem::take(&mut self.memory);
-        let (file, spool) = (self.file.take(), self.spool.clone().unwrap_or_default());
+    async fn write_out(&mut self, spool: PathBuf) -> io::Result<()> {
+        let (memory, file) = (std::mem::take(&mut self.memory), self.file.take());
         let written = tokio::task::spawn_blocking(move || {
             let file = match file {
                 Some(file) => file,

@@ -26,16 +26,16 @@ mod session;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 pub use self::auth::{BadUsers, OFFERED, Users};
-use self::body::Body;
+use self::body::{Body, Room};
 pub use self::certificate::{BadCertificate, Certificate};
 pub use self::command::{BadCommand, Command, Hello, MailParameters, parse};
 pub use self::control::{BoundPath, Reply, Request, ask, bind};
@@ -53,6 +53,7 @@ pub use self::rates::Rates;
 use self::relay::Attempt;
 pub use self::relay::Relay;
 use self::session::{End, LAST_WORDS, Session};
+use crate::address::Address;
 use crate::stream::Stream;
 
 /// Where messages go.
@@ -61,8 +62,21 @@ pub enum Keeping {
     /// Nowhere: they are counted and dropped.
     #[default]
     Sink,
+    /// To whoever has the other end. When that is full, clients wait for their 250; when it is gone, there is none.
+    Tap(mpsc::Sender<Tapped>),
     /// Into mailboxes and to the next server.
     Mail(Routes),
+}
+
+/// A message that was taken, and will be acknowledged.
+#[derive(Debug, Clone)]
+pub struct Tapped {
+    /// Who gets it.
+    pub recipients: Vec<Address>,
+    /// All of it, as it was sent; in memory, so [`ServerLimits::size_bytes`] should be in proportion.
+    pub content: Vec<u8>,
+    /// When its last byte was there.
+    pub at: Instant,
 }
 
 /// What a server takes at most.
@@ -271,7 +285,7 @@ impl Server {
     pub fn queue(&self) -> Option<&Arc<Queue>> {
         match &self.keeping {
             Keeping::Mail(routes) => routes.onward.as_ref().map(|onward| &onward.queue),
-            Keeping::Sink => None,
+            Keeping::Sink | Keeping::Tap(_) => None,
         }
     }
 
@@ -290,14 +304,15 @@ impl Server {
     }
 
     fn new_body(&self) -> Body {
-        let spool = match &self.keeping {
-            Keeping::Sink => None,
-            Keeping::Mail(routes) => Some(routes.spool.as_path()),
+        let room = match &self.keeping {
+            Keeping::Sink => Room::Nowhere,
+            Keeping::Tap(_) => Room::Memory,
+            Keeping::Mail(routes) => Room::Spool(routes.spool.clone()),
         };
-        Body::new(self.limits.size_bytes, spool)
+        Body::new(self.limits.size_bytes, room)
     }
 
-    /// Asks or does what takes the disk, where no session waits. `None` of a sink, or if that panicked.
+    /// Asks or does what takes the disk, where no session waits. `None` if there are no routes, or if that panicked.
     async fn with_routes<T: Send + 'static>(
         self: &Arc<Self>,
         act: impl FnOnce(&Routes) -> Option<T> + Send + 'static,
@@ -306,7 +321,7 @@ impl Server {
         let server = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || match &server.keeping {
             Keeping::Mail(routes) => act(routes),
-            Keeping::Sink => None,
+            Keeping::Sink | Keeping::Tap(_) => None,
         });
         done.await.ok().flatten()
     }

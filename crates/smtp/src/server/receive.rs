@@ -1,11 +1,13 @@
 //! How a message comes in, by DATA or BDAT, and what is said of it in the end.
 
-use super::Keeping;
-use super::body::Body;
+use std::time::Instant;
+
+use super::body::{Body, Room};
 use super::deliver::{Trace, id};
 use super::dialogue::{Answer, Transaction};
 use super::faults::{Act, At};
 use super::session::{End, Session, stays};
+use super::{Keeping, Tapped};
 use crate::stuffing::{LineEnds, Unstuffer};
 
 impl Session {
@@ -40,7 +42,7 @@ impl Session {
         let (mut body, mut ends) = match (&taken, self.chunks.take()) {
             (Ok(()), Some(chunks)) => chunks,
             (Ok(()), None) => (self.server.new_body(), LineEnds::default()),
-            (Err(_), _) => (Body::new(0, None), LineEnds::default()),
+            (Err(_), _) => (Body::new(0, Room::Nowhere), LineEnds::default()),
         };
         let mut left = size;
         while left > 0 {
@@ -125,10 +127,17 @@ impl Session {
     async fn keep(&mut self, transaction: Transaction, body: Body) -> Option<Vec<Answer>> {
         let policy = &self.listener.policy;
         let is_each = policy.is_lmtp;
+        let count = if is_each { transaction.recipients.len() } else { 1 };
         match &self.server.keeping {
-            Keeping::Sink => {
-                let count = if is_each { transaction.recipients.len() } else { 1 };
-                Some(vec![Answer::new(250, "2.0.0 ok"); count])
+            Keeping::Sink => Some(vec![Answer::new(250, "2.0.0 ok"); count]),
+            Keeping::Tap(tap) => {
+                let (at, recipients) = (Instant::now(), transaction.recipients);
+                let tapped = Tapped { recipients, content: body.into_memory(), at };
+                let answer = match tap.send(tapped).await {
+                    Ok(()) => Answer::new(250, "2.0.0 ok"),
+                    Err(_) => Answer::new(451, "4.3.0 nobody takes messages any more"),
+                };
+                Some(vec![answer; count])
             }
             Keeping::Mail(_) => {
                 let id = id(self.number, self.began_ms);
