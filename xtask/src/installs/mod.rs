@@ -4,8 +4,8 @@
 pub(crate) mod debian;
 mod garage;
 mod mail_servers;
-mod moto;
 mod namespaces;
+mod python;
 mod tmpfs;
 
 use anyhow::Result;
@@ -28,7 +28,8 @@ pub(crate) fn all() -> Vec<Skipped> {
         }
     };
     note("corpus", corpus::install());
-    note("moto", moto::install());
+    note("moto", python::moto());
+    note("hdrhistogram", python::hdrhistogram());
     note("garage", garage::install());
     note("tmpfs", tmpfs::try_mount());
     note("exim", mail_servers::exim());
@@ -50,7 +51,7 @@ fn note_all(skipped: &mut Vec<Skipped>, tools: &[&'static str], why: &str) {
 
 /// What a quick run leaves out: everything that needs a real server or a download.
 pub(crate) fn none() -> Vec<Skipped> {
-    let others = ["corpus", "moto", "garage", "tmpfs", "exim", "opensmtpd"];
+    let others = ["corpus", "moto", "hdrhistogram", "garage", "tmpfs", "exim", "opensmtpd"];
     let tools: Vec<_> = debian::TOOLS.iter().map(|(_, tool)| *tool).chain(others).collect();
     let mut skipped = Vec::new();
     note_all(&mut skipped, &tools, "--quick leaves it out");

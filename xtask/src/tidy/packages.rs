@@ -5,8 +5,9 @@ use super::Finding;
 /// Raise it in the commit that needs it and say what it buys; lower it when packages go.
 /// 335 when it was set; the in-process S3 server of the tests brings its own,
 /// and so does the validator that holds `--json` against its schemas. TLS, SASL, certificates and TOML of
-/// the mail server took 25.
-const MOST_PACKAGES: usize = 455;
+/// the mail server took 25. Histograms that other tools read, and our own crates for load and its page, took 9.
+/// A parser of what IMAP servers say, to see mail delivered there, took 1.
+const MOST_PACKAGES: usize = 465;
 
 pub(super) fn cap(lock: &str) -> Option<Finding> {
     let packages = lock.lines().filter(|line| *line == "[[package]]").count();
