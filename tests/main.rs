@@ -28,6 +28,7 @@ mod keys;
 mod kills;
 mod large;
 mod ledger;
+mod load;
 mod locks;
 mod lost_state;
 mod nights;
@@ -43,6 +44,7 @@ mod salvage;
 mod serve;
 #[allow(dead_code, reason = "the tests of the S3 store use the rest")]
 mod servers;
+mod serving;
 mod store;
 mod tree;
 mod two_at_once;

@@ -12,36 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::env::{Env, text, wait_until};
-use crate::process::Running;
-
-/// A server that listens.
-struct Serving {
-    running: Running,
-    ready: Value,
-}
-
-impl Serving {
-    fn start(env: &Env, name: &str, arguments: &[&str]) -> Self {
-        let path = env.path(&format!("{name}.ready"));
-        let _ = fs::remove_file(&path);
-        let own = ["serve", "--json", "--ready", text(&path)];
-        let running = env.start(&[&own[..], arguments].concat());
-        wait_until("the server listens", || path.exists());
-        let ready = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        Self { running, ready }
-    }
-
-    /// The address that it serves SMTP on.
-    fn address(&self) -> String {
-        self.ready["listening"][0]["address"].as_str().unwrap().to_owned()
-    }
-
-    /// What it says that it did.
-    fn stop(self) -> Value {
-        self.running.signal(Signal::TERM);
-        self.running.wait().expect(0).json()
-    }
-}
+use crate::serving::Serving;
 
 /// Sends messages by `smtplib`, `count` from `first` on, each with its number as subject, to `to`. Gives the numbers that
 /// were answered with 250; ends at the first failure.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup, control, demo, diff, find, init, ls, restore, serve, snapshots, verify,
+    backup, control, demo, diff, find, init, load, ls, restore, serve, snapshots, verify,
 };
 
 /// Backups of Maildir stores that account for every message
@@ -78,6 +78,7 @@ pub(crate) enum Command {
     Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
     Control(control::ControlArgs),
+    Load(Box<load::LoadArgs>),
 }
 
 const EXAMPLES: &str = "\

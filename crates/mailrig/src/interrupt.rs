@@ -14,6 +14,11 @@ pub(crate) fn watch(progress: &Arc<Progress>) {
 
 /// Watches for signals while several operations run one after the other: all are asked to stop.
 pub(crate) fn watch_all(operations: Vec<Arc<Progress>>) {
+    on_signal(move || operations.iter().for_each(|progress| progress.stop()));
+}
+
+/// Watches for signals: `stop` is called at the first.
+pub(crate) fn on_signal(stop: impl Fn() + Send + 'static) {
     thread::spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
             return;
@@ -32,7 +37,7 @@ pub(crate) fn watch_all(operations: Vec<Arc<Progress>>) {
                 if attempt > 0 {
                     std::process::exit(i32::from(crate::exit::Exit::Interrupted as u8));
                 }
-                operations.iter().for_each(|progress| progress.stop());
+                stop();
             }
         });
     });

@@ -98,6 +98,11 @@ impl Ui {
         }
     }
 
+    /// A line on stderr that changes, on a terminal.
+    pub(crate) fn line(&self) -> Line {
+        Line { is_shown: io::stderr().is_terminal() && !self.quiet && !self.json, is_there: false }
+    }
+
     /// Shows `progress` until the result is dropped. `unit` names what is counted.
     pub(crate) fn progress(&self, progress: &Arc<Progress>, unit: &'static str) -> ProgressDisplay {
         let is_shown = io::stderr().is_terminal() && !self.quiet && !self.json;
@@ -156,6 +161,34 @@ struct Failure {
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+}
+
+/// A line that changes, and goes when it is dropped.
+pub(crate) struct Line {
+    is_shown: bool,
+    is_there: bool,
+}
+
+impl Line {
+    pub(crate) fn show(&mut self, text: &str) {
+        if !self.is_shown {
+            return;
+        }
+        self.is_there = true;
+        let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(80, |size| size.ws_col);
+        // A line that wraps could not be taken back.
+        let columns = usize::from(columns.max(20)) - 1;
+        let text: String = printable(text).chars().take(columns).collect();
+        let _ = write!(io::stderr(), "\r\x1b[2K{text}");
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.is_there {
+            let _ = write!(io::stderr(), "\r\x1b[2K");
+        }
+    }
 }
 
 /// A progress bar that reads the counters ten times a second.
@@ -287,6 +320,16 @@ pub(crate) fn duration(duration: Duration) -> String {
         format!("{seconds:.1} s")
     } else {
         format!("{} min {} s", duration.as_secs() / 60, duration.as_secs() % 60)
+    }
+}
+
+/// `850 µs`, `12.3 ms`, `3.20 s`.
+pub(crate) fn micros(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} µs"),
+        1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        1_000_000..60_000_000 => format!("{:.2} s", us as f64 / 1e6),
+        _ => duration(Duration::from_micros(us)),
     }
 }
 

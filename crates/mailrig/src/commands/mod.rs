@@ -7,6 +7,7 @@ pub(crate) mod diff;
 pub(crate) mod find;
 pub(crate) mod init;
 mod ledger;
+pub(crate) mod load;
 pub(crate) mod ls;
 pub(crate) mod restore;
 pub(crate) mod serve;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli, ui: &Ui) -> Result<Exit> {
         Command::Demo(args) => demo::run(&args, ui),
         Command::Serve(args) => serve::run(&args, ui),
         Command::Control(args) => control::run(&args, ui),
+        Command::Load(args) => load::run(*args, ui),
     }
 }
 

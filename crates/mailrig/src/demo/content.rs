@@ -23,11 +23,68 @@ pub(crate) fn make(rng: &mut Rng, scribe: &Scribe) -> Result<Content> {
         }
         44..45 => Ok(Content::Single(scribe.plain(String::new())?)),
         45..57 => Ok(Content::Single(scribe.plain(thread(rng, scribe))?)),
-        57..78 => Ok(Content::Multi(newsletter(rng, scribe))),
-        78..89 => with_document(rng, scribe),
-        89..93 => with_table(rng, scribe),
-        93..97 => Ok(Content::Multi(with_picture(rng, scribe))),
+        57..78 => {
+            let items = 2 + rng.below(14);
+            Ok(Content::Multi(newsletter(rng, scribe, Length::Items(items))))
+        }
+        78..89 => {
+            let bytes = rng.skewed(6_000, 160_000);
+            with_document(rng, scribe, bytes as usize)
+        }
+        89..93 => {
+            let rows = rng.skewed(50, 1_500);
+            with_table(rng, scribe, Length::Items(rows))
+        }
+        93..97 => {
+            let bytes = rng.skewed(2_000, 40_000);
+            Ok(Content::Multi(with_picture(rng, scribe, bytes as usize)))
+        }
         _ => forward(rng, scribe),
+    }
+}
+
+/// What a body mainly is, where that can have any size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    Text,
+    Newsletter,
+    Document,
+    Table,
+    Picture,
+}
+
+/// Makes a body of a kind whose main part has about `bytes` before it is encoded.
+pub(crate) fn of_kind(kind: Kind, rng: &mut Rng, scribe: &Scribe, bytes: usize) -> Result<Content> {
+    match kind {
+        Kind::Text => Ok(Content::Single(scribe.plain(scribe.filled(rng, bytes))?)),
+        Kind::Newsletter => Ok(Content::Multi(newsletter(rng, scribe, Length::Bytes(bytes)))),
+        Kind::Document => with_document(rng, scribe, bytes),
+        Kind::Table => with_table(rng, scribe, Length::Bytes(bytes)),
+        Kind::Picture => Ok(Content::Multi(with_picture(rng, scribe, bytes))),
+    }
+}
+
+/// How long something is that is made of many like things.
+#[derive(Debug, Clone, Copy)]
+enum Length {
+    Items(u64),
+    /// As many as go into it; `rest` then fills it.
+    Bytes(usize),
+}
+
+impl Length {
+    fn has_room(self, items: u64, bytes: usize, item_bytes: usize) -> bool {
+        match self {
+            Self::Items(most) => items < most,
+            Self::Bytes(most) => bytes + item_bytes < most,
+        }
+    }
+
+    fn rest(self, bytes: usize) -> usize {
+        match self {
+            Self::Items(_) => 0,
+            Self::Bytes(most) => most.saturating_sub(bytes),
+        }
     }
 }
 
@@ -42,10 +99,11 @@ fn thread(rng: &mut Rng, scribe: &Scribe) -> String {
     text
 }
 
-fn newsletter(rng: &mut Rng, scribe: &Scribe) -> MultiPart {
+fn newsletter(rng: &mut Rng, scribe: &Scribe, length: Length) -> MultiPart {
     let mut html = String::from(STYLE);
     let mut plain = String::new();
-    for item in 0..2 + rng.below(14) {
+    let mut item = 0;
+    while length.has_room(item, html.len() + plain.len(), 2_000) {
         let (title, sentences) = (scribe.sentence(rng), 1 + rng.below(5));
         let body = scribe.text(rng, sentences);
         let (link, picture) = (rng.hex(), rng.hex());
@@ -56,7 +114,9 @@ fn newsletter(rng: &mut Rng, scribe: &Scribe) -> MultiPart {
              </td></tr>\n"
         ));
         plain.push_str(&format!("* {title}\n{body}  https://shop.example/c/{link}\n\n"));
+        item += 1;
     }
+    plain.push_str(&scribe.filled(rng, length.rest(html.len() + plain.len())));
     html.push_str("</table></body></html>\n");
     bounded(rng, MultiPart::alternative())
         .singlepart(SinglePart::plain(plain))
@@ -64,10 +124,9 @@ fn newsletter(rng: &mut Rng, scribe: &Scribe) -> MultiPart {
 }
 
 /// A document that does not compress, as PDF and Office files do not.
-fn with_document(rng: &mut Rng, scribe: &Scribe) -> Result<Content> {
+fn with_document(rng: &mut Rng, scribe: &Scribe, bytes: usize) -> Result<Content> {
     let mut document = b"%PDF-1.7\n".to_vec();
-    let length = rng.skewed(6_000, 160_000);
-    document.extend(rng.bytes(length as usize));
+    document.extend(rng.bytes(bytes));
     let name = format!("{}.pdf", rng.pick(scribe.language.words));
     let document = Attachment::new(name).body(document, ContentType::parse("application/pdf")?);
     let sentences = rng.skewed(1, 10);
@@ -76,9 +135,10 @@ fn with_document(rng: &mut Rng, scribe: &Scribe) -> Result<Content> {
 }
 
 /// A report of a machine: a table with many rows, which compresses well.
-fn with_table(rng: &mut Rng, scribe: &Scribe) -> Result<Content> {
+fn with_table(rng: &mut Rng, scribe: &Scribe, length: Length) -> Result<Content> {
     let mut table = String::from("time;host;service;status;milliseconds\n");
-    for row in 0..rng.skewed(50, 1_500) {
+    let mut row = 0;
+    while length.has_room(row, table.len(), 50) {
         table.push_str(&format!(
             "{};web{:02};checkout;{};{}\n",
             1_767_000_000 + row * 60,
@@ -86,16 +146,17 @@ fn with_table(rng: &mut Rng, scribe: &Scribe) -> Result<Content> {
             if rng.chance(97) { "ok" } else { "timeout" },
             rng.skewed(3, 4_000)
         ));
+        row += 1;
     }
+    table.push_str(&"#".repeat(length.rest(table.len())));
     let table = Attachment::new("report.csv".into()).body(table, ContentType::parse("text/csv")?);
     let text = scribe.plain(scribe.text(rng, 2))?;
     Ok(Content::Multi(bounded(rng, MultiPart::mixed()).singlepart(text).singlepart(table)))
 }
 
-fn with_picture(rng: &mut Rng, scribe: &Scribe) -> MultiPart {
+fn with_picture(rng: &mut Rng, scribe: &Scribe, bytes: usize) -> MultiPart {
     let mut picture = b"\x89PNG\r\n\x1a\n".to_vec();
-    let length = rng.skewed(2_000, 40_000);
-    picture.extend(rng.bytes(length as usize));
+    picture.extend(rng.bytes(bytes));
     let id = rng.hex();
     let html = format!(
         "{STYLE}<tr><td>{}<img src=\"cid:{id}\"></td></tr></table></body></html>\n",

@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use encoding_rs::Encoding;
-use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::header::{
+    ContentTransferEncoding, ContentType, HeaderName, HeaderValue, Headers,
+};
 use lettre::message::{Body, Mailbox, Message, SinglePart};
 use lettre::{Address, message::MessageBuilder};
 
@@ -29,10 +31,8 @@ pub(crate) struct Route<'a> {
 
 /// Writes the next message.
 pub(crate) fn compose(rng: &mut Rng, route: Route<'_>) -> Result<Vec<u8>> {
-    let language = &LANGUAGES[rng.index(LANGUAGES.len())];
-    let charset = language.charset.filter(|_| rng.chance(50));
-    let scribe = Scribe { language, charset };
-    let person = rng.pick(language.people);
+    let scribe = Scribe::any(rng);
+    let person = rng.pick(scribe.language.people);
     let contact = mailbox(Some(person), &contact_address(rng))?;
     let owner = mailbox(None, route.owner)?;
     let (from, to) = if route.is_sent { (&owner, &contact) } else { (&contact, &owner) };
@@ -57,6 +57,18 @@ pub(crate) fn compose(rng: &mut Rng, route: Route<'_>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What stands below the head of a message: its subject and its body, in lines that end in CR LF.
+pub(crate) fn below_head(rng: &mut Rng, scribe: &Scribe, content: Content) -> Result<Vec<u8>> {
+    let mut headers = Headers::new();
+    headers.insert_raw(scribe.subject(rng)?);
+    let mut bytes = format!("{headers}MIME-Version: 1.0\r\n").into_bytes();
+    bytes.extend(match content {
+        Content::Multi(part) => part.formatted(),
+        Content::Single(part) => part.formatted(),
+    });
+    Ok(bytes)
+}
+
 fn finish(builder: MessageBuilder, content: Content) -> Result<Message> {
     Ok(match content {
         Content::Multi(part) => builder.multipart(part)?,
@@ -72,6 +84,13 @@ pub(crate) struct Scribe {
 }
 
 impl Scribe {
+    /// One of any language, who may have stayed with the charset from before UTF-8.
+    pub(crate) fn any(rng: &mut Rng) -> Self {
+        let language = &LANGUAGES[rng.index(LANGUAGES.len())];
+        let charset = language.charset.filter(|_| rng.chance(50));
+        Self { language, charset }
+    }
+
     pub(crate) fn sentence(&self, rng: &mut Rng) -> String {
         let Language { words, space, stop, .. } = self.language;
         let mut text = String::new();
@@ -95,6 +114,17 @@ impl Scribe {
             text.push_str(&self.sentence(rng));
             text.push_str(if rng.chance(20) { "\n\n" } else { "\n" });
         }
+        text
+    }
+
+    /// Text of exactly so many bytes of UTF-8, which may end within a word.
+    pub(crate) fn filled(&self, rng: &mut Rng, bytes: usize) -> String {
+        let mut text = String::with_capacity(bytes + 256);
+        while text.len() < bytes {
+            text.push_str(&self.text(rng, 4));
+        }
+        text.truncate(text.floor_char_boundary(bytes));
+        (text.len()..bytes).for_each(|_| text.push('.'));
         text
     }
 

@@ -1,6 +1,7 @@
 //! Numbers from a seed, the same on every machine (SplitMix64): a store that two people made can
 //! be compared file by file. Not for secrets.
 
+#[derive(Clone)]
 pub(crate) struct Rng(u64);
 
 impl Rng {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
+use load::letters::parse_bytes;
 use maildir::Pattern;
 
 use super::listen::Kind;
@@ -125,7 +126,7 @@ pub(crate) struct ServeArgs {
     pub(super) log: Option<PathBuf>,
 
     /// Largest message in bytes, or with K, M or G for powers of 1024
-    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "50M", help_heading = "Limits")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "50M", help_heading = "Limits")]
     pub(super) max_size: u64,
     /// Most recipients of a message
     #[arg(long, value_name = "N", default_value_t = 1000, help_heading = "Limits")]
@@ -173,17 +174,6 @@ impl ServeArgs {
         let pattern = format!("/{}", layout.trim_start_matches('/')).parse();
         pattern.map_err(|e| UsageError(format!("--layout {layout}: {e}")).into())
     }
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.as_bytes().last() {
-        Some(b'K' | b'k') => (&text[..text.len() - 1], 1 << 10),
-        Some(b'M' | b'm') => (&text[..text.len() - 1], 1 << 20),
-        Some(b'G' | b'g') => (&text[..text.len() - 1], 1 << 30),
-        _ => (text, 1),
-    };
-    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    bytes.ok_or_else(|| "expected a size in bytes, such as 52428800 or 50M".to_owned())
 }
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {

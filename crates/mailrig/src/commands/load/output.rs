@@ -1,0 +1,173 @@
+//! Files of a run: `run.hlog` and `series.csv` grow with it, `result.json` is written whole at its end. That a file
+//! cannot be written ends no run: the result says so, and the command fails afterwards.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, anyhow, bail};
+use load::engine::Row;
+use load::hlog::{Facts, Writer};
+use load::measure::{Kind, Measures};
+use load::result::Document;
+
+/// The name of the document in a result's folder.
+pub(super) const RESULT: &str = "result.json";
+/// The name of the log of histograms.
+pub(super) const HLOG: &str = "run.hlog";
+/// The name of the time series.
+pub(super) const SERIES: &str = "series.csv";
+
+/// A folder that is written.
+pub(super) struct Folder {
+    dir: PathBuf,
+    growing: Option<Growing>,
+    /// The first thing that went wrong.
+    failed: Option<anyhow::Error>,
+}
+
+struct Growing {
+    log: Writer<BufWriter<File>>,
+    series: BufWriter<File>,
+}
+
+/// What a line of the time series has beside what was measured.
+pub(super) struct Around {
+    pub(super) asked_per_s: Option<f64>,
+    pub(super) queue: Option<u64>,
+}
+
+impl Folder {
+    /// Makes the folder, and begins the files that grow. One with a result in it is left alone.
+    pub(super) fn create(dir: &Path, facts: &Facts) -> Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        check_free(dir)?;
+        let create = |name: &str| {
+            let path = dir.join(name);
+            File::create_new(&path).with_context(|| format!("cannot write {}", path.display()))
+        };
+        let log = Writer::new(BufWriter::new(create(HLOG)?), facts, SystemTime::now());
+        let log = log.with_context(|| format!("cannot write {}", dir.join(HLOG).display()))?;
+        let mut series = BufWriter::new(create(SERIES)?);
+        writeln!(series, "{COLUMNS}")
+            .with_context(|| format!("cannot write {}", dir.join(SERIES).display()))?;
+        Ok(Self { dir: dir.to_owned(), growing: Some(Growing { log, series }), failed: None })
+    }
+
+    /// Appends all as one interval: what was merged has no series.
+    pub(super) fn add_whole(&mut self, length_us: u64, measures: &Measures) {
+        let Some(growing) = &mut self.growing else { return };
+        let length = Duration::from_micros(length_us);
+        if let Err(e) = growing.log.interval(Duration::ZERO, length, false, measures) {
+            self.fail(e.into());
+        }
+    }
+
+    /// Appends an interval.
+    pub(super) fn add(&mut self, row: &Row<'_>, around: &Around) {
+        let Some(growing) = &mut self.growing else { return };
+        if let Err(e) = growing.add(row, around) {
+            self.fail(e.into());
+        }
+    }
+
+    fn fail(&mut self, e: anyhow::Error) {
+        let e = e.context(format!("cannot write {} to its end", self.dir.display()));
+        self.failed.get_or_insert(e);
+        self.growing = None;
+    }
+
+    /// Writes the document, and sees to it that all is on disk.
+    pub(super) fn finish(mut self, document: &Document) -> Result<()> {
+        if let Some(growing) = self.growing.take()
+            && let Err(e) = growing.finish()
+        {
+            self.fail(e);
+        }
+        let text = serde_json::to_vec_pretty(document)?;
+        write_whole(&self.dir.join(RESULT), &text)?;
+        self.failed.map_or(Ok(()), Err)
+    }
+}
+
+impl Growing {
+    fn add(&mut self, row: &Row<'_>, around: &Around) -> std::io::Result<()> {
+        for (side, is_warmup) in [(&row.slice.warmup, true), (&row.slice.main, false)] {
+            self.log.interval(row.start, row.length, is_warmup, &side.measures)?;
+        }
+        let (main, warmup) = (&row.slice.main, &row.slice.warmup);
+        let response = |q: f64| {
+            let at = main.measures.value_at(Kind::Response, q);
+            at.map(|us| us.to_string()).unwrap_or_default()
+        };
+        let number = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
+        let asked = around.asked_per_s.map(|rate| format!("{rate:.3}")).unwrap_or_default();
+        writeln!(
+            self.series,
+            "{:.3},{:.3},{asked},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+            row.start.as_secs_f64(),
+            row.length.as_secs_f64(),
+            warmup.counts.accepted,
+            main.counts.started,
+            main.counts.accepted,
+            main.counts.refused,
+            main.counts.deferred,
+            main.counts.failed,
+            main.counts.unknown,
+            main.counts.retried,
+            main.counts.delivered,
+            main.counts.bytes,
+            response(0.5),
+            response(0.99),
+            response(1.0),
+            row.open,
+            number(around.queue),
+            row.undelivered,
+        )?;
+        // Whoever looks at a run that goes on sees whole lines.
+        self.series.flush()
+    }
+
+    fn finish(self) -> Result<()> {
+        let log = self.log.into_inner().into_inner().map_err(|e| anyhow!(e.to_string()))?;
+        log.sync_all()?;
+        let series = self.series.into_inner().map_err(|e| anyhow!(e.to_string()))?;
+        series.sync_all()?;
+        Ok(())
+    }
+}
+
+/// A folder with a result in it is left alone.
+pub(super) fn check_free(dir: &Path) -> Result<()> {
+    if dir.join(RESULT).exists() || dir.join(HLOG).exists() {
+        bail!("{} has a result already; choose another folder", dir.display());
+    }
+    Ok(())
+}
+
+/// Writes a file so that it is there whole or not at all.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let mut file = File::create(&name).with_context(failed)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if let Err(e) = written.and_then(|()| fs::rename(&name, path)) {
+        // What is half written helps nobody.
+        let _ = fs::remove_file(&name);
+        return Err(e).with_context(failed);
+    }
+    Ok(())
+}
+
+/// Longer runs have longer intervals, so that no series has more than some thousand lines.
+pub(super) fn interval(length: Option<Duration>) -> Duration {
+    let seconds = length.map_or(1, |length| length.as_secs().div_ceil(MOST_INTERVALS));
+    Duration::from_secs(seconds.max(1))
+}
+
+const COLUMNS: &str = "start_s,length_s,asked_per_s,warmup_accepted,started,accepted,refused,deferred,failed,unknown,\
+    retried,delivered,bytes,response_p50_us,response_p99_us,response_max_us,open,queue,undelivered";
+
+const MOST_INTERVALS: u64 = 3600;

@@ -1,0 +1,307 @@
+//! What goes on beside the sending, on a runtime and a thread of its own: whoever sees mail arrive, and whoever asks for
+//! the length of the server's queue.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use load::deliver::{
+    Delivery, Folder, Judge, Judged, Place as ImapPlace, Sight, Watch, listen_sink, watch_imap,
+    watch_maildir,
+};
+use load::engine::Deliveries;
+use load::letters;
+use load::queue::{Sampler, Samples, Source};
+use smtp::tls::{Tls, Trust};
+use tokio::sync::watch;
+
+use crate::exit::UsageError;
+
+/// Watches and asks until it is stopped.
+pub(super) struct Sides {
+    pub(super) deliveries: Option<Arc<Mutex<Deliveries>>>,
+    queue: Option<Arc<Mutex<Looks>>>,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<Result<Ended>>>,
+}
+
+/// What was seen of the queue.
+#[derive(Debug, Clone)]
+pub(super) struct Looks {
+    /// From which on the samples' times run.
+    pub(super) since: Instant,
+    pub(super) samples: Samples,
+    pub(super) last: Option<u64>,
+    pub(super) failures: u64,
+    pub(super) why: Option<String>,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        let samples = Samples::default();
+        Self { since: Instant::now(), samples, last: None, failures: 0, why: None }
+    }
+}
+
+/// What is left at the end.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    pub(super) sight: Option<Sight>,
+}
+
+/// Where mail is to appear.
+#[derive(Clone)]
+pub(super) enum Place {
+    Maildir(String),
+    Sink(SocketAddr),
+    Imap(Box<Folder>),
+}
+
+impl Place {
+    /// `password` is the file that has the one for IMAP; `trust` whom to trust there.
+    pub(super) fn parse(text: &str, password: Option<&Path>, trust: &Trust) -> Result<Self> {
+        let usage = || UsageError(EXPECTED.to_owned());
+        match text.split_once(':') {
+            Some(("imap" | "imaps", _)) => Ok(Place::Imap(Box::new(imap(text, password, trust)?))),
+            Some(("maildir", dir)) if !dir.is_empty() => Ok(Place::Maildir(dir.to_owned())),
+            Some(("sink", address)) => Ok(Place::Sink(address.parse().map_err(|_| usage())?)),
+            _ => Err(usage().into()),
+        }
+    }
+}
+
+fn imap(text: &str, password: Option<&Path>, trust: &Trust) -> Result<Folder> {
+    let place: ImapPlace =
+        ImapPlace::parse(text).map_err(|e| UsageError(format!("--deliver {text}: {e}")))?;
+    let password = match (password, std::env::var("MAILRIG_IMAP_PASSWORD")) {
+        (Some(path), _) => std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?
+            .trim_end_matches(['\r', '\n'])
+            .to_owned(),
+        (None, Ok(password)) => password,
+        (None, Err(_)) => {
+            let reason =
+                "--deliver imap:// needs --deliver-password-file, or MAILRIG_IMAP_PASSWORD";
+            return Err(UsageError(reason.to_owned()).into());
+        }
+    };
+    let tls = place.is_tls.then(|| Tls::new(trust, true, None)).transpose()?;
+    Ok(Folder { place, password, tls, interval: IMAP_INTERVAL })
+}
+
+impl Sides {
+    /// Starts, and waits until everything that arrives is seen.
+    pub(super) fn start(
+        run: u64,
+        place: Option<&Place>,
+        queue: Option<&str>,
+        say: impl Fn(String),
+    ) -> Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let deliveries = place.map(|_| Arc::new(Mutex::new(Deliveries::default())));
+        let looks = queue.map(|_| Arc::new(Mutex::new(Looks::default())));
+        if place.is_none() && queue.is_none() {
+            return Ok(Self { deliveries, queue: looks, stop, thread: None });
+        }
+        let (ready_to, ready) = channel();
+        let work = {
+            let (deliveries, looks) = (deliveries.clone(), looks.clone());
+            let (place, queue) = (place.cloned(), queue.map(Source::parse));
+            move || -> Result<Ended> {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(1)
+                    .enable_all()
+                    .build()?;
+                runtime.block_on(async {
+                    let watch = match &place {
+                        Some(place) => Some(begin(place, judge(run)).await?),
+                        None => None,
+                    };
+                    let listening = watch.as_ref().and_then(|(_, listening)| *listening);
+                    let _ = ready_to.send(listening);
+                    let asking = queue
+                        .zip(looks)
+                        .map(|(source, looks)| tokio::spawn(ask(source, looks, stopped.clone())));
+                    let sight = match watch.zip(deliveries) {
+                        Some(((watch, _), deliveries)) => {
+                            Some(see(watch, &deliveries, stopped.clone()).await?)
+                        }
+                        None => None,
+                    };
+                    if let Some(asking) = asking {
+                        asking.await.context("whoever asks for the queue panicked")?;
+                    }
+                    Ok(Ended { sight })
+                })
+            }
+        };
+        let thread = thread::Builder::new().name("load-sides".into()).spawn(work)?;
+        let mut sides = Self { deliveries, queue: looks, stop, thread: Some(thread) };
+        sides.wait_ready(&ready, say)?;
+        Ok(sides)
+    }
+
+    fn wait_ready(
+        &mut self,
+        ready: &Receiver<Option<SocketAddr>>,
+        say: impl Fn(String),
+    ) -> Result<()> {
+        match ready.recv() {
+            Ok(Some(address)) => say(format!("Taking relayed mail on {address}")),
+            Ok(None) => {}
+            // It ended before it was ready: it says why.
+            Err(_) => drop(self.end()?),
+        }
+        Ok(())
+    }
+
+    /// A run begins: what was seen before is not its.
+    pub(super) fn begin_run(&self) -> Option<Arc<Mutex<Deliveries>>> {
+        if let Some(looks) = &self.queue {
+            let mut looks = lock(looks);
+            *looks = Looks { since: Instant::now(), ..Looks::default() };
+        }
+        if let Some(deliveries) = &self.deliveries {
+            *lock(deliveries) = Deliveries::default();
+        }
+        self.deliveries.clone()
+    }
+
+    /// What was seen since the run began.
+    pub(super) fn end_run(&self) -> (Option<Delivery>, Option<Looks>) {
+        let taken = self.deliveries.as_ref().map(|all| std::mem::take(&mut *lock(all)).finish());
+        (taken, self.queue.as_ref().map(|looks| lock(looks).clone()))
+    }
+
+    /// The queue's length when it was asked for last.
+    pub(super) fn queue_now(&self) -> Option<u64> {
+        self.queue.as_ref().and_then(|looks| lock(looks).last)
+    }
+
+    /// Stops all, and tells how it went.
+    pub(super) fn end(&mut self) -> Result<Ended> {
+        self.stop.send_replace(true);
+        match self.thread.take() {
+            Some(thread) => thread.join().map_err(|_| anyhow!("a watcher panicked"))?,
+            None => Ok(Ended::default()),
+        }
+    }
+}
+
+impl Drop for Sides {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+/// Knows the messages of a run.
+fn judge(run: u64) -> Judge {
+    Arc::new(move |message| {
+        let head_end = end_of_header(message);
+        match letters::read_mark(&message[..head_end]) {
+            Some(mark) if mark.run == run => {
+                let sum_ok = letters::sum(&message[head_end..]) == mark.sum;
+                Judged::Ours { index: mark.index, sum_ok }
+            }
+            Some(_) => Judged::Foreign,
+            None => Judged::Other,
+        }
+    })
+}
+
+/// Where the body begins: after the first empty line.
+fn end_of_header(message: &[u8]) -> usize {
+    let mut start = 0;
+    for line in message.split_inclusive(|byte| *byte == b'\n') {
+        start += line.len();
+        if matches!(line, b"\n" | b"\r\n") {
+            return start;
+        }
+    }
+    message.len()
+}
+
+async fn begin(place: &Place, judge: Judge) -> Result<(Watch, Option<SocketAddr>)> {
+    match place {
+        Place::Imap(folder) => Ok((watch_imap((**folder).clone(), judge).await?, None)),
+        Place::Maildir(dir) => Ok((watch_maildir(Path::new(dir), judge).await?, None)),
+        Place::Sink(address) => {
+            let sink = listen_sink(*address, "mailrig.test", judge).await?;
+            Ok((sink.watch, Some(sink.address)))
+        }
+    }
+}
+
+async fn see(
+    mut watch: Watch,
+    deliveries: &Mutex<Deliveries>,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<Sight> {
+    loop {
+        tokio::select! {
+            biased;
+            seen = watch.next() => match seen {
+                Some(seen) => lock(deliveries).take_seen(&seen),
+                None => break,
+            },
+            _ = stopped.wait_for(|is_stopped| *is_stopped) => {
+                watch.stop();
+                // What was there before is still seen.
+                while let Some(seen) = watch.next().await {
+                    lock(deliveries).take_seen(&seen);
+                }
+                break;
+            }
+        }
+    }
+    Ok(watch.end().await?)
+}
+
+/// Asks once a second, or as often as answers come.
+async fn ask(source: Source, looks: Arc<Mutex<Looks>>, mut stopped: watch::Receiver<bool>) {
+    let sampler = Sampler::new(source, QUEUE_LIMIT);
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stopped.wait_for(|is_stopped| *is_stopped) => return,
+        }
+        let asked = Instant::now();
+        let answer = tokio::select! {
+            answer = sampler.sample() => answer,
+            _ = stopped.wait_for(|is_stopped| *is_stopped) => return,
+        };
+        let mut looks = lock(&looks);
+        match answer {
+            Ok(depth) => {
+                // A question from before this run belongs to the one before.
+                if let Some(at) = asked.checked_duration_since(looks.since) {
+                    looks.samples.push(at, depth.messages);
+                }
+                looks.last = Some(depth.messages);
+            }
+            Err(e) => {
+                looks.failures += 1;
+                looks.why.get_or_insert_with(|| e.to_string());
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const EXPECTED: &str =
+    "--deliver is maildir:DIR, sink:ADDRESS:PORT, or imap://USER@HOST[:PORT][/FOLDER]";
+
+/// Between two looks over IMAP.
+const IMAP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// For the program that tells the queue's length.
+const QUEUE_LIMIT: Duration = Duration::from_secs(10);

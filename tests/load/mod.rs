@@ -1,0 +1,11 @@
+//! `mailrig load` against servers, ours and others: that its numbers are true, and every message is accounted for.
+
+mod bad_input;
+mod faults;
+mod first;
+mod limit;
+mod page;
+mod real;
+mod safety;
+mod shards;
+mod truth;
