@@ -173,7 +173,8 @@ impl Env {
         Running::start(command)
     }
 
-    fn isolated(&self, mut command: Command) -> Command {
+    /// A command that sees nothing else of the environment than this test's folder.
+    pub(crate) fn isolated(&self, mut command: Command) -> Command {
         command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")

@@ -19,8 +19,15 @@ impl Serving {
         let path = env.path(&format!("{name}.ready"));
         let _ = fs::remove_file(&path);
         let own = ["serve", "--json", "--ready", text(&path)];
-        let running = env.start(&[&own[..], arguments].concat());
-        wait_until("the server listens", || path.exists());
+        let mut running = env.start(&[&own[..], arguments].concat());
+        let mut is_over = false;
+        wait_until("the server listens", || {
+            is_over = running.child.try_wait().unwrap().is_some();
+            is_over || path.exists()
+        });
+        if is_over {
+            panic!("the server does not listen: {}", running.wait());
+        }
         let ready = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         Self { running, ready }
     }

@@ -1,6 +1,9 @@
 //! `mailrig load` against servers, ours and others: that its numbers are true, and every message is accounted for.
 
+mod apart;
 mod bad_input;
+mod common;
+mod documents;
 mod faults;
 mod first;
 mod limit;

@@ -36,6 +36,8 @@ usage: cargo xtask COMMAND
       [--messages N] [--nights N] [--rounds N] [--dir DIR] [--seed N] [--keep]
   bench wire                measure the SMTP client and the sink beside Postfix's; options:
       [--messages N] [--rounds N]
+  bench load                measure load beside smtp-source, its lateness, memory and idle connections; options:
+      [--messages N] [--rounds N] [--idle N] [--memory] [--memory-messages N]
                             MAILRIG_BENCH_PROGRAM names another program than the release build
   churn                     back up mailboxes while processes change them; miss nothing; options:
       [--minutes M] [--seed S] [--messages N] [--workers N] [--mailboxes N] [--storms PERCENT]
@@ -64,6 +66,9 @@ fn main() -> ExitCode {
         }
         ["bench", "wire", options @ ..] => {
             bench::wire::parse(options).and_then(|o| bench::wire::run(&o))
+        }
+        ["bench", "load", options @ ..] => {
+            bench::load::parse(options).and_then(|o| bench::load::run(&o))
         }
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -8,7 +8,7 @@ use crate::commands::{
     backup, control, demo, diff, find, init, load, ls, restore, serve, snapshots, verify,
 };
 
-/// Backups of Maildir stores that account for every message
+/// Backups of Maildir stores that account for every message, and load that tells how much mail a server takes
 ///
 /// REPO is a path, file:///path or s3://bucket/prefix; MAILRIG_REPO stands in for it where it is
 /// left out. SNAPSHOT is an id, a unique start of one or of its second half, `latest`, or `latest:STORE` where
@@ -87,6 +87,8 @@ Examples:
   mailrig init s3://backups/mail                     make a repository and a recovery identity
   mailrig backup s3://backups/mail /var/vmail        one night
   mailrig serve --store /srv/mail --create           a mail server to try things on
+  mailrig load 127.0.0.1:2525 --rate 50/s --for 1m   does it take 50 messages a second?
   mailrig restore s3://backups/mail latest --to /srv/restored --mailbox alice@example.org
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 finished but incomplete, 4 damage found, 130 interrupted";
+Exit codes: 0 done, 1 failed, 2 usage, 3 finished but incomplete, 4 damage found or
+objectives missed, 6 no verdict, 130 interrupted";

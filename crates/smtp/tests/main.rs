@@ -2,10 +2,12 @@
 //! servers and programs that others wrote.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
 
-mod authority;
 mod commands;
 mod controlled;
 mod kept;
+#[path = "../../../tests/servers/mail/mod.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod mail;
 mod peer;
 #[path = "../../../tests/servers/process.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

@@ -10,7 +10,7 @@ use smtp::{Content, Phase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::authority::Authority;
+use crate::mail::authority::Authority;
 use crate::scripted::options;
 use crate::world::{Plan, World, codes, envelope};
 

@@ -3,6 +3,8 @@
 
 pub(crate) mod find;
 mod letters;
+pub(crate) mod load;
+mod loopback;
 pub(crate) mod machine;
 mod measure;
 mod night;

@@ -1,16 +1,16 @@
 //! `cargo xtask bench wire`: our client and Postfix's smtp-source against Postfix's smtp-sink, and smtp-sink and our sink
 //! under smtp-source, in turn. CPU time is what counts: on a machine that others use, wall time is theirs too.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
+use super::loopback::{self, LOADS, Load, Server, Sink, describe, free_port, logs, serve, start};
 use super::measure::{self, Cost, Measured};
 use super::table::{median, spread};
 use super::{WorkDir, build, machine, tools, write};
@@ -42,39 +42,12 @@ pub(crate) fn parse(args: &[&str]) -> Result<Plan> {
     Ok(plan)
 }
 
-/// How messages are sent.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Load {
-    sessions: u32,
-    is_reused: bool,
-}
-
 /// Who sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     Postfix,
     Ours,
     Pipelined,
-}
-
-/// Who takes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sink {
-    Postfix,
-    Ours,
-}
-
-/// A server that is killed at the end.
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 pub(crate) fn run(plan: &Plan) -> Result<()> {
@@ -117,7 +90,7 @@ fn clients(plan: &Plan, work: &Path, text: &mut String) -> Result<()> {
         for round in 0..plan.rounds {
             for turn in 0..sources.len() {
                 let at = (turn + round) % sources.len();
-                let server = serve(Sink::Postfix, work)?;
+                let server = serve(Sink::Postfix, &[], work)?;
                 let cost = send(sources[at], load, &server, plan.messages, work)?;
                 cpu_us[at].push(cost.cpu_s * 1e6 / f64::from(plan.messages));
                 eprintln!("  {}: {:.1} us", describe(load), cpu_us[at][round]);
@@ -150,7 +123,7 @@ fn servers(plan: &Plan, work: &Path, text: &mut String) -> Result<()> {
         for round in 0..plan.rounds {
             for turn in 0..sinks.len() {
                 let at = (turn + round) % sinks.len();
-                let server = serve(sinks[at], work)?;
+                let server = serve(sinks[at], &[], work)?;
                 let before_s = cpu_s(server.child.id())?;
                 send(Source::Postfix, load, &server, plan.messages, work)?;
                 let took_s = cpu_s(server.child.id())? - before_s;
@@ -181,84 +154,32 @@ fn memory(work: &Path, text: &mut String) -> Result<()> {
     let server = start(command, port, work)?;
     let load = Load { sessions: 500, is_reused: true };
     send(Source::Ours, load, &server, 5000, work)?;
-    let status = fs::read_to_string(format!("/proc/{}/status", server.child.id()))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak_kb = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
-    let peak_kb: f64 = peak_kb.context("no VmHWM")?.trim().parse()?;
+    let peak_mb = loopback::peak_mb(&server)?;
     let _ = write!(
         text,
         "\n## Memory\n\n`mailrig serve --store`, every message synced, 5,000 messages over 500 connections at once: peak \
-         {:.0} MB.\n",
-        peak_kb / 1024.0
+         {peak_mb:.0} MB.\n"
     );
     Ok(())
 }
 
-fn serve(sink: Sink, work: &Path) -> Result<Server> {
-    let port = free_port()?;
-    let address = format!("127.0.0.1:{port}");
-    let command = match sink {
-        Sink::Postfix => {
-            let mut command = Command::new("/usr/sbin/smtp-sink");
-            // It wants to know whom to become, and how many may wait to be let in.
-            command.args(["-u", "nobody", "-c", &address, "1000"]);
-            command
-        }
-        Sink::Ours => {
-            let mut command = Command::new(tools::program());
-            command.args(["serve", "--quiet", "--sink", "--smtp", &address]);
-            command
-        }
-    };
-    start(command, port, work)
-}
-
-fn start(mut command: Command, port: u16, work: &Path) -> Result<Server> {
-    let output = fs::File::create(work.join("server"))?;
-    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-    let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
-    let mut server = Server { child, port };
-    let started = Instant::now();
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        if let Some(status) = server.child.try_wait()? {
-            let said = fs::read_to_string(work.join("server")).unwrap_or_default();
-            bail!("{command:?} ended: {status}\n{said}");
-        }
-        ensure!(started.elapsed() < Duration::from_secs(20), "{command:?} does not listen");
-        thread::sleep(Duration::from_millis(10));
-    }
-    Ok(server)
-}
-
 fn send(source: Source, load: Load, server: &Server, messages: u32, work: &Path) -> Result<Cost> {
-    let (sessions, count) = (load.sessions.to_string(), messages.to_string());
-    let address = format!("127.0.0.1:{}", server.port);
-    let mut args: Vec<String> = Vec::new();
-    if source == Source::Postfix {
-        args.extend(["/usr/sbin/smtp-source", "-s", &sessions, "-m", &count].map(str::to_owned));
-        args.extend(["-l", "4096", "-f", "from@source.test"].map(str::to_owned));
-        args.extend(["-t", "to@sink.test"].map(str::to_owned));
-        args.extend(load.is_reused.then(|| "-d".to_owned()));
-        args.push(format!("inet:{address}"));
+    let args = if source == Source::Postfix {
+        loopback::smtp_source(load, server, messages)
     } else {
         let kind = if load.is_reused { "reuse" } else { "fresh" };
         let more = if source == Source::Pipelined { "-pipelined" } else { "" };
         let program = workspace::target_dir().join("release/examples/source");
-        args.push(program.display().to_string());
-        args.extend([&address, &sessions, &count, "4096"].map(|word| (*word).to_owned()));
-        args.push(format!("{kind}{more}"));
-    }
-    let args = args.into_iter().map(Into::into).collect();
+        let (sessions, count) = (load.sessions.to_string(), messages.to_string());
+        let mut args = vec![program.into_os_string()];
+        args.extend([&server.address(), &sessions, &count, "4096"].map(OsString::from));
+        args.push(format!("{kind}{more}").into());
+        args
+    };
     let what = Measured { args, env: Vec::new(), dir: work.to_owned() };
     let logs = logs(work)?;
     let (cost, _) = measure::run(what, &logs, Duration::from_secs(300))?;
     Ok(cost)
-}
-
-fn logs(work: &Path) -> Result<PathBuf> {
-    let logs = work.join("logs");
-    fs::create_dir_all(&logs)?;
-    Ok(logs)
 }
 
 /// User and system time of a process so far; the kernel counts hundredths of a second.
@@ -270,22 +191,3 @@ fn cpu_s(pid: u32) -> Result<f64> {
     let (user, system) = (ticks(11).context("no utime")?, ticks(12).context("no stime")?);
     Ok((user + system) / 100.0)
 }
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-fn describe(load: Load) -> String {
-    let Load { sessions, is_reused } = load;
-    let kind = if is_reused { "reused" } else { "fresh" };
-    format!("{sessions} {}, {kind}", if sessions == 1 { "session" } else { "sessions" })
-}
-
-const LOADS: [Load; 6] = [
-    Load { sessions: 1, is_reused: false },
-    Load { sessions: 1, is_reused: true },
-    Load { sessions: 10, is_reused: false },
-    Load { sessions: 10, is_reused: true },
-    Load { sessions: 50, is_reused: false },
-    Load { sessions: 50, is_reused: true },
-];

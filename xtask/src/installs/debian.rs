@@ -11,11 +11,13 @@ use crate::process::{Run, find_program};
 /// Package, and the name by which tests skip what needs it.
 pub(super) const TOOLS: &[(&str, &str)] = &[
     ("age", "age"),
+    ("chromium", "chromium"),
     ("dovecot-core", "dovecot"),
     ("dovecot-imapd", "dovecot"),
     ("dovecot-lmtpd", "dovecot"),
     ("dovecot-submissiond", "dovecot"),
     ("haproxy", "haproxy"),
+    ("iproute2", "namespaces"),
     ("jq", "jq"),
     ("libnet-ssleay-perl", "swaks"),
     ("postfix", "postfix"),

@@ -34,6 +34,9 @@ pub(crate) fn all() -> Vec<Skipped> {
     note("tmpfs", tmpfs::try_mount());
     note("exim", mail_servers::exim());
     note("opensmtpd", mail_servers::opensmtpd());
+    if let Err(error) = namespaces::try_networks() {
+        note_all(&mut skipped, &["namespaces"], &format!("{error:#}"));
+    }
     if let Err(error) = namespaces::try_them() {
         let why = format!("{error:#}");
         note_all(&mut skipped, &["postfix", "exim", "opensmtpd"], &why);
@@ -51,7 +54,8 @@ fn note_all(skipped: &mut Vec<Skipped>, tools: &[&'static str], why: &str) {
 
 /// What a quick run leaves out: everything that needs a real server or a download.
 pub(crate) fn none() -> Vec<Skipped> {
-    let others = ["corpus", "moto", "hdrhistogram", "garage", "tmpfs", "exim", "opensmtpd"];
+    let others =
+        ["corpus", "moto", "hdrhistogram", "garage", "tmpfs", "exim", "opensmtpd", "namespaces"];
     let tools: Vec<_> = debian::TOOLS.iter().map(|(_, tool)| *tool).chain(others).collect();
     let mut skipped = Vec::new();
     note_all(&mut skipped, &tools, "--quick leaves it out");

@@ -88,6 +88,7 @@ struct State {
     last_full: Option<Instant>,
     offered: u64,
     made_late: u64,
+    is_maker_resting: bool,
     end: End,
 }
 
@@ -124,6 +125,7 @@ impl Dispatch {
             last_full: None,
             offered: 0,
             made_late: 0,
+            is_maker_resting: false,
             end: End::Running,
         };
         Self {
@@ -192,11 +194,13 @@ impl Dispatch {
         match &job {
             Some(_) => self.call_maker(&state),
             None => {
-                if state.roomiest().is_none() {
+                let was_full = state.roomiest().is_none();
+                if was_full {
                     state.last_full = Some(Instant::now());
                 }
                 state.busy[worker] -= 1;
-                if state.end != End::Running {
+                // The pacer sleeps while nobody has room, and whoever waits for the end for each that goes.
+                if was_full || state.end != End::Running || state.source.is_over(Instant::now()) {
                     self.changed.notify_all();
                 }
             }
@@ -261,7 +265,7 @@ impl Dispatch {
     }
 
     fn call_maker(&self, state: &State) {
-        if state.ready.len() == READY_LOW {
+        if state.is_maker_resting && state.ready.len() <= READY_LOW {
             self.low.notify_one();
         }
     }
@@ -273,8 +277,10 @@ impl Dispatch {
         {
             let mut state = self.lock();
             if state.ready.len() >= READY_HIGH || state.is_all_made() {
+                state.is_maker_resting = true;
                 let waited = self.low.wait_timeout(state, LOOK_ROUND);
                 state = waited.map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state);
+                state.is_maker_resting = false;
             }
             if state.end != End::Running {
                 return false;
@@ -390,7 +396,10 @@ impl Source {
             Source::Open { arrivals, start, .. } => {
                 arrivals.peek().and_then(|arrival| start.checked_add(arrival.at))
             }
-            Source::Closed { .. } => Some(Instant::now()),
+            Source::Closed { .. } => {
+                let now = Instant::now();
+                (!self.is_over(now)).then_some(now)
+            }
         }
     }
 

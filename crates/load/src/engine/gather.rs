@@ -32,7 +32,7 @@ pub struct Slice {
 /// What a worker hands over.
 pub(super) enum Part {
     Slice { worker: usize, index: u64, open: u64, cpu: Duration, slice: Slice },
-    End { worker: usize, replies: Replies, held: u64, last_end: Option<Instant> },
+    End { worker: usize, replies: Replies, last_end: Option<Instant> },
 }
 
 /// An interval that is over.
@@ -179,12 +179,11 @@ impl Gather {
                 self.run.worker_cpu[worker] = cpu;
                 self.run.total.add(&slice);
             }
-            Part::End { worker, replies, held, last_end } => {
+            Part::End { worker, replies, last_end } => {
                 let end = last_end.map(|end| end.saturating_duration_since(self.start));
                 self.run.last_end = self.run.last_end.max(end);
                 self.reached[worker] = None;
                 self.run.replies.add(&replies);
-                self.run.held += held;
             }
         }
     }

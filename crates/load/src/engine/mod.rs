@@ -4,6 +4,7 @@
 mod deliveries;
 mod dispatch;
 mod gather;
+mod hold;
 mod maker;
 mod pacer;
 mod record;
@@ -109,6 +110,7 @@ pub fn run(
 ) -> io::Result<Run> {
     let settings = Arc::new(settings);
     // Threads are there, and the first messages made, before the first is due.
+    let held = hold::open(&settings, stop)?;
     let soonest = Instant::now() + HEAD_START;
     let start = settings.begin.map_or(soonest, |begin| begin.max(soonest));
     let dispatch = Arc::new(Dispatch::new(&settings, start));
@@ -142,6 +144,11 @@ pub fn run(
     let paced = pacer.join().map_err(panicked)?;
     maker.join().map_err(panicked)?;
     let mut run = gather.deliveries(deliveries.as_deref(), settings.deliver_wait, stop, on_row);
+    if let Some(held) = held {
+        let kept = held.close()?;
+        run.held = kept.count;
+        run.replies.add(&kept.refused);
+    }
     run.start = Some(start);
     run.paced = paced;
     run.made_late = dispatch.made_late();

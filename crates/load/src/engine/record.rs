@@ -55,7 +55,6 @@ pub(super) struct Recorder {
     interval: Duration,
     slice: Slice,
     replies: Replies,
-    held: u64,
     /// When the last message that counts ended.
     last_end: Option<Instant>,
 }
@@ -63,7 +62,7 @@ pub(super) struct Recorder {
 impl Recorder {
     pub(super) fn new(worker: usize, start: Instant, interval: Duration) -> Self {
         let (slice, replies) = (Slice::default(), Replies::default());
-        Self { worker, start, interval, slice, replies, held: 0, last_end: None }
+        Self { worker, start, interval, slice, replies, last_end: None }
     }
 
     pub(super) fn counts(&mut self, is_warmup: bool) -> &mut Counts {
@@ -182,6 +181,14 @@ impl Recorder {
         }
     }
 
+    /// A message that was under way when all was over. It has waited at least so long: left out of the response time it would
+    /// make a server that hangs look well.
+    pub(super) fn cut_off(&mut self, planned: Instant, is_warmup: bool, is_sending: bool) {
+        self.record(is_warmup, Kind::Response, planned.elapsed());
+        let counts = self.counts(is_warmup);
+        *(if is_sending { &mut counts.unknown } else { &mut counts.failed }) += 1;
+    }
+
     /// Each reply once: those to RCPT are one a recipient, the others one for all, but in LMTP.
     fn count_replies(&mut self, outcomes: &[Outcome], is_lmtp: bool) {
         let at = self.start.elapsed();
@@ -200,10 +207,6 @@ impl Recorder {
         (self.start.elapsed().as_micros() / self.interval.as_micros().max(1)) as u64
     }
 
-    pub(super) fn held(&mut self, count: u64) {
-        self.held += count;
-    }
-
     /// Hands over what an interval has brought. Who does not take it gets it with the next.
     pub(super) fn ship(&mut self, parts: &SyncSender<Part>, open: u64) {
         let (index, slice) = (self.index().saturating_sub(1), std::mem::take(&mut self.slice));
@@ -219,9 +222,9 @@ impl Recorder {
         let (worker, index) = (self.worker, self.index());
         // Nobody takes it only where the run has failed anyway.
         let _ = parts.send(Part::Slice { worker, index, open: 0, cpu, slice });
-        let (replies, held) = (std::mem::take(&mut self.replies), self.held);
+        let replies = std::mem::take(&mut self.replies);
         let last_end = self.last_end;
-        let _ = parts.send(Part::End { worker, replies, held, last_end });
+        let _ = parts.send(Part::End { worker, replies, last_end });
     }
 }
 

@@ -1,13 +1,13 @@
 //! A session: it connects when it has a message to send, sends one after the other, and rests where nothing is due. A
 //! connection that a server has closed meanwhile is replaced before a message counts as failed, as senders do.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use smtp::client::{Client, Endpoint};
 use smtp::{Envelope, Failure, Outcome, Phase, Refusal};
-use tokio::task::JoinSet;
 
 use super::dispatch::{Again, Job};
 use super::record::{Attempt, Ending};
@@ -22,7 +22,7 @@ struct Open {
 }
 
 pub(super) async fn run(shared: Rc<Shared>, first: Job) {
-    let mut session = Session { shared, open: None };
+    let mut session = Session { shared, open: None, is_warmup: false };
     let mut job = first;
     loop {
         session.deal(job).await;
@@ -41,22 +41,33 @@ pub(super) async fn run(shared: Rc<Shared>, first: Job) {
 struct Session {
     shared: Rc<Shared>,
     open: Option<Open>,
+    /// Whether its last message was.
+    is_warmup: bool,
 }
 
 /// A message under way: dropped before it has landed, nobody knows what became of it.
 struct Flight<'s> {
     shared: &'s Shared,
     index: u64,
+    planned: Instant,
     copies: u32,
     is_warmup: bool,
+    /// Whether a session was there for it: without one the server knows nothing of it.
+    is_sending: &'s Cell<bool>,
     has_landed: bool,
 }
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
         if !self.has_landed {
-            self.shared.recorder.borrow_mut().counts(self.is_warmup).unknown += 1;
-            self.shared.account(|deliveries, now| deliveries.unknown(self.index, self.copies, now));
+            let is_sending = self.is_sending.get();
+            let mut recorder = self.shared.recorder.borrow_mut();
+            recorder.cut_off(self.planned, self.is_warmup, is_sending);
+            drop(recorder);
+            self.shared.account(|deliveries, now| match is_sending {
+                true => deliveries.unknown(self.index, self.copies, now),
+                false => deliveries.refused(self.index),
+            });
         }
     }
 }
@@ -80,7 +91,7 @@ impl Session {
     async fn quit(&mut self) {
         if let Some(Open { client, .. }) = self.open.take() {
             let stamps = client.quit().await;
-            self.shared.recorder.borrow_mut().stamps(false, &stamps, None);
+            self.shared.recorder.borrow_mut().stamps(self.is_warmup, &stamps, None);
             self.shared.open.update(|open| open - 1);
         }
     }
@@ -88,20 +99,24 @@ impl Session {
     async fn deal(&mut self, mut job: Job) {
         let shared = Rc::clone(&self.shared);
         let begun = Instant::now();
+        self.is_warmup = job.is_warmup;
         shared.recorder.borrow_mut().begins(&job, begun);
         let letter = job.letter.take();
         let mut letter = letter.unwrap_or_else(|| shared.worker.letters.make(job.index));
         if let Some(again) = &job.again {
             keep_only(&mut letter.envelope, &again.left);
         }
+        let is_sending = Cell::new(false);
         let mut flight = Flight {
             shared: &shared,
             index: job.index,
+            planned: job.planned,
+            is_sending: &is_sending,
             copies: letter.envelope.to.len() as u32,
             is_warmup: job.is_warmup,
             has_landed: false,
         };
-        let (outcomes, attempt) = self.attempt(&job, &letter).await;
+        let (outcomes, attempt) = self.attempt(&job, &letter, &is_sending).await;
         flight.has_landed = true;
         self.conclude(&job, &letter, &outcomes, attempt);
         let is_closed = matches!(shared.worker.settings.pace, Pace::Closed { .. });
@@ -112,8 +127,14 @@ impl Session {
     }
 
     /// Sends it over the connection that is there, or a new one if that turns out to be closed.
-    async fn attempt(&mut self, job: &Job, letter: &Letter) -> (Vec<Outcome>, Attempt) {
+    async fn attempt(
+        &mut self,
+        job: &Job,
+        letter: &Letter,
+        is_sending: &Cell<bool>,
+    ) -> (Vec<Outcome>, Attempt) {
         loop {
+            is_sending.set(false);
             let planned = job.planned;
             if self.open.is_none()
                 && let Err((phase, refusal)) = self.connect(job.is_warmup).await
@@ -125,12 +146,18 @@ impl Session {
             let Some(open) = &mut self.open else { continue };
             let is_fresh = open.sent == 0;
             open.sent += 1;
+            is_sending.set(true);
             let parts = [&letter.head, &*letter.body];
             let outcomes = open.client.send(&letter.envelope, &parts, None).await;
             let mut recorder = self.shared.recorder.borrow_mut();
             let (service_start, end) = recorder.transaction(job.is_warmup, &mut open.client);
             if !is_fresh && is_stale(&outcomes) {
                 recorder.counts(job.is_warmup).reconnects += 1;
+                if let Some(Outcome::Refused(phase, refusal)) = outcomes.first()
+                    && !job.is_warmup
+                {
+                    recorder.refused(*phase, refusal);
+                }
                 self.shared.open.update(|open| open - 1);
                 drop(recorder);
                 self.open = None;
@@ -161,7 +188,8 @@ impl Session {
                 Err(not) => {
                     recorder.stamps(is_warmup, &not.stamps, None);
                     recorder.not_connected(is_warmup, &not.refusal);
-                    if let Some((phase, refusal)) = failed.replace((not.phase, not.refusal)) {
+                    let before = failed.replace((not.phase, not.refusal));
+                    if let Some((phase, refusal)) = before.filter(|_| !is_warmup) {
                         recorder.refused(phase, &refusal);
                     }
                 }
@@ -226,37 +254,6 @@ impl Shared {
     }
 }
 
-/// Opens connections that say hello and nothing more, some at a time, and holds them until all is over.
-pub(super) async fn hold(shared: Rc<Shared>, count: usize) {
-    let (mut opening, mut held) = (JoinSet::new(), Vec::new());
-    let mut begun = 0;
-    loop {
-        while begun < count && opening.len() < OPENED_AT_ONCE {
-            begun += 1;
-            let shared = Rc::clone(&shared);
-            opening.spawn_local(async move {
-                let mut session = Session { shared, open: None };
-                let connected = session.connect(true).await;
-                connected.map(|()| session.open)
-            });
-        }
-        match opening.join_next().await {
-            Some(Ok(Ok(Some(open)))) => held.push(open),
-            Some(Ok(Err((phase, refusal)))) => {
-                shared.recorder.borrow_mut().refused(phase, &refusal);
-            }
-            Some(_) => {}
-            None => break,
-        }
-    }
-    shared.over.notified().await;
-    let mut still = 0;
-    for open in &mut held {
-        still += u64::from(open.client.is_still_there().await);
-    }
-    shared.recorder.borrow_mut().held(still);
-}
-
 fn keep_only(envelope: &mut Envelope, places: &[u32]) {
     let mut place = 0;
     envelope.to.retain(|_| {
@@ -278,5 +275,3 @@ fn is_stale(outcomes: &[Outcome]) -> bool {
 
 /// After a connection that did not come to be, where no plan says when to begin.
 const PAUSE: Duration = Duration::from_millis(100);
-
-const OPENED_AT_ONCE: usize = 64;

@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use super::dispatch::{Dispatch, Job};
 use super::gather::Part;
 use super::record::Recorder;
-use super::session::{self, hold};
+use super::session;
 use super::wire::Connections;
 use super::{Deliveries, Settings};
 use crate::letters::Letters;
@@ -36,8 +36,6 @@ pub(super) struct Shared {
     pub(super) connections: RefCell<Connections>,
     idle: RefCell<Vec<Rc<Slot>>>,
     pub(super) open: Cell<u64>,
-    /// Told once, when all is over.
-    pub(super) over: Notify,
 }
 
 /// A session that waits for a message.
@@ -75,7 +73,6 @@ impl Worker {
             connections: RefCell::new(connections),
             idle: RefCell::default(),
             open: Cell::new(0),
-            over: Notify::new(),
         });
         LocalSet::new().block_on(&runtime, Rc::clone(&shared).work());
         shared.recorder.borrow_mut().finish(&shared.worker.parts);
@@ -87,7 +84,6 @@ impl Shared {
     async fn work(self: Rc<Self>) {
         let inbox = self.worker.dispatch.inbox(self.worker.number);
         let mut sessions = JoinSet::new();
-        self.hold_idle(&mut sessions);
         let interval = self.worker.settings.interval;
         let mut tick = interval_at((self.worker.start + interval).into(), interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -104,7 +100,6 @@ impl Shared {
             }
         }
         self.end_idle(Duration::ZERO);
-        self.over.notify_waiters();
         let ended = async { while sessions.join_next().await.is_some() {} };
         // What does not end is cut off: its guard says that nobody knows.
         let _ = timeout(LAST_QUITS, ended).await;
@@ -137,15 +132,6 @@ impl Shared {
 
     pub(super) fn rest(&self, slot: &Rc<Slot>) {
         self.idle.borrow_mut().push(Rc::clone(slot));
-    }
-
-    fn hold_idle(self: &Rc<Self>, sessions: &mut JoinSet<()>) {
-        let (all, workers) =
-            (self.worker.settings.idle_connections, self.worker.dispatch.workers());
-        let mine = all / workers + usize::from(self.worker.number < all % workers);
-        if mine > 0 {
-            sessions.spawn_local(hold(Rc::clone(self), mine));
-        }
     }
 }
 

@@ -15,9 +15,15 @@ pub enum BadMerge {
     NoShard(String),
     /// Not of one plan.
     #[error(
-        "{0} and {1} are of different plans; seed, profile and rate must be the same for all shards"
+        "{0} and {1} are of different plans; seed, rate, length and profile must be the same for all \
+         shards"
     )]
     Plans(String, String),
+    /// Not of one run: what they sent was not sent together.
+    #[error(
+        "{0} and {1} are of different runs of one plan; --start-at must be the same for all shards"
+    )]
+    Runs(String, String),
     /// One plan in different parts.
     #[error("{0} is one of {1} shards, and {2} one of {3}")]
     Parts(String, u64, String, u64),
@@ -78,6 +84,9 @@ fn check(parts: &[Part], without: &[Shard]) -> Result<(), BadMerge> {
         if let Some(twin) = parts[..at].iter().find(|twin| twin.record.plan.shard == Some(shard)) {
             let (one, other) = (twin.name.clone(), part.name.clone());
             return Err(BadMerge::Twice(one, other, shard.to_string()));
+        }
+        if part.record.run != first.record.run {
+            return Err(BadMerge::Runs(first.name.clone(), part.name.clone()));
         }
     }
     if let Some(bad) = without.iter().find(|shard| shard.count != count || shard.index >= count) {
@@ -140,3 +149,7 @@ fn add_generator(sum: &mut Generator, other: Generator) {
 
 /// How many missing shards an error names.
 const NAMED: usize = 10;
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;

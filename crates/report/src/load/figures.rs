@@ -52,6 +52,10 @@ fn counts(counts: &Counts) -> String {
     let fates = FATES.iter().zip(fates(counts));
     let mut tiles = count_tile("offered", "Offered", counts.offered, false);
     for ((key, label, ink), n) in fates {
+        // Without --retry there is never one.
+        if *key == "not_retried" && n == 0 {
+            continue;
+        }
         let label = format!("<i class={ink}></i>{label}");
         let number = html::value(key, n, &human::count(n));
         let part = if counts.offered > 0 && n > 0 {
@@ -67,10 +71,12 @@ fn counts(counts: &Counts) -> String {
         value,
         ..Fact::default()
     };
-    tiles.push_str(&tile(&fact("asked_per_s", "Asked rate", Value::PerS(counts.asked_per_s))));
+    if let Some(asked) = counts.asked_per_s {
+        tiles.push_str(&tile(&fact("asked_per_s", "Asked rate", Value::PerS(asked))));
+    }
     let achieved = Value::PerS(counts.achieved_per_s);
     tiles.push_str(&tile(&fact("achieved_per_s", "Achieved rate", achieved)));
-    tiles.push_str(&tile(&fact("bytes", "Sent", Value::Bytes(counts.bytes))));
+    tiles.push_str(&tile(&fact("bytes", "Accepted data", Value::Bytes(counts.bytes))));
     tiles.extend(counts.more.iter().map(tile));
     tiles
 }
@@ -95,8 +101,10 @@ fn bar(counts: &Counts) -> String {
     format!("<div class=bar>{svg}</div>")
 }
 
-fn fates(counts: &Counts) -> [u64; 5] {
-    [counts.accepted, counts.refused, counts.deferred, counts.unknown, counts.not_started]
+fn fates(counts: &Counts) -> [u64; 7] {
+    let Counts { accepted, refused, deferred, not_retried, failed, unknown, not_started, .. } =
+        *counts;
+    [accepted, refused, deferred, not_retried, failed, unknown, not_started]
 }
 
 fn latency(page: &Page) -> String {
@@ -131,7 +139,9 @@ fn latency(page: &Page) -> String {
 const FATES: &[(&str, &str, &str)] = &[
     ("accepted", "Accepted", "f1"),
     ("refused", "Refused", "f2"),
-    ("deferred", "Deferred", "f3"),
+    ("deferred", "Put off", "f3"),
+    ("not_retried", "To be retried", "f6"),
+    ("failed", "No answer", "f7"),
     ("unknown", "Unknown", "f4"),
     ("not_started", "Not started", "f5"),
 ];

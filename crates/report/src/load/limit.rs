@@ -18,10 +18,10 @@ pub(super) fn section(page: &Page) -> String {
 fn said(limit: &Limit) -> String {
     let rate = |key: &str, rate: f64| html::float(key, rate, &human::per_s(rate));
     let holds = limit.holds_per_s.map_or("No rate held.".to_owned(), |holds| {
-        format!("Highest rate that holds: <b>{}</b>.", rate("limit.holds_per_s", holds))
+        format!("Highest rate that holds: <b>{}</b>.", rate("limit.highest_held_per_s", holds))
     });
     let breaks = limit.breaks_per_s.map_or(String::new(), |breaks| {
-        format!(" Lowest that breaks: <b>{}</b>.", rate("limit.breaks_per_s", breaks))
+        format!(" Lowest that breaks: <b>{}</b>.", rate("limit.first_broken.per_s", breaks))
     });
     format!("<p class=lead>{holds}{breaks}</p>")
 }

@@ -124,17 +124,21 @@ pub struct Counts {
     pub accepted: u64,
     /// 5xx.
     pub refused: u64,
-    /// 4xx.
+    /// 4xx until no attempt was left.
     pub deferred: u64,
+    /// No server answered.
+    pub failed: u64,
     /// No complete reply.
     pub unknown: u64,
     /// Arrivals that could not be started.
     pub not_started: u64,
-    /// What the plan asked for, a second.
-    pub asked_per_s: f64,
+    /// Waiting for another attempt at the end.
+    pub not_retried: u64,
+    /// What the plan asked for, a second, if there was one.
+    pub asked_per_s: Option<f64>,
     /// Accepted messages, a second.
     pub achieved_per_s: f64,
-    /// Sent in messages.
+    /// In accepted messages.
     pub bytes: u64,
     /// Anything else.
     pub more: Vec<Fact>,
@@ -175,8 +179,8 @@ pub struct Interval {
     pub at_s: f64,
     /// Whether it does not count.
     pub is_warmup: bool,
-    /// What the plan asked for.
-    pub asked_per_s: f64,
+    /// What the plan asked for, if there was one.
+    pub asked_per_s: Option<f64>,
     /// Accepted messages.
     pub accepted_per_s: f64,
     /// Messages seen where they are delivered, if that was looked at.
@@ -226,6 +230,8 @@ pub struct Queue {
 pub struct Phase {
     /// `connect`, `mail`.
     pub name: String,
+    /// As in the JSON: `phases.connect`.
+    pub key: String,
     /// Whether a conversation has this one or the one before it, not both: TLS in full or resumed.
     pub is_alternative: bool,
     /// How long it took.
@@ -284,18 +290,18 @@ pub struct Step {
 pub struct Delivery {
     /// Where was looked: `imap://…`.
     pub place: String,
-    /// Found once, as sent.
+    /// Copies that were accepted.
+    pub expected: u64,
+    /// Of these, found.
     pub delivered: u64,
-    /// Of these, found after the objective's time.
-    pub late: u64,
-    /// Not found yet, and perhaps in the queue.
-    pub pending: u64,
-    /// Accepted and gone.
+    /// Of these, not found.
     pub lost: u64,
     /// Found more than once.
     pub doubled: u64,
     /// Found, and not as sent.
     pub corrupted: u64,
+    /// Anything else.
+    pub more: Vec<Fact>,
     /// From accepted to found.
     pub us: Option<Percentiles>,
 }

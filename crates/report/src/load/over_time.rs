@@ -36,7 +36,7 @@ fn latency_over_time(page: &Page) -> String {
 
 fn rate(page: &Page) -> String {
     let mut lines = vec![
-        Line { name: "asked", ink: "s0", points: points(page, |row| Some(row.asked_per_s)) },
+        Line { name: "asked", ink: "s0", points: points(page, |row| row.asked_per_s) },
         Line { name: "accepted", ink: "s1", points: points(page, |row| Some(row.accepted_per_s)) },
     ];
     let mut columns = vec![ASKED, ACCEPTED];
@@ -65,7 +65,7 @@ fn queue(page: &Page) -> String {
         let line = [(queue.from_s, queue.from_depth), (queue.to_s, queue.from_depth + rise)];
         lines.push(Line { name: "slope", ink: "s2 dashed", points: line.map(Some).to_vec() });
         let slope = human::slope(queue.slope_per_s);
-        let slope = html::float("queue.slope_per_s", queue.slope_per_s, &slope);
+        let slope = html::float("queue.slope.per_s", queue.slope_per_s, &slope);
         let source = html::text(&queue.source);
         lead = format!("Messages in the server’s queue ({source}). Slope: <b>{slope}</b>.");
     }
@@ -208,7 +208,7 @@ fn as_float(n: u64) -> f64 {
 const P50: Cell = Cell { name: "p50", of: |row| row.p50_us.map(as_float) };
 const P99: Cell = Cell { name: "p99", of: |row| row.p99_us.map(as_float) };
 const MAX: Cell = Cell { name: "max", of: |row| row.max_us.map(as_float) };
-const ASKED: Cell = Cell { name: "asked", of: |row| Some(row.asked_per_s) };
+const ASKED: Cell = Cell { name: "asked", of: |row| row.asked_per_s };
 const ACCEPTED: Cell = Cell { name: "accepted", of: |row| Some(row.accepted_per_s) };
 const DELIVERED: Cell = Cell { name: "delivered", of: |row| row.delivered_per_s };
 const QUEUE: Cell = Cell { name: "queued", of: |row| row.queue.map(as_float) };

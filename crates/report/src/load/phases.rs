@@ -92,9 +92,8 @@ fn table(phases: &[&Phase]) -> String {
     let spent = |phase: &Phase| phase.us.mean * phase.us.count as f64;
     let all: f64 = phases.iter().map(|phase| spent(phase)).filter(|us| us.is_finite()).sum();
     for phase in phases {
-        let key = format!("phases.{}", phase.name);
-        let us = &phase.us;
-        let percentile = |name, value| figures::percentile(&key, name, value);
+        let (key, us) = (&phase.key, &phase.us);
+        let percentile = |name, value| figures::percentile(key, name, value);
         table.row(&[
             text(&label(&phase.name)),
             html::value(&format!("{key}.count"), us.count, &human::count(us.count)),
@@ -129,7 +128,8 @@ mod tests {
 
     fn phase(name: &str, count: u64, p50: u64) -> Phase {
         let us = Percentiles { count, p50, ..Percentiles::default() };
-        Phase { name: name.into(), is_alternative: name == "tls_resumed", us }
+        let is_alternative = name == "tls_resumed";
+        Phase { name: name.into(), is_alternative, us, ..Phase::default() }
     }
 
     #[test]

@@ -59,9 +59,8 @@ pub(super) fn accounts(page: &Page) -> String {
 
 fn delivery(delivery: &Delivery) -> String {
     let counts = [
-        ("delivered", "Delivered", delivery.delivered, false),
-        ("late", "Of these, late", delivery.late, false),
-        ("pending", "Pending", delivery.pending, false),
+        ("expected", "Expected", delivery.expected, false),
+        ("delivered", "Seen", delivery.delivered, false),
         ("lost", "Lost", delivery.lost, delivery.lost > 0),
         ("doubled", "Doubled", delivery.doubled, delivery.doubled > 0),
         ("corrupted", "Corrupted", delivery.corrupted, delivery.corrupted > 0),
@@ -70,11 +69,12 @@ fn delivery(delivery: &Delivery) -> String {
         .iter()
         .map(|(key, label, n, is_bad)| count_tile(&format!("delivery.{key}"), label, *n, *is_bad))
         .collect();
+    let more: String = delivery.more.iter().map(tile).collect();
     let lead = match delivery.place.as_str() {
-        "" => "What became of the accepted messages.".to_owned(),
-        place => format!("What became of the accepted messages, seen at {}.", text(place)),
+        "" => DELIVERY.to_owned(),
+        place => format!("{DELIVERY} Looked for in {}.", text(place)),
     };
-    html::section("delivery", "Delivery", &lead, &format!("<div class=tiles>{tiles}</div>"))
+    html::section("delivery", "Delivery", &lead, &format!("<div class=tiles>{tiles}{more}</div>"))
 }
 
 fn generator(page: &Page) -> String {
@@ -84,7 +84,7 @@ fn generator(page: &Page) -> String {
     }
     let lateness = lateness_us.map_or(String::new(), |us| {
         let one = |name, label, us| {
-            let value = percentile("generator.lateness_us", name, us);
+            let value = percentile("lateness_us", name, us);
             format!("<div class=tile><span>{label}</span><b>{value}</b></div>")
         };
         one("p99", "Lateness p99", us.p99) + &one("max", "Lateness max", us.max)
@@ -124,6 +124,8 @@ pub(super) fn footer(page: &Page) -> String {
 
 const REPLIES: &str = "By phase, code and text; the last two columns are when in the run it was \
                        first and last said.";
+const DELIVERY: &str = "What became of accepted mail, in copies: one for each recipient that it was \
+                        accepted for.";
 const GENERATOR: &str = "Whether the machine that sent was itself the limit.";
 
 const MOST_REPLIES: usize = 200;

@@ -15,7 +15,7 @@ pub(super) fn banner(page: &Page) -> String {
         tone = look.tone,
         icon = look.icon,
         title = text(page.name()),
-        word = html::value("verdict", look.name, look.word),
+        word = html::value(look.key, look.raw, look.word),
         sentence = text(&page.verdict.sentence),
         run = run(page),
         objectives = objectives(&page.objectives),
@@ -25,22 +25,25 @@ pub(super) fn banner(page: &Page) -> String {
 
 /// How a verdict is said and shown.
 struct Look {
-    name: &'static str,
+    /// As in the JSON, where an interrupted run has a verdict, too.
+    key: &'static str,
+    raw: &'static str,
     word: &'static str,
     tone: &'static str,
     icon: &'static str,
 }
 
 fn look(kind: VerdictKind) -> Look {
-    let (name, word, tone, icon) = match kind {
+    let (raw, word, tone, icon) = match kind {
         VerdictKind::Met => ("met", "Met", "good", CHECK),
         VerdictKind::Missed => ("missed", "Missed", "bad", CROSS),
         VerdictKind::Invalid => ("invalid", "Invalid", "warn", POINT),
         VerdictKind::NothingAccepted => ("nothing_accepted", "Nothing accepted", "bad", CROSS),
-        VerdictKind::Interrupted => ("interrupted", "Interrupted", "calm", POINT),
-        VerdictKind::LimitFound => ("limit_found", "Limit found", "good", CHECK),
+        VerdictKind::Interrupted => ("true", "Interrupted", "calm", POINT),
+        VerdictKind::LimitFound => ("met", "Limit found", "good", CHECK),
     };
-    Look { name, word, tone, icon }
+    let key = if kind == VerdictKind::Interrupted { "is_interrupted" } else { "verdict" };
+    Look { key, raw, word, tone, icon }
 }
 
 fn run(page: &Page) -> String {
@@ -71,7 +74,7 @@ fn objectives(objectives: &[Objective]) -> String {
             None => ("calm", "– unknown"),
         };
         let raw = objective.is_met.map_or("null".to_owned(), |is_met| is_met.to_string());
-        let met = html::value(&format!("objectives.{index}.met"), raw, word);
+        let met = html::value(&format!("objectives.{index}.is_met"), raw, word);
         table.row(&[
             format!("<b class={tone}>{met}</b>"),
             text(&objective.name),

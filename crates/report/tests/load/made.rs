@@ -29,9 +29,11 @@ pub(crate) fn met(seconds: u32) -> Page {
             accepted: 23_950,
             refused: 6,
             deferred: 41,
+            failed: 3,
             unknown: 1,
             not_started: 2,
-            asked_per_s: 200.0,
+            not_retried: 5,
+            asked_per_s: Some(200.0),
             achieved_per_s: 199.583_333,
             bytes: 1_294_336_512,
             more: vec![fact("connections", "Connections", Value::Count(2_412), "")],
@@ -58,9 +60,9 @@ pub(crate) fn met(seconds: u32) -> Page {
         limit: None,
         delivery: Some(Delivery {
             place: "imap://localhost:143".into(),
+            expected: 23_950,
             delivered: 23_941,
-            late: 12,
-            pending: 9,
+            lost: 9,
             us: Some(percentiles(23_941, 48_000, 310_000)),
             ..Delivery::default()
         }),
@@ -191,7 +193,7 @@ fn interval(second: u32, end_s: f64) -> Interval {
     Interval {
         at_s: s,
         is_warmup: part < 0.08,
-        asked_per_s: asked,
+        asked_per_s: Some(asked),
         accepted_per_s: accepted,
         delivered_per_s: Some((accepted * 0.98 + noise(second, 4) * 6.0 - 2.0).max(0.0)),
         p50_us: micros(p50),
@@ -217,6 +219,7 @@ fn stages(end_s: f64) -> Vec<Band> {
 fn phases() -> Vec<Phase> {
     let phase = |(name, count, p50, p99): (&str, u64, u64, u64)| Phase {
         name: name.into(),
+        key: if name == "queue_wait" { "queue_wait_us".into() } else { format!("phases.{name}") },
         is_alternative: name == "tls_resumed",
         us: percentiles(count, p50, p99),
     };

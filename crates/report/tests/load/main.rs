@@ -26,7 +26,7 @@ fn the_numbers_are_those_that_were_given() {
     let values = markup::values(&html(&page));
     let mut asked: Vec<(String, String)> = vec![
         ("verdict".into(), "met".into()),
-        ("objectives.0.met".into(), "true".into()),
+        ("objectives.0.is_met".into(), "true".into()),
         ("offered".into(), "24000".into()),
         ("accepted".into(), "23950".into()),
         ("refused".into(), "6".into()),
@@ -37,12 +37,14 @@ fn the_numbers_are_those_that_were_given() {
         ("achieved_per_s".into(), "199.583333".into()),
         ("bytes".into(), "1294336512".into()),
         ("connections".into(), "2412".into()),
-        ("queue.slope_per_s".into(), "-0.021".into()),
+        ("queue.slope.per_s".into(), "-0.021".into()),
         ("delivery.delivered".into(), "23941".into()),
-        ("delivery.lost".into(), "0".into()),
+        ("delivery.lost".into(), "9".into()),
+        ("failed".into(), "3".into()),
+        ("not_retried".into(), "5".into()),
         ("generator.cpu_share".into(), "0.183".into()),
-        ("generator.lateness_us.p99".into(), "412".into()),
-        ("generator.lateness_us.max".into(), "2067".into()),
+        ("lateness_us.p99".into(), "412".into()),
+        ("lateness_us.max".into(), "2067".into()),
         ("seed".into(), "42".into()),
     ];
     let mut all = |key: &str, us: &report::load::Percentiles| {
@@ -54,7 +56,7 @@ fn the_numbers_are_those_that_were_given() {
     all("service_us", &page.service_us.unwrap());
     all("delivery_us", &page.delivery.as_ref().unwrap().us.unwrap());
     for phase in &page.phases {
-        all(&format!("phases.{}", phase.name), &phase.us);
+        all(&phase.key, &phase.us);
     }
     for (index, reply) in page.replies.iter().enumerate() {
         asked.push((format!("replies.{index}.count"), reply.count.to_string()));
@@ -69,7 +71,7 @@ fn the_numbers_are_those_that_were_given() {
 fn the_limit_is_said() {
     let html = html(&made::limit_found());
     let values = markup::values(&html);
-    for (key, raw) in [("limit.holds_per_s", "450"), ("limit.breaks_per_s", "475")] {
+    for (key, raw) in [("limit.highest_held_per_s", "450"), ("limit.first_broken.per_s", "475")] {
         assert!(values.contains(&(key.into(), raw.into())), "{key}");
     }
     assert_eq!(html.matches("class=\"mark good\"").count(), 5);
@@ -160,7 +162,7 @@ fn what_is_no_number_breaks_nothing() {
         ];
         let row = Interval {
             at_s: wild,
-            asked_per_s: wild,
+            asked_per_s: Some(wild),
             delivered_per_s: Some(wild),
             max_us: Some(u64::MAX),
             queue: Some(u64::MAX),

@@ -161,6 +161,9 @@ fn reason(refusal: &Refusal) -> String {
     }
 }
 
+/// For a server to close after its goodbye. RFC 5321, 4.1.1.10 wants it to.
+const LONGEST_CLOSE: Duration = Duration::from_millis(500);
+
 impl Client {
     /// What the server offered last.
     pub fn capabilities(&self) -> &Capabilities {
@@ -192,12 +195,14 @@ impl Client {
         self.ended.is_none() && !self.is_busy
     }
 
-    /// Says goodbye, and waits for the reply.
+    /// Says goodbye, and waits for the reply; then for the server to close, because whoever closes first
+    /// keeps the port for a minute (TIME_WAIT), and a client has fewer of them.
     pub async fn quit(mut self) -> Vec<Stamp> {
         if self.is_open() {
             let limit = self.options.limits.quit;
-            // Nothing follows from the answer.
-            let _ = self.say(Phase::Quit, b"QUIT\r\n", limit).await;
+            if self.say(Phase::Quit, b"QUIT\r\n", limit).await.is_ok() {
+                self.wire.wait_close(limit.min(LONGEST_CLOSE)).await;
+            }
         }
         self.stamps
     }

@@ -83,6 +83,15 @@ impl Wire {
         self.start < self.inbound.len()
     }
 
+    /// Waits until the peer closes, or says what nobody wants to hear any more.
+    pub(super) async fn wait_close(&mut self, limit: Duration) {
+        self.inbound.clear();
+        self.inbound.reserve(1);
+        let read = self.stream.read_buf(&mut self.inbound);
+        // Closing after the limit is as good.
+        let _ = self.deadline.limit(limit, read).await;
+    }
+
     /// Whether nothing was said, and the connection is open: looks, and does not wait.
     pub(super) async fn is_quiet(&mut self) -> bool {
         if self.start < self.inbound.len() {

@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use smtp::client::{Endpoint, Options, Protocol};
 use smtp::{Outcome, Phase, Refusal};
 
-use super::dovecot::{Dovecot, MECHANISMS, secret};
 use super::letters::{Letter, arrived, letter, letters};
 use super::suite::{Peer, at, connect, external, handshakes, mechanisms, send, transactions};
+use crate::mail::dovecot::{Dovecot, MECHANISMS, secret};
 use crate::scripted::options;
 use crate::world::{Plan, World, envelope};
 
@@ -112,7 +112,7 @@ async fn who_submits_is_known_by_every_mechanism() {
     let (authority, mail) = (&dovecot.authority, world.mail());
     for (port, is_implicit) in [(dovecot.submission_port, false), (dovecot.submissions_port, true)]
     {
-        let peer = Peer { endpoint: at(port), protocol: Protocol::Esmtp, mail: mail.clone() };
+        let peer = Peer::esmtp(port, mail.clone());
         let tls = authority.secure(is_implicit, None);
         mechanisms(&peer, &tls, &MECHANISMS, secret).await;
         external(&peer, is_implicit, authority).await;

@@ -2,10 +2,10 @@
 
 use smtp::client::{Endpoint, Protocol};
 
-use super::jail::Home;
 use super::letters::letter;
-use super::programs::installed;
 use super::suite::{connect, send};
+use crate::mail::jail::Home;
+use crate::mail::programs::installed;
 use crate::process::{Process, free_port, is_skipped};
 use crate::scripted::options;
 use crate::world::{Plan, World, envelope, eventually};

@@ -9,11 +9,11 @@ use smtp::client::{Endpoint, Options, Protocol};
 use smtp::server::Certificate;
 use smtp::{Outcome, Phase};
 
-use super::dovecot::{Dovecot, MECHANISMS, secret};
 use super::letters::{Letter, arrived, letter, letters};
-use super::postfix::{Postfix, Task};
-use super::programs::{installed, must};
 use super::suite::{Peer, at, connect, extensions, handshakes, mechanisms, send, transactions};
+use crate::mail::dovecot::{Dovecot, MECHANISMS, secret};
+use crate::mail::postfix::{Postfix, Task};
+use crate::mail::programs::{installed, must};
 use crate::process::is_skipped;
 use crate::scripted::options;
 use crate::world::{Plan, World, envelope, envelope_from, eventually};
@@ -21,7 +21,7 @@ use crate::world::{Plan, World, envelope, envelope_from, eventually};
 #[tokio::test]
 async fn letters_arrive() {
     let Some(postfix) = Postfix::start(&Task::default()) else { return };
-    let peer = Peer { endpoint: at(postfix.port), protocol: Protocol::Esmtp, mail: postfix.mail() };
+    let peer = Peer::esmtp(postfix.port, postfix.mail());
     let offered = transactions(&peer).await;
     assert!(offered.pipelining && offered.chunking && offered.dsn && offered.smtputf8);
     assert_eq!(postfix.complaints(&[]), [""; 0]);
@@ -30,7 +30,7 @@ async fn letters_arrive() {
 #[tokio::test]
 async fn what_a_message_says_of_itself_is_understood() {
     let Some(postfix) = Postfix::start(&Task::default()) else { return };
-    let peer = Peer { endpoint: at(postfix.port), protocol: Protocol::Esmtp, mail: postfix.mail() };
+    let peer = Peer::esmtp(postfix.port, postfix.mail());
     extensions(&peer).await;
     assert_eq!(postfix.said("from=<gr\u{fc}\u{df}e@client.test>"), 1);
     assert_eq!(postfix.complaints(&[]), [""; 0]);
@@ -67,7 +67,7 @@ async fn who_submits_is_known_by_every_mechanism_of_needs_dovecot() {
     let Some(postfix) = Postfix::start(&Task { auth, ..Task::default() }) else { return };
     for (port, is_implicit) in [(postfix.submission_port, false), (postfix.submissions_port, true)]
     {
-        let peer = Peer { endpoint: at(port), protocol: Protocol::Esmtp, mail: postfix.mail() };
+        let peer = Peer::esmtp(port, postfix.mail());
         let tls = postfix.authority.secure(is_implicit, None);
         mechanisms(&peer, &tls, &MECHANISMS, secret).await;
         handshakes(&peer, is_implicit, &postfix.authority, true).await;

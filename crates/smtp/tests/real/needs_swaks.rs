@@ -2,8 +2,8 @@
 
 use smtp::server::Verdict;
 
-use super::programs::{installed, must, run};
-use crate::authority::Authority;
+use crate::mail::authority::Authority;
+use crate::mail::programs::{installed, must, run};
 use crate::process::is_skipped;
 use crate::world::{Plan, World};
 

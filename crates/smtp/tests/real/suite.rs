@@ -8,7 +8,7 @@ use smtp::sasl::{Credentials, Mechanism};
 use smtp::{Address, Content, Envelope, Notify, Outcome, Phase, Recipient, Refusal, Ret};
 
 use super::letters::{Letter, arrived, letter, letters};
-use crate::authority::Authority;
+use crate::mail::authority::Authority;
 use crate::scripted::options;
 use crate::world::{envelope, envelope_from};
 
@@ -18,6 +18,12 @@ pub(crate) struct Peer {
     pub(crate) protocol: Protocol,
     /// Where the Maildirs `a` and `b` are.
     pub(crate) mail: PathBuf,
+}
+
+impl Peer {
+    pub(crate) fn esmtp(port: u16, mail: PathBuf) -> Self {
+        Self { endpoint: at(port), protocol: Protocol::Esmtp, mail }
+    }
 }
 
 /// A port of this host.

@@ -20,17 +20,17 @@ use crate::time::span;
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
-  mailrig serve --sink --smtp 127.0.0.1:2525 &                           something to try it on
-  mailrig load 127.0.0.1:2525 --rate 200/s --for 1m                      does it take 200 messages a second?
-  mailrig load 127.0.0.1:2525 --find-limit --html limit.html             how many does it take?
-  mailrig load lmtp://127.0.0.1:24 --rate 50/s --deliver maildir:/var/vmail --expect 'p99<1s,lost<=0'
-  mailrig load mx.example.org --i-own mx.example.org --tls starttls --profile scenarios/load/office-day.toml
-  mailrig load replay /var/log/mail.log 127.0.0.1:2525 --speed 10        last night, ten times as fast
-  mailrig load merge shard1/ shard2/ shard3/                             three machines, one result
-  mailrig load compare before/ after/                                    what has changed
+  mailrig serve --sink --smtp 127.0.0.1:2525 &                      something to try it on
+  mailrig load 127.0.0.1:2525 --rate 200/s --for 1m                 does it hold 200 a second?
+  mailrig load 127.0.0.1:2525 --find-limit --html limit.html        how many does it hold?
+  mailrig load lmtp://127.0.0.1:24 --rate 50/s --deliver maildir:/var/vmail --expect 'lost<=0'
+  mailrig load mx.example.org --i-own mx.example.org --tls starttls --profile day.toml
+  mailrig load replay /var/log/mail.log 127.0.0.1:2525 --speed 10   last night, ten times as fast
+  mailrig load merge shard1 shard2 shard3                           three machines, one result
+  mailrig load compare before after                                 what has changed
 
-Exit codes: 0 objectives met, 1 failed, 2 usage, 4 objectives missed, 6 no verdict (the generator was the
-limit, or nothing was accepted), 130 interrupted"
+Exit codes: 0 objectives met, 1 failed, 2 usage, 4 objectives missed, 6 no verdict (the generator
+was the limit, or nothing was accepted), 130 interrupted"
 )]
 pub(crate) struct LoadArgs {
     #[command(subcommand)]
@@ -52,8 +52,8 @@ pub(super) enum LoadCommand {
 /// Bring the results of shards together, without loss
 #[derive(Debug, clap::Args)]
 pub(super) struct MergeArgs {
-    /// Folders that `--out` wrote, one a shard
-    #[arg(value_name = "DIR", required = true)]
+    /// Folders that `--out` wrote, one a shard, or the run.hlog in each
+    #[arg(value_name = "DIR|FILE", required = true)]
     pub(super) dirs: Vec<PathBuf>,
     /// Leave out this shard, which was sick; several times for several
     #[arg(long = "without", value_name = "I/N")]
@@ -114,7 +114,7 @@ pub(super) struct RunArgs {
     /// Messages a second (200/s), minute or hour
     #[arg(long, value_name = "RATE", value_parser = rate, conflicts_with_all = ["profile", "find_limit", "closed"], help_heading = "When to send")]
     pub(super) rate: Option<f64>,
-    /// A plan with phases (TOML; see scenarios/load)
+    /// A plan with phases (TOML; see docs/load.md and scenarios/load)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["find_limit", "closed"], help_heading = "When to send")]
     pub(super) profile: Option<PathBuf>,
     /// Search the highest rate that meets the objectives
@@ -124,37 +124,37 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "N", help_heading = "When to send")]
     pub(super) closed: Option<usize>,
     /// Arrivals at random (Poisson), as mail of many senders has, and not evenly spaced
-    #[arg(long, conflicts_with = "closed", help_heading = "When to send")]
+    #[arg(long, conflicts_with_all = ["profile", "closed"], help_heading = "When to send")]
     pub(super) poisson: bool,
-    /// How long, after the warm-up [default: 1m, or what the profile says; a step of --find-limit: 10s]
-    #[arg(long = "for", value_name = "TIME", value_parser = span, help_heading = "When to send")]
+    /// How long, after the warm-up [default: 1m; a step of --find-limit: 10s]
+    #[arg(long = "for", value_name = "TIME", value_parser = span, conflicts_with = "profile", help_heading = "When to send")]
     pub(super) duration: Option<Duration>,
     /// How many messages at most, those of the warm-up not counted
-    #[arg(long, value_name = "N", help_heading = "When to send")]
+    #[arg(long, value_name = "N", conflicts_with = "find_limit", help_heading = "When to send")]
     pub(super) messages: Option<u64>,
-    /// How long to send before anything counts [default: none; of a step of --find-limit: 3s]
-    #[arg(long, value_name = "TIME", value_parser = span, help_heading = "When to send")]
+    /// How long to send before anything counts [default: not at all; in a step of --find-limit: 3s]
+    #[arg(long, value_name = "TIME", value_parser = span, conflicts_with = "profile", help_heading = "When to send")]
     pub(super) warmup: Option<Duration>,
     /// How long what waits or is under way may take when the plan has ended
     #[arg(long, value_name = "TIME", value_parser = span, default_value = "30s", help_heading = "When to send")]
     pub(super) drain: Duration,
-    /// Of what is drawn: the same seed gives the same plan and messages
+    /// Seed of all that is drawn: the same gives the same plan and messages
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "When to send")]
     pub(super) seed: u64,
-    /// Send each n-th message of the plan only, from the i-th on: others send the rest
+    /// Send every Nth message of the plan only, from the Ith on: other machines send the rest
     #[arg(long, value_name = "I/N", requires = "start_at", conflicts_with_all = ["closed", "find_limit"], help_heading = "When to send")]
     pub(super) shard: Option<String>,
-    /// Begin at this time, such as 2026-11-21T03:00:00Z
+    /// Begin at this time, such as 2026-11-21T03:00:00Z [default: at once]
     #[arg(long, value_name = "TIME", value_parser = crate::time::parse, help_heading = "When to send")]
     pub(super) start_at: Option<jiff::Timestamp>,
 
     /// Connections at one time [default: 100, or what the profile says]
-    #[arg(long, value_name = "N", help_heading = "Sessions")]
+    #[arg(long, value_name = "N", conflicts_with = "closed", help_heading = "Sessions")]
     pub(super) connections: Option<usize>,
-    /// Messages over a connection before it is closed [default: 1, or what the profile says]
+    /// Messages on a connection before it is closed [default: 1, or what the profile says]
     #[arg(long, value_name = "N", help_heading = "Sessions")]
     pub(super) messages_per_connection: Option<u64>,
-    /// Connections that are held open beside and say no more than hello
+    /// Connections that are held open beside, and say no more than hello
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Sessions")]
     pub(super) idle_connections: usize,
     /// How long a connection without a message stays open
@@ -188,29 +188,23 @@ pub(super) struct RunArgs {
     /// TLS: starttls, or implicit
     #[arg(long, value_name = "WHEN", value_enum, help_heading = "TLS and AUTH")]
     pub(super) tls: Option<TlsKind>,
-    /// Percent of the connections that have it
-    #[arg(long, value_name = "PERCENT", value_parser = percent, default_value = "100", requires = "tls", help_heading = "TLS and AUTH")]
-    pub(super) tls_share: f64,
-    /// Percent of those that resume an earlier session
-    #[arg(long, value_name = "PERCENT", value_parser = percent, default_value = "0", requires = "tls", help_heading = "TLS and AUTH")]
-    pub(super) tls_resumed: f64,
+    /// Percent of the connections that have it [default: 100]
+    #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = "TLS and AUTH")]
+    pub(super) tls_share: Option<f64>,
+    /// Percent of those that resume an earlier session [default: 0]
+    #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = "TLS and AUTH")]
+    pub(super) tls_resumed: Option<f64>,
     /// Take any certificate, as senders of mail mostly do [default: one that the system's authorities vouch for]
-    #[arg(long, requires = "tls", conflicts_with_all = ["tls_ca", "tls_pin"], help_heading = "TLS and AUTH")]
+    #[arg(long, conflicts_with_all = ["tls_ca", "tls_pin"], help_heading = "TLS and AUTH")]
     pub(super) tls_any: bool,
     /// Trust these authorities and no others (PEM)
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "tls",
-        conflicts_with = "tls_pin",
-        help_heading = "TLS and AUTH"
-    )]
+    #[arg(long, value_name = "FILE", conflicts_with = "tls_pin", help_heading = "TLS and AUTH")]
     pub(super) tls_ca: Option<PathBuf>,
     /// Trust the certificate with this SHA-256 and no other
-    #[arg(long, value_name = "SHA256", requires = "tls", help_heading = "TLS and AUTH")]
+    #[arg(long, value_name = "SHA256", help_heading = "TLS and AUTH")]
     pub(super) tls_pin: Option<String>,
     /// The name that the certificate must have [default: the host of TARGET]
-    #[arg(long, value_name = "NAME", requires = "tls", help_heading = "TLS and AUTH")]
+    #[arg(long, value_name = "NAME", help_heading = "TLS and AUTH")]
     pub(super) tls_name: Option<String>,
     /// SASL mechanism, such as PLAIN or SCRAM-SHA-256; several with commas are used in turn
     #[arg(
@@ -224,7 +218,7 @@ pub(super) struct RunArgs {
     /// Users in turn, a USER:PASSWORD on each line of this file
     #[arg(long, value_name = "FILE", requires = "auth", help_heading = "TLS and AUTH")]
     pub(super) users: Option<PathBuf>,
-    /// AUTH without TLS, too
+    /// AUTH without TLS, too: passwords go in plain text
     #[arg(long, requires = "auth", help_heading = "TLS and AUTH")]
     pub(super) plain_auth: bool,
 

@@ -21,6 +21,7 @@ use crate::exit::{Exit, UsageError};
 /// The best step, or the last one if none held.
 struct Kept {
     document: Document,
+    per_s: f64,
     measured_at: usize,
     measures: load::measure::Measures,
     intervals: Vec<report::load::Interval>,
@@ -64,34 +65,31 @@ pub(super) fn run(
             folder.finish(&document)?;
         }
         if document.record.is_interrupted {
-            kept.get_or_insert(Kept { document, measured_at: number, measures, intervals });
+            kept.get_or_insert(Kept { document, per_s, measured_at: number, measures, intervals });
             break;
         }
-        let step = step(&document, &measures);
+        let step = step(per_s, &document, &measures);
         frame.ui.status(told(&step));
         let is_held = step.outcome == Outcome::Held;
         let is_better = match &kept {
             None => true,
-            Some(kept) => {
-                is_held
-                    && (kept.document.verdict != Word::Met
-                        || document.achieved_per_s > kept.document.achieved_per_s)
-            }
+            // The answer is about the highest rate that holds, so its numbers are shown.
+            Some(kept) => is_held && (kept.document.verdict != Word::Met || per_s > kept.per_s),
         };
         if is_better {
-            kept = Some(Kept { document, measured_at: number, measures, intervals });
+            kept = Some(Kept { document, per_s, measured_at: number, measures, intervals });
         }
         search.observe(step);
     }
-    sides.end()?;
-    let Some(kept) = kept else {
+    let Some(mut kept) = kept else {
         return Err(UsageError("there is no rate to try".to_owned()).into());
     };
+    sides.conclude(&mut kept.document.record, frame.ui);
     conclude(args, frame, search.limit(), kept)
 }
 
 fn conclude(args: &RunArgs, frame: &Frame<'_>, limit: Limit, kept: Kept) -> Result<Exit> {
-    let Kept { mut document, measured_at, measures, intervals } = kept;
+    let Kept { mut document, measured_at, measures, intervals, .. } = kept;
     document.record.is_interrupted |= frame.stop.is_stopped();
     let (word, sentence) = judge(&limit);
     if document.verdict != Word::NothingAccepted {
@@ -148,7 +146,9 @@ fn ended(limit: &Limit) -> &'static str {
     }
 }
 
-fn step(document: &Document, measures: &load::measure::Measures) -> Step {
+/// The rate is the one that the search asked for: a plan of it has a whole number of arrivals, so its own rate may be
+/// a little lower.
+fn step(asked_per_s: f64, document: &Document, measures: &load::measure::Measures) -> Step {
     let totals = &document.record.totals;
     let reason = document.reasons.first().cloned().unwrap_or_default();
     let outcome = match document.verdict {
@@ -158,7 +158,7 @@ fn step(document: &Document, measures: &load::measure::Measures) -> Step {
     };
     let missing = totals.offered.saturating_sub(totals.counts.accepted);
     Step {
-        asked_per_s: document.asked_per_s.unwrap_or_default(),
+        asked_per_s,
         achieved_per_s: document.achieved_per_s,
         outcome,
         p50_us: measures.value_at(Kind::Response, 0.5),

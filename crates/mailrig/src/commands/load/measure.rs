@@ -60,6 +60,13 @@ impl Frame<'_> {
         }
     }
 
+    /// What looking names up took, once for all.
+    fn lookups(&self) -> Measures {
+        let mut measures = Measures::default();
+        self.lookups.iter().for_each(|took| measures.record(Kind::Dns, *took));
+        measures
+    }
+
     /// Runs once.
     pub(super) fn measure(
         &self,
@@ -69,6 +76,10 @@ impl Frame<'_> {
         title: &str,
     ) -> Result<Measured> {
         let mut folder = dir.map(|dir| Folder::create(dir, &self.facts())).transpose()?;
+        let lookups = self.lookups();
+        if let Some(folder) = &mut folder {
+            folder.add_measures(Duration::ZERO, &lookups);
+        }
         let deliveries = sides.begin_run();
         let mut own = Own::start();
         let mut intervals = Vec::new();
@@ -96,9 +107,7 @@ impl Frame<'_> {
         let mut run = ran.context("cannot run")?;
         drop(live);
         own.look();
-        for lookup in self.lookups {
-            run.total.main.measures.record(Kind::Dns, *lookup);
-        }
+        run.total.main.measures.add(&lookups);
         let (delivery, looks) = sides.end_run();
         let mut record = self.record(&settings, &run, started_at);
         record.delivery = delivery;
@@ -188,7 +197,7 @@ fn interval(row: &Row<'_>, around: &Around, is_watched: bool) -> report::load::I
     report::load::Interval {
         at_s: row.start.as_secs_f64(),
         is_warmup,
-        asked_per_s: around.asked_per_s.unwrap_or_default(),
+        asked_per_s: around.asked_per_s,
         accepted_per_s: (main.counts.accepted + warmup.counts.accepted) as f64 / seconds,
         delivered_per_s: is_watched.then(|| main.counts.delivered as f64 / seconds),
         p50_us: at(0.5),
@@ -228,7 +237,8 @@ fn queue_facts(looks: &Looks, start: Option<Instant>, warmup: Duration) -> Optio
 }
 
 fn generator(settings: &Settings, run: &Run, own: &Own) -> Generator {
-    let length = run.length.as_secs_f64().max(1e-3);
+    // What was waited for afterwards makes no thread less busy.
+    let length = run.last_end.unwrap_or(run.length).as_secs_f64().max(1e-3);
     let clipped = Kind::ALL.iter().map(|kind| run.total.main.measures.clipped(*kind)).sum();
     Generator {
         cpu_shares: run.worker_cpu.iter().map(|cpu| cpu.as_secs_f64() / length).collect(),

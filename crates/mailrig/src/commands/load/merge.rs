@@ -1,5 +1,7 @@
 //! `load merge`: the results of shards become one, and are judged as one.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use load::hlog::Facts;
 use load::result::{Document, Shard, merge};
@@ -16,7 +18,8 @@ pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<Exit> {
             text.parse().map_err(|e| UsageError(format!("--without {text}: {e}")))?;
         without.push(shard);
     }
-    let parts = args.dirs.iter().map(|dir| result::read(dir)).collect::<Result<Vec<_>>>()?;
+    let parts = args.dirs.iter().map(|dir| result::read_unless(dir, &without));
+    let parts = parts.collect::<Result<Vec<_>>>()?;
     let (mut record, measures) = merge(parts, &without)?;
     if let Some(expect) = &args.expect {
         record.expect.clone_from(expect);
@@ -32,7 +35,7 @@ pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<Exit> {
                 run: document.record.run.clone(),
             };
             let mut folder = output::Folder::create(dir, &facts)?;
-            folder.add_whole(document.record.elapsed_us, &measures);
+            folder.add_measures(Duration::from_micros(document.record.elapsed_us), &measures);
             Some(folder)
         }
         None => None,

@@ -90,16 +90,12 @@ fn send(args: &RunArgs, trace: Option<Plan>, ui: &Ui) -> Result<Exit> {
         ui.status(format!("Waiting {} for the start", duration(wait)));
     }
     let measured = frame.measure(settings, &sides, args.out.as_deref(), "")?;
-    let sight = sides.end()?.sight;
-    let Measured { record, measures, intervals, folder } = measured;
+    let Measured { mut record, measures, intervals, folder } = measured;
+    sides.conclude(&mut record, ui);
     let document = Document::new(record, &measures)?;
     let page =
         page::Extra { intervals, place: args.deliver.clone(), command: page::command_line() };
     deliver(&document, &measures, page, args.html.as_deref(), folder, ui)?;
-    if let Some(sight) = sight.filter(|sight| sight.overflows > 0) {
-        let times = sight.overflows;
-        ui.warning(format!("mail came faster than it could be seen, {times} times: some delivery times are too long"));
-    }
     Ok(exit(&document))
 }
 

@@ -55,10 +55,9 @@ impl Folder {
         Ok(Self { dir: dir.to_owned(), growing: Some(Growing { log, series }), failed: None })
     }
 
-    /// Appends all as one interval: what was merged has no series.
-    pub(super) fn add_whole(&mut self, length_us: u64, measures: &Measures) {
+    /// Appends histograms that are no part of the series: what was merged, or was measured before the start.
+    pub(super) fn add_measures(&mut self, length: Duration, measures: &Measures) {
         let Some(growing) = &mut self.growing else { return };
-        let length = Duration::from_micros(length_us);
         if let Err(e) = growing.log.interval(Duration::ZERO, length, false, measures) {
             self.fail(e.into());
         }

@@ -129,13 +129,14 @@ fn counts(document: &Document) -> page::Counts {
         accepted: counts.accepted,
         refused: counts.refused,
         deferred: counts.deferred,
+        failed: counts.failed,
         unknown: counts.unknown,
         not_started: totals.not_started,
-        asked_per_s: document.asked_per_s.unwrap_or_default(),
+        not_retried: totals.not_retried,
+        asked_per_s: document.asked_per_s,
         achieved_per_s: document.achieved_per_s,
         bytes: counts.bytes,
         more: vec![
-            fact("failed", "Without an answer", counts.failed, "no server answered"),
             fact("retried", "Further attempts", counts.retried, "after a 4xx reply"),
             fact("connections", "Connections", counts.connections, ""),
             fact("reconnects", "Made anew", counts.reconnects, "closed when they were needed"),
@@ -200,6 +201,10 @@ fn phases(document: &Document) -> Vec<page::Phase> {
         .filter_map(|kind| document.phases.get(kind.name()).map(|us| (kind.name(), *us)));
     let phase = |(name, us): (&str, Summary)| page::Phase {
         name: name.to_owned(),
+        key: match name == Kind::QueueWait.name() {
+            true => "queue_wait_us".to_owned(),
+            false => format!("phases.{name}"),
+        },
         is_alternative: name == Kind::TlsResumed.name(),
         us: percentiles(us),
     };
@@ -251,45 +256,74 @@ fn delivery(document: &Document, place: Option<&str>) -> Option<page::Delivery> 
     let delivery = document.record.delivery.as_ref()?;
     Some(page::Delivery {
         place: place.unwrap_or_default().to_owned(),
+        expected: delivery.expected,
         delivered: delivery.delivered,
-        late: 0,
-        pending: 0,
         lost: delivery.lost,
         doubled: delivery.doubled,
         corrupted: delivery.corrupted,
+        more: odd_copies(delivery),
         us: document.delivery_us.map(percentiles),
     })
+}
+
+/// What there should be none of, as far as there is some.
+fn odd_copies(delivery: &load::deliver::Delivery) -> Vec<page::Fact> {
+    let odd = [
+        (
+            "unexpected",
+            "Though refused",
+            delivery.unexpected,
+            "copies of messages that were refused",
+        ),
+        (
+            "unknown_delivered",
+            "Unanswered",
+            delivery.unknown_delivered,
+            "seen, though not answered",
+        ),
+        ("untold", "Untold", delivery.untold, "copies whose outcome nobody told"),
+        ("unreadable", "Unreadable", delivery.unreadable, "could not be read"),
+    ];
+    let fact = |(key, label, count, note): (&str, &str, u64, &str)| page::Fact {
+        key: format!("delivery.{key}"),
+        label: label.to_owned(),
+        value: Value::Count(count),
+        note: note.to_owned(),
+        is_bad: false,
+    };
+    odd.into_iter().filter(|(_, _, count, _)| *count > 0).map(fact).collect()
 }
 
 fn generator(document: &Document) -> page::Generator {
     let generator = &document.record.generator;
     let fact = |key: &str, label: &str, value: Value, note: String, is_bad: bool| page::Fact {
-        key: format!("generator.{key}"),
+        key: key.to_owned(),
         label: label.to_owned(),
         value,
         note,
         is_bad,
     };
     let counts = &document.record.totals.counts;
-    let busiest = generator.cpu_shares.iter().copied().fold(0.0, f64::max);
+    let shares = generator.cpu_shares.iter().copied().enumerate();
+    let (thread, busiest) = shares.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
     let used = &generator.used;
     let mut facts = vec![
         fact(
-            "cpu_share",
+            &format!("generator.cpu_shares.{thread}"),
             "Busiest thread",
             Value::Share(busiest),
             "of one processor".into(),
             busiest > 0.9,
         ),
         fact(
-            "descriptors_most",
+            "generator.descriptors_most",
             "Open files",
             Value::Count(used.descriptors_most),
             format!("of {}", used.descriptors_limit),
             counts.descriptors_exhausted > 0,
         ),
         fact(
-            "connections_most",
+            "generator.connections_most",
             "Connections",
             Value::Count(generator.connections_most),
             format!("of {}", generator.connections_limit),
@@ -305,7 +339,8 @@ fn generator(document: &Document) -> page::Generator {
     ];
     if let Some(again) = used.retransmitted {
         let note = "by this machine, for any connection".to_owned();
-        facts.push(fact("retransmitted", "Segments sent again", Value::Count(again), note, false));
+        let value = Value::Count(again);
+        facts.push(fact("generator.retransmitted", "Segments sent again", value, note, false));
     }
     page::Generator {
         lateness_us: document.lateness_us.map(percentiles),

@@ -6,12 +6,37 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use load::hlog;
-use load::result::{Part, Record};
+use load::measure::Measures;
+use load::result::{Part, Record, Shard};
 
 use super::output::{HLOG, RESULT};
 
 /// Reads what `--out` wrote.
-pub(super) fn read(dir: &Path) -> Result<Part> {
+pub(super) fn read(place: &Path) -> Result<Part> {
+    let dir = folder(place);
+    let record = record(dir)?;
+    let measures = measures(dir, &record)?;
+    Ok(Part { name: dir.display().to_string(), record, measures })
+}
+
+/// As [`read`]. Of a shard that is left out nothing but its record is looked at: it may be sick.
+pub(super) fn read_unless(place: &Path, without: &[Shard]) -> Result<Part> {
+    let dir = folder(place);
+    let record = record(dir)?;
+    let is_out = record.plan.shard.is_some_and(|shard| without.contains(&shard));
+    let measures = if is_out { Measures::default() } else { measures(dir, &record)? };
+    Ok(Part { name: dir.display().to_string(), record, measures })
+}
+
+/// A result is a folder; its log of histograms stands for it.
+fn folder(place: &Path) -> &Path {
+    match place.parent() {
+        Some(parent) if place.file_name().is_some_and(|name| name == HLOG) => parent,
+        _ => place,
+    }
+}
+
+fn record(dir: &Path) -> Result<Record> {
     let path = dir.join(RESULT);
     let file = fs::metadata(&path).with_context(|| {
         format!(
@@ -28,17 +53,25 @@ pub(super) fn read(dir: &Path) -> Result<Part> {
     if record.version != 1 {
         bail!("{} is of a newer version of mailrig", path.display());
     }
+    Ok(record)
+}
+
+fn measures(dir: &Path, record: &Record) -> Result<Measures> {
     let path = dir.join(HLOG);
     let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let log = hlog::read(BufReader::new(file)).with_context(|| format!("in {}", path.display()))?;
     if log.is_cut {
-        bail!("{} is cut off: its last line is not complete", path.display());
+        let next = match record.plan.shard {
+            Some(shard) => format!("leave the shard out with --without {shard}"),
+            None => "send again".to_owned(),
+        };
+        bail!("{} is cut off: its last line is not complete; {next}", path.display());
     }
     let is_its = log.facts.as_ref().is_some_and(|facts| facts.run == record.run);
     if !is_its {
         bail!("{} is of another run than the {RESULT} beside it", path.display());
     }
-    Ok(Part { name: dir.display().to_string(), measures: log.measures(), record })
+    Ok(log.measures())
 }
 
 /// A thousand kinds of replies and all else are less.

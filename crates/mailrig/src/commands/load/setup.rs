@@ -1,6 +1,7 @@
 //! From arguments to what a run needs: everything that can be wrong is found here, before the first byte is sent.
 
 use std::fs;
+use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use load::result::Shard;
 use load::safety::{self, Ask};
 use load::verdict::Objectives;
 use sha2::{Digest, Sha256};
-use smtp::client::{Limits, Options, Protocol, Secure};
+use smtp::client::{Endpoint, Limits, Options, Protocol, Secure};
 use smtp::proxy::Version;
 use smtp::sasl::{Credentials, Mechanism};
 use smtp::tls::{Tls, Trust, certificates};
@@ -57,8 +58,11 @@ pub(super) fn prepare(args: &RunArgs, trace: Option<Plan>, ui: &Ui) -> Result<Se
     if connections == 0 || args.closed == Some(0) {
         return usage("no connections send nothing: expected 1 or more");
     }
+    if args.messages == Some(0) {
+        return usage("--messages: expected 1 or more");
+    }
     check_ceiling(args, plan.as_ref(), &targets, connections)?;
-    check_descriptors(connections + args.idle_connections, ui)?;
+    check_descriptors(connections.saturating_add(args.idle_connections), ui)?;
     let started = args.start_at.unwrap_or_else(Timestamp::now);
     let run = run_id(args, plan.as_ref(), started);
     let letters = letters(args, run, started, ui)?;
@@ -100,10 +104,11 @@ fn usage<T>(reason: &str) -> Result<T> {
 fn plan(args: &RunArgs, trace: Option<Plan>) -> Result<(Option<Plan>, Advised)> {
     let mut advised = Advised::default();
     let plan = match (&trace, &args.profile, args.rate) {
-        (Some(_), None, None) if args.closed.is_none() && !args.find_limit => trace,
+        (Some(_), None, None) if is_left_to_the_plan(args) => trace,
         (Some(_), ..) => {
             return usage(
-                "replay has its plan from the log: --rate, --profile, --find-limit and --closed have others",
+                "replay has its plan from the log: --rate, --poisson, --for, --warmup, --profile, \
+                 --find-limit and --closed have others",
             );
         }
         (None, Some(path), _) => {
@@ -123,6 +128,11 @@ fn plan(args: &RunArgs, trace: Option<Plan>) -> Result<(Option<Plan>, Advised)> 
         }
     };
     Ok((plan.map(|plan| args.messages.map_or(plan.clone(), |most| plan.limited(most))), advised))
+}
+
+fn is_left_to_the_plan(args: &RunArgs) -> bool {
+    let is_other = args.closed.is_some() || args.find_limit || args.poisson;
+    !is_other && args.duration.is_none() && args.warmup.is_none()
 }
 
 /// At one rate: for as long as was said, or until all messages have begun.
@@ -198,7 +208,7 @@ fn check_ceiling(
     let ask = Ask {
         peak_per_s: plan.map(Plan::peak_per_s),
         duration: plan.map(Plan::duration).or(args.duration),
-        connections: (connections + args.idle_connections) as u64,
+        connections: connections.saturating_add(args.idle_connections) as u64,
     };
     let checked = safety::check_ceiling(&ask, targets.reach, args.yes_really);
     checked.map_err(|e| UsageError(e.to_string()).into())
@@ -207,14 +217,14 @@ fn check_ceiling(
 /// Raises the limit of descriptors to the hard one; what is more than that is told before it fails in the middle.
 fn check_descriptors(connections: usize, ui: &Ui) -> Result<()> {
     let limit = own::raise_descriptors().context("cannot raise the limit of open files")?;
-    let needed = connections as u64 + DESCRIPTORS_BESIDE;
+    let needed = (connections as u64).saturating_add(DESCRIPTORS_BESIDE);
     if needed > limit {
         bail!(
             "{connections} connections need {needed} open files, and this process may have {limit}; \
              raise the hard limit (ulimit -Hn, LimitNOFILE=), or take fewer --connections"
         );
     }
-    if needed * 10 > limit * 9 {
+    if needed > limit - limit / 10 {
         ui.warning(format!("{needed} of {limit} open files may be needed: that is nearly all"));
     }
     Ok(())
@@ -339,6 +349,7 @@ fn wire(args: &RunArgs, targets: &Targets) -> Result<Wire> {
         is_plaintext_allowed: args.plain_auth,
         limits,
     };
+    check_sources(&args.source, &targets.endpoints)?;
     Ok(Wire {
         endpoints: targets.endpoints.clone(),
         sources: args.source.clone(),
@@ -346,6 +357,25 @@ fn wire(args: &RunArgs, targets: &Targets) -> Result<Wire> {
         tls: tls(args, targets)?,
         auth: credentials(args)?,
     })
+}
+
+/// Found here, and not by every connection.
+fn check_sources(sources: &[IpAddr], endpoints: &[Endpoint]) -> Result<()> {
+    for source in sources {
+        UdpSocket::bind((*source, 0)).map_err(|e| {
+            UsageError(format!("--source {source}: {e}; it must be an address of this machine"))
+        })?;
+        let is_other = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Tcp(to, _) => to.is_ipv4() != source.is_ipv4(),
+            Endpoint::Unix(_) => true,
+        };
+        if endpoints.iter().any(is_other) {
+            return usage(&format!(
+                "--source {source} cannot reach every server of TARGET: one is of another kind of address"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn proxy(text: &str) -> Result<(Version, std::net::SocketAddr)> {
@@ -367,7 +397,7 @@ fn tls(args: &RunArgs, targets: &Targets) -> Result<Option<TlsShares>> {
         }
         (Some(kind), _) => kind == TlsKind::Implicit,
         (None, true) => true,
-        (None, false) => return Ok(None),
+        (None, false) => return no_tls(args),
     };
     let trust = trust(args)?;
     let server_name = args.tls_name.clone().unwrap_or_else(|| targets.host.clone());
@@ -376,7 +406,20 @@ fn tls(args: &RunArgs, targets: &Targets) -> Result<Option<TlsShares>> {
         anyhow::Ok(Secure { tls, is_implicit, server_name: server_name.clone() })
     };
     let (full, resuming) = (secure(false)?, secure(true)?);
-    Ok(Some(TlsShares { share: args.tls_share, resumed: args.tls_resumed, full, resuming }))
+    let (share, resumed) = (args.tls_share.unwrap_or(1.0), args.tls_resumed.unwrap_or(0.0));
+    Ok(Some(TlsShares { share, resumed, full, resuming }))
+}
+
+/// Options of TLS are of no use then, but for the server where mail is looked for.
+fn no_tls(args: &RunArgs) -> Result<Option<TlsShares>> {
+    let is_trust = args.tls_any || args.tls_ca.is_some() || args.tls_pin.is_some();
+    let is_imaps = args.deliver.as_ref().is_some_and(|place| place.starts_with("imaps:"));
+    let is_of_session =
+        args.tls_share.is_some() || args.tls_resumed.is_some() || args.tls_name.is_some();
+    if is_of_session || (is_trust && !is_imaps) {
+        return usage("options of TLS need TLS: give --tls starttls, --tls implicit or smtps://");
+    }
+    Ok(None)
 }
 
 /// Whom to trust.

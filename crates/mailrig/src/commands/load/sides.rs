@@ -16,10 +16,12 @@ use load::deliver::{
 use load::engine::Deliveries;
 use load::letters;
 use load::queue::{Sampler, Samples, Source};
+use load::result::Record;
 use smtp::tls::{Tls, Trust};
 use tokio::sync::watch;
 
 use crate::exit::UsageError;
+use crate::ui::Ui;
 
 /// Watches and asks until it is stopped.
 pub(super) struct Sides {
@@ -121,6 +123,10 @@ impl Sides {
                         Some(place) => Some(begin(place, judge(run)).await?),
                         None => None,
                     };
+                    if let Some(source) = &queue {
+                        // Better now than not at all at the end.
+                        Sampler::new(source.clone(), QUEUE_LIMIT).sample().await?;
+                    }
                     let listening = watch.as_ref().and_then(|(_, listening)| *listening);
                     let _ = ready_to.send(listening);
                     let asking = queue
@@ -154,7 +160,9 @@ impl Sides {
             Ok(Some(address)) => say(format!("Taking relayed mail on {address}")),
             Ok(None) => {}
             // It ended before it was ready: it says why.
-            Err(_) => drop(self.end()?),
+            Err(_) => {
+                self.end()?;
+            }
         }
         Ok(())
     }
@@ -182,8 +190,28 @@ impl Sides {
         self.queue.as_ref().and_then(|looks| lock(looks).last)
     }
 
+    /// Stops all, and tells what was not seen well. What a watcher saw that broke is no account: it is as if nobody had
+    /// looked, and the rest of the result stands.
+    pub(super) fn conclude(&mut self, record: &mut Record, ui: &Ui) {
+        let looks = self.queue.as_ref().map(|looks| lock(looks).clone());
+        if let Some(Looks { failures, why: Some(why), .. }) = looks {
+            ui.warning(format!("the queue could not be asked for {failures} times: {why}"));
+        }
+        match self.end() {
+            Ok(Ended { sight: Some(sight) }) if sight.overflows > 0 => ui.warning(format!(
+                "mail came faster than it could be seen, {} times: some delivery times are too long",
+                sight.overflows
+            )),
+            Ok(_) => {}
+            Err(e) => {
+                ui.warning(format!("deliveries were not measured: {e:#}"));
+                record.delivery = None;
+            }
+        }
+    }
+
     /// Stops all, and tells how it went.
-    pub(super) fn end(&mut self) -> Result<Ended> {
+    fn end(&mut self) -> Result<Ended> {
         self.stop.send_replace(true);
         match self.thread.take() {
             Some(thread) => thread.join().map_err(|_| anyhow!("a watcher panicked"))?,

@@ -86,6 +86,7 @@ fn counts(document: &Document) -> String {
         (totals.not_started, "not started"),
         (totals.not_retried, "still to be tried again"),
         (counts.retried, "further attempts"),
+        (counts.reconnects, "sent again on a new connection"),
     ];
     parts.extend(
         others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))),

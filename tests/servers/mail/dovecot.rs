@@ -1,4 +1,4 @@
-//! A Dovecot of a test's own: LMTP on a Unix socket and on TCP, submission, and what it knows of users for others to ask.
+//! A Dovecot of a test's own: LMTP on a Unix socket and on TCP, submission, IMAP, and what it knows of users for others to ask.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,13 +10,14 @@ use rustix::process::geteuid;
 use sha2::Sha256;
 use smtp::sasl::Mechanism;
 
+use super::authority::Authority;
 use super::jail::{Home, OWNER};
+use super::process::{Process, free_port, is_skipped};
 use super::programs::{Ran, must, run};
-use crate::authority::Authority;
-use crate::process::{Process, free_port, is_skipped};
 
 pub(crate) struct Dovecot {
     pub(crate) lmtp_port: u16,
+    pub(crate) imap_port: u16,
     pub(crate) submission_port: u16,
     pub(crate) submissions_port: u16,
     pub(crate) authority: Authority,
@@ -31,25 +32,26 @@ impl Dovecot {
         if is_skipped("dovecot") {
             return None;
         }
-        let program = Path::new("/usr/sbin/dovecot");
+        let (program, parts) = (Path::new("/usr/sbin/dovecot"), Path::new("/usr/lib/dovecot"));
         assert!(
-            program.exists() && Path::new("/usr/lib/dovecot/submission").exists(),
-            "dovecot-core or dovecot-submissiond is missing: run `cargo xtask test`, which installs them, \
+            program.exists()
+                && ["imap", "lmtp", "submission"].iter().all(|part| parts.join(part).exists()),
+            "Dovecot or its IMAP, LMTP or submission is missing: run `cargo xtask test`, which installs them, \
              or leave it out with MAILRIG_TEST_SKIP=dovecot"
         );
         let home = Home::new();
         let authority = Authority::new();
         authority.issue("mx.test").write(home.path());
         authority.write(home.path());
-        let [lmtp_port, submission_port, submissions_port] =
-            [free_port(), free_port(), free_port()];
+        let [lmtp_port, imap_port, submission_port, submissions_port] =
+            [free_port(), free_port(), free_port(), free_port()];
         home.folder("mail", owner().0);
         std::fs::create_dir_all(home.path().join("keys/default/HS256")).unwrap();
         home.write("keys/default/HS256/default", &BASE64.encode(TOKEN_KEY));
         home.write("tokens", &tokens(home.path()));
         home.write("people", "a::::::\nann::::::\nb::::::\nbroken::::::\n");
         home.write("accounts", "ann:{PLAIN}secret\n");
-        let ports = [lmtp_port, submission_port, submissions_port, onward];
+        let ports = [lmtp_port, imap_port, submission_port, submissions_port, onward];
         let configuration = home.write("dovecot.conf", &configuration(home.path(), ports));
         let mut command = Command::new(program);
         command.arg("-F").arg("-c").arg(&configuration);
@@ -57,6 +59,7 @@ impl Dovecot {
         process.wait_for_port(lmtp_port);
         Some(Self {
             lmtp_port,
+            imap_port,
             submission_port,
             submissions_port,
             authority,
@@ -87,6 +90,18 @@ impl Dovecot {
         let doveadm = ["doveadm", "-c", &configuration, "-o", &location, "-f", "pager"];
         let search = ["fetch", "-u", "a", what, "mailbox", "INBOX", "HEADER", "Subject", subject];
         run(&[&doveadm[..], &search].concat()).await
+    }
+
+    /// What it says that it took by LMTP: for whom, and the Message-ID.
+    pub(crate) fn saved(&self) -> Vec<(String, String)> {
+        let log = std::fs::read_to_string(self.home.path().join("log")).unwrap();
+        let saved = |line: &str| {
+            let line = line.strip_suffix(": saved mail to INBOX")?;
+            let (start, id) = line.split_once(": msgid=")?;
+            let user = start.split_once("lmtp(")?.1.split([')', '@']).next()?;
+            Some((user.to_owned(), id.to_owned()))
+        };
+        log.lines().filter_map(saved).collect()
     }
 
     /// Lines of its log that tell of trouble.
@@ -145,14 +160,14 @@ fn owner() -> (u32, String) {
     (user.as_raw(), format!("default_internal_user = {name}\ndefault_login_user = {name}\n"))
 }
 
-fn configuration(home: &Path, [lmtp, submission, submissions, onward]: [u16; 4]) -> String {
+fn configuration(home: &Path, [lmtp, imap, submission, submissions, onward]: [u16; 5]) -> String {
     let (home, (owner, users)) = (home.display(), owner());
     format!(
         r#"{users}base_dir = {home}/run
 state_dir = {home}/state
 log_path = {home}/log
 hostname = mx.test
-protocols = lmtp submission
+protocols = imap lmtp submission
 listen = 127.0.0.1
 ssl = yes
 ssl_cert = <{home}/certificate.pem
@@ -202,6 +217,15 @@ service anvil {{
 service auth {{
   unix_listener {home}/auth {{
     mode = 0666
+  }}
+}}
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = 0
   }}
 }}
 service submission-login {{

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::authority::Authority;
 use super::jail::{Home, Jail, OWNER, user_id};
+use super::process::{Process, free_port, is_skipped};
 use super::programs::must;
-use crate::authority::Authority;
-use crate::process::{Process, free_port, is_skipped};
 
 pub(crate) struct Postfix {
     /// For everybody, STARTTLS if they like; for those who log in, after STARTTLS; and for these, TLS from the start.
@@ -69,16 +69,25 @@ impl Postfix {
         self.home.path().join("mail")
     }
 
+    pub(crate) fn log(&self) -> PathBuf {
+        self.home.path().join("log")
+    }
+
+    /// The folder of its configuration.
+    pub(crate) fn etc(&self) -> PathBuf {
+        self.home.path().join("etc")
+    }
+
     /// How many lines of its log hold this.
     pub(crate) fn said(&self, words: &str) -> usize {
-        let log = fs::read_to_string(self.home.path().join("log")).unwrap();
+        let log = fs::read_to_string(self.log()).unwrap();
         log.lines().filter(|line| line.contains(words)).count()
     }
 
     /// Tries again and again what it could not hand on. Left to itself it waits for minutes, also whenever it comes
     /// upon a message that it is still busy with.
     pub(crate) async fn keep_trying(&self) -> Infallible {
-        let etc = self.home.path().join("etc");
+        let etc = self.etc();
         loop {
             must(&["postqueue", "-c", etc.to_str().unwrap(), "-f"]).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -108,6 +117,7 @@ fn main(home: &Path, task: &Task) -> String {
     };
     format!(
         "compatibility_level = 3.6
+enable_long_queue_ids = yes
 queue_directory = {home}/queue
 data_directory = {home}/data
 maillog_file = {home}/log
@@ -161,6 +171,7 @@ retry unix - - n - - error
 virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil
 flush unix n - n 1000? 0 flush
+showq unix n - n - - showq
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 "
