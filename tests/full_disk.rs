@@ -10,11 +10,11 @@ use crate::store::noise;
 use crate::tree::Tree;
 
 /// A small file system in memory.
-struct Tmpfs(PathBuf);
+pub(crate) struct Tmpfs(PathBuf);
 
 impl Tmpfs {
     /// `None` where the tests are told to skip this.
-    fn mount(at: PathBuf, size: &str) -> Option<Self> {
+    pub(crate) fn mount(at: PathBuf, size: &str) -> Option<Self> {
         if is_skipped("tmpfs") {
             return None;
         }
@@ -28,7 +28,7 @@ impl Tmpfs {
         Some(tmpfs)
     }
 
-    fn resize(&self, size: &str) {
+    pub(crate) fn resize(&self, size: &str) {
         self.remount(&format!("size={size}"));
     }
 
@@ -41,7 +41,7 @@ impl Tmpfs {
         assert!(status.success(), "{words:?} {}", self.0.display());
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

@@ -25,7 +25,7 @@ fn server(env: &Env, rules: &str) -> Serving {
     let store = env.path("mail");
     fs::create_dir_all(&store).unwrap();
     let smtp = ["--smtp", "127.0.0.1:0", "--rules", text(&path)];
-    let mail = ["--store", text(&store), "--create", "--no-fsync"];
+    let mail = ["--store", text(&store), "--create", "--no-fsync", "--tls"];
     Serving::start(env, "server", &[&smtp[..], &mail].concat())
 }
 
@@ -35,7 +35,17 @@ pub(super) fn furnished(env: &Env, more: &[&str]) -> Output {
     let (profile, mail) =
         (env.path("plan.toml"), format!("maildir:{}", env.path("mail").display()));
     fs::write(&profile, PROFILE).unwrap();
-    let sides = ["--deliver", &mail, "--deliver-wait", "1s", "--queue", "echo 3"];
+    let sides = [
+        "--tls",
+        "starttls",
+        "--tls-any",
+        "--deliver",
+        &mail,
+        "--deliver-wait",
+        "1s",
+        "--queue",
+        "echo 3",
+    ];
     let plan =
         ["load", &server.address(), "--profile", text(&profile), "--timeout", "1s", "--json"];
     let output = env.run(&[&plan[..], &sides, more].concat());

@@ -2,13 +2,18 @@
 
 mod apart;
 mod bad_input;
+mod bad_target;
+mod bounds;
 mod common;
 mod documents;
 mod faults;
 mod first;
 mod limit;
 mod page;
+mod peer;
 mod real;
 mod safety;
 mod shards;
+mod stall;
+mod stored;
 mod truth;

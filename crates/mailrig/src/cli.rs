@@ -8,7 +8,7 @@ use crate::commands::{
     backup, control, demo, diff, find, init, load, ls, restore, serve, snapshots, verify,
 };
 
-/// Backups of Maildir stores that account for every message, and load that tells how much mail a server takes
+/// Backups of Maildir stores and load for mail servers, with every message accounted for
 ///
 /// REPO is a path, file:///path or s3://bucket/prefix; MAILRIG_REPO stands in for it where it is
 /// left out. SNAPSHOT is an id, a unique start of one or of its second half, `latest`, or `latest:STORE` where

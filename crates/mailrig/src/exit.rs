@@ -27,6 +27,9 @@ impl Exit {
         if error.downcast_ref::<UsageError>().is_some() {
             return Self::Usage;
         }
+        if error.downcast_ref::<Interrupted>().is_some() {
+            return Self::Interrupted;
+        }
         match error.downcast_ref::<snapshot::Error>() {
             Some(snapshot::Error::Cancelled) => Self::Interrupted,
             Some(snapshot::Error::SharedPlace { .. }) => Self::Usage,
@@ -40,6 +43,18 @@ impl From<Exit> for ExitCode {
         Self::from(exit as u8)
     }
 }
+
+/// The user stopped it before there was a result.
+#[derive(Debug)]
+pub(crate) struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("interrupted before anything was done")
+    }
+}
+
+impl std::error::Error for Interrupted {}
 
 /// Arguments that parse one by one and make no sense together.
 #[derive(Debug)]

@@ -37,10 +37,14 @@ pub(super) struct Kept {
     pub(super) index: u64,
 }
 
-/// Runs `mailrig load` to its end. A machine that is busy with other tests may make the generator late: then it says so.
+/// Runs `mailrig load` to its end. Without a size messages are small: those are made sooner. A machine that is busy with
+/// other tests may make the generator late: then it says so.
 #[track_caller]
 pub(super) fn load(env: &Env, arguments: &[&[&str]]) -> Value {
-    let words = [&["load"], arguments.concat().as_slice(), &["--json"]].concat();
+    let mut words = [&["load"], arguments.concat().as_slice(), &["--json"]].concat();
+    if !words.iter().any(|word| ["--size", "--corpus"].contains(word)) {
+        words.extend(["--size", "1K"]);
+    }
     let result = env.run(&words);
     let document = result.json();
     assert!([Some(0), Some(4), Some(6)].contains(&result.code), "{result}");

@@ -99,7 +99,8 @@ fn what_it_hands_on_to_needs_dovecot_is_in_both_logs_and_in_the_mailboxes() {
     let mut saved = dovecot.saved();
     let mut found: Vec<_> =
         kept.iter().map(|kept| (kept.mailbox.clone(), kept.message_id().to_owned())).collect();
-    (saved.sort(), found.sort());
+    saved.sort();
+    found.sort();
     assert_eq!(saved, found);
     assert_eq!((postfix.complaints(&[]), dovecot.complaints(&[])), (vec![], vec![]));
 }

@@ -18,6 +18,7 @@ use super::programs::{Ran, must, run};
 pub(crate) struct Dovecot {
     pub(crate) lmtp_port: u16,
     pub(crate) imap_port: u16,
+    pub(crate) imaps_port: u16,
     pub(crate) submission_port: u16,
     pub(crate) submissions_port: u16,
     pub(crate) authority: Authority,
@@ -43,15 +44,15 @@ impl Dovecot {
         let authority = Authority::new();
         authority.issue("mx.test").write(home.path());
         authority.write(home.path());
-        let [lmtp_port, imap_port, submission_port, submissions_port] =
-            [free_port(), free_port(), free_port(), free_port()];
+        let [lmtp_port, imap_port, imaps_port] = [free_port(), free_port(), free_port()];
+        let [submission_port, submissions_port] = [free_port(), free_port()];
         home.folder("mail", owner().0);
         std::fs::create_dir_all(home.path().join("keys/default/HS256")).unwrap();
         home.write("keys/default/HS256/default", &BASE64.encode(TOKEN_KEY));
         home.write("tokens", &tokens(home.path()));
         home.write("people", "a::::::\nann::::::\nb::::::\nbroken::::::\n");
         home.write("accounts", "ann:{PLAIN}secret\n");
-        let ports = [lmtp_port, imap_port, submission_port, submissions_port, onward];
+        let ports = [lmtp_port, imap_port, imaps_port, submission_port, submissions_port, onward];
         let configuration = home.write("dovecot.conf", &configuration(home.path(), ports));
         let mut command = Command::new(program);
         command.arg("-F").arg("-c").arg(&configuration);
@@ -60,6 +61,7 @@ impl Dovecot {
         Some(Self {
             lmtp_port,
             imap_port,
+            imaps_port,
             submission_port,
             submissions_port,
             authority,
@@ -92,9 +94,13 @@ impl Dovecot {
         run(&[&doveadm[..], &search].concat()).await
     }
 
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("log")).unwrap()
+    }
+
     /// What it says that it took by LMTP: for whom, and the Message-ID.
     pub(crate) fn saved(&self) -> Vec<(String, String)> {
-        let log = std::fs::read_to_string(self.home.path().join("log")).unwrap();
+        let log = self.log();
         let saved = |line: &str| {
             let line = line.strip_suffix(": saved mail to INBOX")?;
             let (start, id) = line.split_once(": msgid=")?;
@@ -160,7 +166,10 @@ fn owner() -> (u32, String) {
     (user.as_raw(), format!("default_internal_user = {name}\ndefault_login_user = {name}\n"))
 }
 
-fn configuration(home: &Path, [lmtp, imap, submission, submissions, onward]: [u16; 5]) -> String {
+fn configuration(
+    home: &Path,
+    [lmtp, imap, imaps, submission, submissions, onward]: [u16; 6],
+) -> String {
     let (home, (owner, users)) = (home.display(), owner());
     format!(
         r#"{users}base_dir = {home}/run
@@ -225,7 +234,8 @@ service imap-login {{
     port = {imap}
   }}
   inet_listener imaps {{
-    port = 0
+    port = {imaps}
+    ssl = yes
   }}
 }}
 service submission-login {{

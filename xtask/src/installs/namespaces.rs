@@ -8,7 +8,9 @@ use crate::process::Run;
 /// Makes a network with two ends in it.
 pub(super) fn try_networks() -> Result<()> {
     Run::new("unshare")
-        .args(["--mount", "--net", "ip", "link", "add", "a", "type", "veth", "peer", "name", "b"])
+        .args([
+            "--mount", "--net", "ip", "link", "add", "one", "type", "veth", "peer", "name", "two",
+        ])
         .stdout()
         .context("starting machines with a network of their own takes root's rights")?;
     Ok(())

@@ -31,7 +31,7 @@ pub struct Slice {
 
 /// What a worker hands over.
 pub(super) enum Part {
-    Slice { worker: usize, index: u64, open: u64, cpu: Duration, slice: Slice },
+    Slice { worker: usize, index: u64, open: u64, most: u64, cpu: Duration, slice: Slice },
     End { worker: usize, replies: Replies, last_end: Option<Instant> },
 }
 
@@ -69,7 +69,7 @@ pub struct Run {
     pub last_end: Option<Duration>,
     /// Processor time of each worker's thread.
     pub worker_cpu: Vec<Duration>,
-    /// Most connections that were open at the end of an interval.
+    /// Connections that were open at most: of each worker at its own moment of an interval, so rather too many.
     pub open_most: u64,
     /// Idle connections that were held to the end.
     pub held: u64,
@@ -89,6 +89,8 @@ pub(super) struct Gather {
     /// How far each worker has come; `None`: it has ended.
     reached: Vec<Option<u64>>,
     open: Vec<u64>,
+    /// At most, in the last interval that each has told of.
+    most: Vec<u64>,
     run: Run,
 }
 
@@ -121,6 +123,7 @@ impl Gather {
             next: 0,
             reached: vec![Some(0); workers],
             open: vec![0; workers],
+            most: vec![0; workers],
             run: Run { worker_cpu: vec![Duration::ZERO; workers], ..Run::default() },
         };
         (gather, sender)
@@ -170,12 +173,13 @@ impl Gather {
 
     fn take(&mut self, part: Part) {
         match part {
-            Part::Slice { worker, index, open, cpu, slice } => {
+            Part::Slice { worker, index, open, most, cpu, slice } => {
                 // What comes late is told with the first interval that is still open.
                 let at = index.max(self.next);
                 self.waiting.entry(at).or_default().slice.add(&slice);
                 self.reached[worker] = Some(index + 1);
-                self.open[worker] = open;
+                (self.open[worker], self.most[worker]) = (open, most);
+                self.run.open_most = self.run.open_most.max(self.most.iter().sum());
                 self.run.worker_cpu[worker] = cpu;
                 self.run.total.add(&slice);
             }
@@ -218,7 +222,6 @@ impl Gather {
                 undelivered = all.missing();
             }
             let open = self.open.iter().sum();
-            self.run.open_most = self.run.open_most.max(open);
             let start = self.interval.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX));
             let length = self.interval;
             on_row(&Row { index, start, length, slice: &slice, open, undelivered });

@@ -125,6 +125,7 @@ pub fn run(
             dispatch: Arc::clone(&dispatch),
             letters: Arc::clone(&letters),
             deliveries: deliveries.clone(),
+            stop: stop.clone(),
             parts: parts.clone(),
         };
         let name = format!("load-{number}");
@@ -150,6 +151,7 @@ pub fn run(
         run.replies.add(&kept.refused);
     }
     run.start = Some(start);
+    run.total.main.measures.add(&paced.waits);
     run.paced = paced;
     run.made_late = dispatch.made_late();
     run.is_stopped = stop.is_stopped();

@@ -16,7 +16,7 @@ pub(super) fn pace(dispatch: &Dispatch, stop: &Stop) -> Paced {
     while dispatch.pace_once(|| stop.is_stopped()).is_some() {}
     let paced = dispatch.end();
     // The end of a message may be under way: what is cut off now is unknown for ever.
-    dispatch.wait_idle(Instant::now() + LAST_WORDS);
+    dispatch.wait_idle(Instant::now() + LAST_WORDS, || stop.is_stopped());
     dispatch.close();
     paced
 }

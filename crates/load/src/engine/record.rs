@@ -16,6 +16,7 @@ use crate::replies::Replies;
 /// One attempt to send a message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attempt {
+    /// When the message was to begin: before its first attempt.
     pub(super) planned: Instant,
     /// Before the first byte of MAIL; `None` if it did not come to that.
     pub(super) service_start: Option<Instant>,
@@ -138,7 +139,8 @@ impl Recorder {
         self.record(is_warmup, kind(stamp.phase, is_resumed == Some(true)), stamp.took());
     }
 
-    /// Every attempt that came to an end is in the response time, well or not: its sender has waited.
+    /// Every message that came to an end is in the response time, well or not: its sender has waited. One that is tried
+    /// again has not come to its end.
     pub(super) fn ends(
         &mut self,
         job: &Job,
@@ -149,12 +151,15 @@ impl Recorder {
         is_lmtp: bool,
     ) {
         let is_warmup = job.is_warmup;
-        let response = attempt.end.saturating_duration_since(attempt.planned);
-        self.record(is_warmup, Kind::Response, response);
+        if ending != Ending::Again {
+            let response = attempt.end.saturating_duration_since(attempt.planned);
+            self.record(is_warmup, Kind::Response, response);
+        }
         if let Some(begun) = attempt.service_start {
             self.record(is_warmup, Kind::Service, attempt.end.saturating_duration_since(begun));
         }
-        if !is_warmup {
+        // How late the last further attempt is says nothing of how many messages a second were taken.
+        if !is_warmup && job.again.is_none() {
             self.last_end = self.last_end.max(Some(attempt.end));
         }
         if !is_warmup {
@@ -208,20 +213,21 @@ impl Recorder {
     }
 
     /// Hands over what an interval has brought. Who does not take it gets it with the next.
-    pub(super) fn ship(&mut self, parts: &SyncSender<Part>, open: u64) {
+    pub(super) fn ship(&mut self, parts: &SyncSender<Part>, open: u64, most: u64) {
         let (index, slice) = (self.index().saturating_sub(1), std::mem::take(&mut self.slice));
-        let part = Part::Slice { worker: self.worker, index, open, cpu: thread_cpu(), slice };
+        let (worker, cpu) = (self.worker, thread_cpu());
+        let part = Part::Slice { worker, index, open, most, cpu, slice };
         if let Err(TrySendError::Full(Part::Slice { slice, .. })) = parts.try_send(part) {
             self.slice = slice;
         }
     }
 
     /// Hands over what is left, and waits until it is taken.
-    pub(super) fn finish(&mut self, parts: &SyncSender<Part>) {
+    pub(super) fn finish(&mut self, parts: &SyncSender<Part>, most: u64) {
         let (slice, cpu) = (std::mem::take(&mut self.slice), thread_cpu());
         let (worker, index) = (self.worker, self.index());
         // Nobody takes it only where the run has failed anyway.
-        let _ = parts.send(Part::Slice { worker, index, open: 0, cpu, slice });
+        let _ = parts.send(Part::Slice { worker, index, open: 0, most, cpu, slice });
         let replies = std::mem::take(&mut self.replies);
         let last_end = self.last_end;
         let _ = parts.send(Part::End { worker, replies, last_end });

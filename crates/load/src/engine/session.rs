@@ -64,6 +64,7 @@ impl Drop for Flight<'_> {
             let mut recorder = self.shared.recorder.borrow_mut();
             recorder.cut_off(self.planned, self.is_warmup, is_sending);
             drop(recorder);
+            self.shared.mark(self.is_sending, false);
             self.shared.account(|deliveries, now| match is_sending {
                 true => deliveries.unknown(self.index, self.copies, now),
                 false => deliveries.refused(self.index),
@@ -110,13 +111,14 @@ impl Session {
         let mut flight = Flight {
             shared: &shared,
             index: job.index,
-            planned: job.planned,
+            planned: job.first_planned(),
             is_sending: &is_sending,
             copies: letter.envelope.to.len() as u32,
             is_warmup: job.is_warmup,
             has_landed: false,
         };
         let (outcomes, attempt) = self.attempt(&job, &letter, &is_sending).await;
+        shared.mark(&is_sending, false);
         flight.has_landed = true;
         self.conclude(&job, &letter, &outcomes, attempt);
         let is_closed = matches!(shared.worker.settings.pace, Pace::Closed { .. });
@@ -134,8 +136,8 @@ impl Session {
         is_sending: &Cell<bool>,
     ) -> (Vec<Outcome>, Attempt) {
         loop {
-            is_sending.set(false);
-            let planned = job.planned;
+            self.shared.mark(is_sending, false);
+            let planned = job.first_planned();
             if self.open.is_none()
                 && let Err((phase, refusal)) = self.connect(job.is_warmup).await
             {
@@ -146,7 +148,7 @@ impl Session {
             let Some(open) = &mut self.open else { continue };
             let is_fresh = open.sent == 0;
             open.sent += 1;
-            is_sending.set(true);
+            self.shared.mark(is_sending, true);
             let parts = [&letter.head, &*letter.body];
             let outcomes = open.client.send(&letter.envelope, &parts, None).await;
             let mut recorder = self.shared.recorder.borrow_mut();
@@ -181,7 +183,7 @@ impl Session {
             match connected {
                 Ok(mut client) => {
                     recorder.connected(is_warmup, &mut client);
-                    self.shared.open.update(|open| open + 1);
+                    self.shared.opened();
                     self.open = Some(Open { client, sent: 0 });
                     return Ok(());
                 }
@@ -214,7 +216,8 @@ impl Session {
         let wait = shared.worker.settings.retry.get(attempts as usize - 1);
         let is_again = !left.is_empty()
             && wait.is_some_and(|wait| {
-                let again = Again { attempts, left, accepted: accepted_so_far };
+                let first_planned = job.first_planned();
+                let again = Again { attempts, left, accepted: accepted_so_far, first_planned };
                 shared.worker.dispatch.again(attempt.end + *wait, job, again)
             });
         let ending = match (is_again, accepted_so_far > 0, unknown > 0) {
@@ -243,6 +246,15 @@ impl Session {
 }
 
 impl Shared {
+    /// Whether a message is being sent, for those who wait for that.
+    fn mark(&self, is_sending: &Cell<bool>, now: bool) {
+        match (is_sending.replace(now), now) {
+            (false, true) => self.worker.dispatch.sends(),
+            (true, false) => self.worker.dispatch.has_sent(),
+            _ => {}
+        }
+    }
+
     fn is_lmtp(&self) -> bool {
         self.worker.settings.wire.options.protocol == smtp::client::Protocol::Lmtp
     }

@@ -102,3 +102,46 @@ impl Connections {
 
 /// The stream of random numbers for connections, away from those of messages.
 const CONNECTIONS: u64 = 1 << 63;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use smtp::client::{Limits, Protocol};
+
+    use super::*;
+
+    /// To nobody.
+    pub(in crate::engine) fn wire() -> Wire {
+        let options = Options {
+            protocol: Protocol::Esmtp,
+            hello: "client.test".into(),
+            pipelining: true,
+            chunking: false,
+            proxy: None,
+            tls: None,
+            auth: None,
+            is_plaintext_allowed: false,
+            limits: Limits::default(),
+        };
+        Wire { endpoints: Vec::new(), sources: Vec::new(), options, tls: None, auth: Vec::new() }
+    }
+
+    #[test]
+    fn sources_and_users_are_drawn_in_turn() {
+        let user =
+            |name: &str| Credentials { user: name.into(), secret: "x".into(), authorize_as: None };
+        let mut wire = wire();
+        wire.sources = vec![[127, 0, 0, 1].into(), [127, 0, 0, 2].into()];
+        wire.auth = vec![(Mechanism::Plain, user("a")), (Mechanism::Login, user("b"))];
+        let mut connections = Connections::new(&wire, 1, 0);
+        let drawn: Vec<_> = (0..4)
+            .map(|_| connections.draw())
+            .map(|drawn| {
+                (drawn.source, drawn.options.auth.as_ref().map(|auth| auth.1.user.clone()))
+            })
+            .collect();
+        assert_eq!(drawn[0], drawn[2]);
+        assert_eq!(drawn[1], drawn[3]);
+        assert_ne!(drawn[0].0, drawn[1].0);
+        assert_ne!(drawn[0].1, drawn[1].1);
+    }
+}

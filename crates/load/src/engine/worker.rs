@@ -16,7 +16,7 @@ use super::gather::Part;
 use super::record::Recorder;
 use super::session;
 use super::wire::Connections;
-use super::{Deliveries, Settings};
+use super::{Deliveries, Settings, Stop};
 use crate::letters::Letters;
 
 pub(super) struct Worker {
@@ -26,6 +26,7 @@ pub(super) struct Worker {
     pub(super) dispatch: Arc<Dispatch>,
     pub(super) letters: Arc<Letters>,
     pub(super) deliveries: Option<Arc<Mutex<Deliveries>>>,
+    pub(super) stop: Stop,
     pub(super) parts: SyncSender<Part>,
 }
 
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     pub(super) connections: RefCell<Connections>,
     idle: RefCell<Vec<Rc<Slot>>>,
     pub(super) open: Cell<u64>,
+    /// Connections that were open at most since the interval began.
+    most: Cell<u64>,
 }
 
 /// A session that waits for a message.
@@ -73,9 +76,10 @@ impl Worker {
             connections: RefCell::new(connections),
             idle: RefCell::default(),
             open: Cell::new(0),
+            most: Cell::new(0),
         });
         LocalSet::new().block_on(&runtime, Rc::clone(&shared).work());
-        shared.recorder.borrow_mut().finish(&shared.worker.parts);
+        shared.recorder.borrow_mut().finish(&shared.worker.parts, shared.most.get());
         Ok(())
     }
 }
@@ -101,8 +105,9 @@ impl Shared {
         }
         self.end_idle(Duration::ZERO);
         let ended = async { while sessions.join_next().await.is_some() {} };
-        // What does not end is cut off: its guard says that nobody knows.
-        let _ = timeout(LAST_QUITS, ended).await;
+        let limit = if self.worker.stop.is_stopped() { AT_ONCE } else { LAST_QUITS };
+        // What does not end is cut off: its guard says what that means.
+        let _ = timeout(limit, ended).await;
     }
 
     fn begin(self: &Rc<Self>, job: Job, sessions: &mut JoinSet<()>) {
@@ -114,8 +119,14 @@ impl Shared {
         }
     }
 
+    pub(super) fn opened(&self) {
+        self.open.update(|open| open + 1);
+        self.most.update(|most| most.max(self.open.get()));
+    }
+
     fn tick(&self) {
-        self.recorder.borrow_mut().ship(&self.worker.parts, self.open.get());
+        let (open, most) = (self.open.get(), self.most.replace(self.open.get()));
+        self.recorder.borrow_mut().ship(&self.worker.parts, open, most);
         self.end_idle(self.worker.settings.idle);
     }
 
@@ -137,3 +148,6 @@ impl Shared {
 
 /// For sessions to say goodbye when all is over.
 const LAST_QUITS: Duration = Duration::from_secs(5);
+
+/// The same, where somebody waits for the end.
+const AT_ONCE: Duration = Duration::from_millis(500);

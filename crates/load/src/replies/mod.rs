@@ -71,8 +71,10 @@ impl Replies {
                 Answer { text: text_class(reply.first_line()), ..Answer::of(phase, reply) }
             }
             _ => {
-                let text = text_class(&failure.to_string());
-                Answer { phase, code: None, failure: None, enhanced: None, text }
+                let text = failure.to_string();
+                // The kernel's number says nothing that the words before it do not.
+                let words = text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words);
+                Answer { phase, code: None, failure: None, enhanced: None, text: text_class(words) }
             }
         };
         self.count(Answer { failure: Some(word_of(failure)), ..answer }, at);

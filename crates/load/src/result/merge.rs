@@ -109,6 +109,7 @@ fn add(sum: &mut Record, other: Record) {
     sum.warmup.add(&other.warmup);
     sum.replies.add(&other.replies);
     sum.started_at = sum.started_at.min(other.started_at);
+    sum.duration_us = sum.duration_us.max(other.duration_us);
     sum.elapsed_us = sum.elapsed_us.max(other.elapsed_us);
     sum.is_interrupted |= other.is_interrupted;
     match (&mut sum.delivery, other.delivery) {

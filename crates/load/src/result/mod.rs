@@ -2,6 +2,7 @@
 //! follows from it. Times are microseconds.
 
 mod merge;
+mod why;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -240,7 +241,13 @@ impl Document {
         let objectives = Objectives::parse(&record.expect)?;
         let health = record.health(measures);
         let facts = record.facts(measures, &health);
-        let Verdict { word, judged, reasons, advice } = verdict::judge(&objectives, &facts);
+        let Verdict { word, judged, mut reasons, mut advice } = verdict::judge(&objectives, &facts);
+        if word == Word::NothingAccepted
+            && let Some(why) = why::why(&record.replies.rows())
+        {
+            reasons[0] = format!("{}; {}", reasons[0], why.reason);
+            advice.insert(0, why);
+        }
         let phases = PHASES.into_iter();
         let phases = phases.filter_map(|kind| Some((kind.name(), measures.summary(kind)?)));
         let asked_per_s =
@@ -263,6 +270,21 @@ impl Document {
             limit: None,
             record,
         })
+    }
+}
+
+impl Document {
+    /// The phases that occurred, in the order of a conversation: with STARTTLS the handshake comes after it.
+    pub fn phases_in_order(&self) -> Vec<(Kind, Summary)> {
+        let mut kinds = PHASES.to_vec();
+        if self.phases.contains_key(Kind::StartTls.name()) {
+            let is_handshake = |kind: &Kind| matches!(kind, Kind::TlsFull | Kind::TlsResumed);
+            let handshakes: Vec<Kind> = kinds.extract_if(.., |kind| is_handshake(kind)).collect();
+            let at = kinds.iter().position(|kind| *kind == Kind::StartTls).map_or(0, |at| at + 1);
+            kinds.splice(at..at, handshakes);
+        }
+        let present = |kind: Kind| Some((kind, *self.phases.get(kind.name())?));
+        kinds.into_iter().filter_map(present).collect()
     }
 }
 
@@ -320,13 +342,19 @@ fn per_s(count: u64, duration_us: u64) -> f64 {
 fn sentence(word: Word, record: &Record, achieved_per_s: f64, reasons: &[String]) -> String {
     let why = reasons.first().map(|reason| format!(": {reason}")).unwrap_or_default();
     let counts = &record.totals.counts;
+    if record.is_interrupted {
+        return format!(
+            "stopped when {} of {} messages that were due had been accepted",
+            counts.accepted, record.totals.offered
+        );
+    }
     match word {
         Word::Met => format!(
             "{} of {} messages accepted, {achieved_per_s:.1} a second, and every objective met",
             counts.accepted, record.totals.offered
         ),
         Word::Missed => format!("objectives missed{why}"),
-        Word::Invalid => format!("no verdict, the generator was the limit{why}"),
+        Word::Invalid => format!("no verdict on the server{why}"),
         Word::NothingAccepted => format!("no verdict{why}"),
     }
 }

@@ -123,9 +123,12 @@ impl Facts<'_> {
 
     pub(super) fn nothing_accepted(&self) -> String {
         let Self { offered, refused, unknown, not_started, .. } = self;
+        if *offered == 0 {
+            return "no message that counts was sent".to_owned();
+        }
         format!(
-            "none of {offered} messages was accepted: {refused} were refused, {unknown} got no \
-             final reply, {not_started} did not start"
+            "none of {offered} messages was accepted: {refused} were refused or put off, {unknown} \
+             got no final reply, {not_started} did not start"
         )
     }
 }

@@ -45,11 +45,9 @@ fn knee(page: &Page, limit: &Limit) -> String {
     let limit_us = page.response_limit_us.map(|us| us as f64);
     let words = steps.iter().map(|(_, _, step)| hint(step));
     let points = steps.iter().map(|(rate, us, _)| Some((*rate, *us))).collect();
-    let marks = steps.iter().map(|(rate, us, step)| Mark {
-        x: *rate,
-        y: *us,
-        is_good: step.held,
-        hint: hint(step),
+    // What could not be judged is on the line, and neither good nor bad.
+    let marks = steps.iter().filter_map(|(rate, us, step)| {
+        Some(Mark { x: *rate, y: *us, is_good: step.held?, hint: hint(step) })
     });
     let plot = plot::html(&Plot {
         id: "knee",
@@ -69,7 +67,11 @@ fn knee(page: &Page, limit: &Limit) -> String {
 }
 
 fn hint(step: &Step) -> String {
-    let word = if step.held { "held" } else { "broke" };
+    let word = match step.held {
+        Some(true) => "held",
+        Some(false) => "broke",
+        None => "not judged",
+    };
     let p99 = step.p99_us.map_or(human::NONE.to_owned(), human::us);
     let reason = if step.reason.is_empty() { "" } else { ": " };
     format!("{}: p99 {p99}, {word}{reason}{}", human::per_s(step.asked_per_s), step.reason)
@@ -88,8 +90,9 @@ fn table(limit: &Limit) -> String {
     for step in limit.steps.iter().take(MOST_ROWS) {
         let us = |us: Option<u64>| us.map_or(human::NONE.to_owned(), human::us);
         let result = match step.held {
-            true => "<b class=good>✓ held</b>",
-            false => "<b class=bad>✗ broke</b>",
+            Some(true) => "<b class=good>✓ held</b>",
+            Some(false) => "<b class=bad>✗ broke</b>",
+            None => "<b class=calm>– not judged</b>",
         };
         table.row(&[
             human::per_s(step.asked_per_s),

@@ -279,8 +279,8 @@ pub struct Step {
     pub p50_us: Option<u64>,
     /// Response, in microseconds.
     pub p99_us: Option<u64>,
-    /// Whether all objectives were met.
-    pub held: bool,
+    /// Whether all objectives were met; none if it could not be judged.
+    pub held: Option<bool>,
     /// Why it broke, or empty.
     pub reason: String,
 }

@@ -26,7 +26,7 @@ fn latency_over_time(page: &Page) -> String {
     let chart = Chart {
         id: "latency-over-time",
         title: "Response time over time",
-        lead: "Of the messages that were due in each interval; logarithmic.",
+        lead: "Of the messages that ended in each interval; logarithmic.",
         y,
         lines,
         rules: page.response_limit_us.map(latency::limit).into_iter().collect(),

@@ -113,9 +113,10 @@ fn label(name: &str) -> String {
     name.replace('_', " ")
 }
 
-const LEAD: &str = "Medians after each other, as one conversation goes through them. A phase of a \
-                    connection has fewer values than one of a message. Share: of all the time that \
-                    was spent in phases.";
+const LEAD: &str = "Medians after each other, as one conversation goes through them; commands that are \
+                    sent together (pipelining) wait together, so the whole is shorter then. A phase \
+                    of a connection has fewer values than one of a message. Share: of all the time \
+                    that was spent in phases.";
 
 /// The height of a row, in pixels.
 const ROW: usize = 24;

@@ -125,7 +125,7 @@ pub(super) fn footer(page: &Page) -> String {
 const REPLIES: &str = "By phase, code and text; the last two columns are when in the run it was \
                        first and last said.";
 const DELIVERY: &str = "What became of accepted mail, in copies: one for each recipient that it was \
-                        accepted for.";
+                        accepted for, those of the warm-up, too.";
 const GENERATOR: &str = "Whether the machine that sent was itself the limit.";
 
 const MOST_REPLIES: usize = 200;

@@ -88,7 +88,7 @@ pub(crate) fn limit_found() -> Page {
         achieved_per_s: rate.min(530.0) - 0.4,
         p50_us: Some(p99_us / 6 + 4_000),
         p99_us: Some(p99_us),
-        held: reason.is_empty(),
+        held: Some(reason.is_empty()),
         reason: reason.into(),
     });
     let limit =

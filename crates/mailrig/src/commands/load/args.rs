@@ -118,7 +118,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["find_limit", "closed"], help_heading = "When to send")]
     pub(super) profile: Option<PathBuf>,
     /// Search the highest rate that meets the objectives
-    #[arg(long, conflicts_with = "closed", help_heading = "When to send")]
+    #[arg(long, conflicts_with_all = ["closed", "messages", "start_at"], help_heading = "When to send")]
     pub(super) find_limit: bool,
     /// No plan: so many sessions send one message after the other, as fast as the server answers
     #[arg(long, value_name = "N", help_heading = "When to send")]

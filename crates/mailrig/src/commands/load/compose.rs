@@ -27,7 +27,12 @@ pub(crate) fn templates(
     style: Style,
     head_bytes: u64,
 ) -> Result<Vec<(f64, Template)>> {
-    of_strata(sizes, sizes.strata(TEMPLATES, TEMPLATES_BYTES), seed, style, head_bytes)
+    let mut strata = sizes.strata(TEMPLATES, TEMPLATES_BYTES);
+    if style == Style::Plain && strata.windows(2).all(|two| two[0].bytes == two[1].bytes) {
+        // Texts of one size are all alike to a server, and making them takes time.
+        strata = sizes.strata(TEMPLATES_ALIKE, TEMPLATES_BYTES);
+    }
+    of_strata(sizes, strata, seed, style, head_bytes)
 }
 
 fn of_strata(
@@ -137,6 +142,7 @@ fn kind(rng: &mut Rng, style: Style, bytes: usize) -> Kind {
 
 /// As many as give variety.
 const TEMPLATES: usize = 256;
+const TEMPLATES_ALIKE: usize = 32;
 /// What they have together, if they can.
 const TEMPLATES_BYTES: u64 = 96 << 20;
 /// As many as a run takes.

@@ -39,15 +39,22 @@ pub(super) fn run(
     let mut search = Search::new(START_PER_S, most_per_s(args, frame), RESOLUTION)
         .map_err(|e| UsageError(e.to_string()))?;
     let mut kept: Option<Kept> = None;
+    let mut advice = Vec::new();
     let mut first_index = 0;
     let mut number = 0;
+    let mut refused = 0;
     while let Some(per_s) = search.next() {
         number += 1;
         let dir = args.out.as_ref().map(|dir| step_dir(dir, number, per_s));
         let warmup = args.warmup.unwrap_or(STEP_WARMUP);
         let length = args.duration.unwrap_or(STEP);
         let spacing = if args.poisson { Spacing::Poisson } else { Spacing::Even };
-        let plan = setup::steady(per_s, warmup, length, spacing, args.seed)?;
+        let plan = match setup::steady(per_s, warmup, length, spacing, args.seed) {
+            Ok(plan) => plan,
+            // So slow that a step has no message: there is no lower rate to try.
+            Err(_) if number > 1 => break,
+            Err(e) => return Err(e),
+        };
         let settings = Settings {
             pace: Pace::Open(plan.clone()),
             // What a server cannot take in this time after a step it does not hold anyway.
@@ -70,7 +77,11 @@ pub(super) fn run(
         }
         let step = step(per_s, &document, &measures);
         frame.ui.status(told(&step));
+        let is_nothing = document.verdict == Word::NothingAccepted;
         let is_held = step.outcome == Outcome::Held;
+        if matches!(step.outcome, Outcome::Invalid { .. }) {
+            advice.clone_from(&document.advice);
+        }
         let is_better = match &kept {
             None => true,
             // The answer is about the highest rate that holds, so its numbers are shown.
@@ -80,19 +91,29 @@ pub(super) fn run(
             kept = Some(Kept { document, per_s, measured_at: number, measures, intervals });
         }
         search.observe(step);
+        refused = if is_nothing { refused + 1 } else { 0 };
+        if refused == TRIES && search.limit().highest_held_per_s.is_none() {
+            // Who takes nothing at all is not asked for less of it.
+            break;
+        }
     }
     let Some(mut kept) = kept else {
         return Err(UsageError("there is no rate to try".to_owned()).into());
     };
     sides.conclude(&mut kept.document.record, frame.ui);
-    conclude(args, frame, search.limit(), kept)
+    let limit = search.limit();
+    if limit.limited_by_generator.is_some() {
+        // What would help is known from the step that could not be made.
+        kept.document.advice = advice;
+    }
+    conclude(args, frame, limit, kept)
 }
 
 fn conclude(args: &RunArgs, frame: &Frame<'_>, limit: Limit, kept: Kept) -> Result<Exit> {
     let Kept { mut document, measured_at, measures, intervals, .. } = kept;
     document.record.is_interrupted |= frame.stop.is_stopped();
     let (word, sentence) = judge(&limit);
-    if document.verdict != Word::NothingAccepted {
+    if document.verdict != Word::NothingAccepted || document.record.is_interrupted {
         (document.verdict, document.sentence) = (word, sentence);
     }
     if let Some(broken) = &limit.first_broken {
@@ -195,3 +216,5 @@ const RESOLUTION: f64 = 0.05;
 const STEP: Duration = Duration::from_secs(10);
 const STEP_WARMUP: Duration = Duration::from_secs(3);
 const STEP_DRAIN: Duration = Duration::from_secs(10);
+/// Steps after each other in which nothing is accepted, before anything held.
+const TRIES: usize = 2;

@@ -106,6 +106,12 @@ impl Frame<'_> {
         );
         let mut run = ran.context("cannot run")?;
         drop(live);
+        if run.held < settings.idle_connections as u64 && !run.is_stopped {
+            self.ui.warning(format!(
+                "{} of {} idle connections were there at the end; the server may allow fewer, or one address too few ports (--source)",
+                run.held, settings.idle_connections
+            ));
+        }
         own.look();
         run.total.main.measures.add(&lookups);
         let (delivery, looks) = sides.end_run();
@@ -131,7 +137,7 @@ impl Frame<'_> {
         let elapsed = if is_whole { elapsed.max(duration) } else { elapsed };
         let duration = match (mode, run.is_stopped) {
             (Mode::Open, false) => duration,
-            (Mode::Open, true) => run.length.saturating_sub(warmup).min(duration),
+            (Mode::Open, true) => run.paced.length.saturating_sub(warmup).min(duration),
             (Mode::Closed, _) => elapsed,
         };
         let mut totals = Totals::of(run);

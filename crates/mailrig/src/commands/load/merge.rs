@@ -18,6 +18,7 @@ pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<Exit> {
             text.parse().map_err(|e| UsageError(format!("--without {text}: {e}")))?;
         without.push(shard);
     }
+    output::check_place(args.html.as_deref())?;
     let parts = args.dirs.iter().map(|dir| result::read_unless(dir, &without));
     let parts = parts.collect::<Result<Vec<_>>>()?;
     let (mut record, measures) = merge(parts, &without)?;

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 use load::engine::{Pace, Stop};
 use load::plan::Plan;
@@ -51,6 +51,13 @@ pub(crate) fn run(args: LoadArgs, ui: &Ui) -> Result<Exit> {
 }
 
 fn send(args: &RunArgs, trace: Option<Plan>, ui: &Ui) -> Result<Exit> {
+    output::check_place(args.html.as_deref())?;
+    let place = match &args.deliver {
+        Some(text) => {
+            Some(Place::parse(text, args.deliver_password_file.as_deref(), &setup::trust(args)?)?)
+        }
+        None => None,
+    };
     let Setup { mut settings, targets, run, letters, expect, shard, plan, start_at } =
         setup::prepare(args, trace, ui)?;
     let stop = Stop::default();
@@ -68,12 +75,6 @@ fn send(args: &RunArgs, trace: Option<Plan>, ui: &Ui) -> Result<Exit> {
         plan: plan.as_ref(),
         stop: &stop,
         ui,
-    };
-    let place = match &args.deliver {
-        Some(text) => {
-            Some(Place::parse(text, args.deliver_password_file.as_deref(), &setup::trust(args)?)?)
-        }
-        None => None,
     };
     let say = |text: String| ui.status(text);
     let mut sides = Sides::start(run, place.as_ref(), args.queue.as_deref(), say)?;
@@ -132,5 +133,10 @@ fn begin(at: Timestamp) -> Result<Instant> {
     let wait = at.duration_since(Timestamp::now());
     let late = UsageError(format!("--start-at {at} is over; all shards begin at one time to come"));
     let wait = Duration::try_from(wait).map_err(|_| late)?;
-    Instant::now().checked_add(wait).context("--start-at is further away than any clock runs")
+    let begin = Instant::now().checked_add(wait).filter(|_| wait <= LONGEST_WAIT);
+    let far = || UsageError(format!("--start-at {at} is more than a year away"));
+    Ok(begin.ok_or_else(far)?)
 }
+
+/// Until the start.
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -41,6 +41,9 @@ pub(super) struct Around {
 impl Folder {
     /// Makes the folder, and begins the files that grow. One with a result in it is left alone.
     pub(super) fn create(dir: &Path, facts: &Facts) -> Result<Self> {
+        if dir.exists() && !dir.is_dir() {
+            bail!("--out {} is a file; name a folder", dir.display());
+        }
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         check_free(dir)?;
         let create = |name: &str| {
@@ -135,6 +138,16 @@ impl Growing {
         series.sync_all()?;
         Ok(())
     }
+}
+
+/// That a page cannot be written is told before a run, and not after it.
+pub(super) fn check_place(page: Option<&Path>) -> Result<()> {
+    let Some(path) = page else { return Ok(()) };
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    if path.is_dir() || dir.is_some_and(|dir| !dir.is_dir()) {
+        bail!("cannot write {}: name a file in a folder that is there", path.display());
+    }
+    Ok(())
 }
 
 /// A folder with a result in it is left alone.

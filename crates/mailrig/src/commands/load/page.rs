@@ -1,10 +1,12 @@
 //! A result as the page's plain data.
 
 use load::measure::{Kind, Measures, Summary};
-use load::result::{Document, Mode, PHASES};
+use load::result::{Document, Mode};
 use load::verdict::Word;
 use report::load as page;
 use report::load::{Page, Percentiles, Value};
+
+use crate::ui::count;
 
 /// What the page shows and the document has not.
 #[derive(Default)]
@@ -29,7 +31,7 @@ pub(super) fn page(document: &Document, measures: &Measures, extra: Extra) -> Pa
     let record = &document.record;
     Page {
         title: format!("Load on {}", record.target.join(", ")),
-        verdict: page::Verdict { kind: kind(document), sentence: document.sentence.clone() },
+        verdict: page::Verdict { kind: kind(document), sentence: capital(&document.sentence) },
         run: run(document, &extra),
         objectives: document.objectives.iter().map(objective).collect(),
         remarks: remarks(document),
@@ -45,7 +47,7 @@ pub(super) fn page(document: &Document, measures: &Measures, extra: Extra) -> Pa
         limit: limit(document),
         delivery: delivery(document, extra.place.as_deref()),
         generator: generator(document),
-        intervals: extra.intervals,
+        intervals: without_empty_end(extra.intervals),
     }
 }
 
@@ -97,8 +99,36 @@ fn objective(judged: &load::verdict::Judged) -> page::Objective {
     }
 }
 
+/// Without the intervals at the end in which nothing was planned and nothing happened: they are no fall of the rate.
+fn without_empty_end(mut intervals: Vec<page::Interval>) -> Vec<page::Interval> {
+    let is_empty = |row: &page::Interval| {
+        row.asked_per_s.unwrap_or_default() == 0.0
+            && row.accepted_per_s == 0.0
+            && row.delivered_per_s.unwrap_or_default() == 0.0
+            && row.max_us.is_none()
+    };
+    while intervals.len() > 1 && intervals.last().is_some_and(is_empty) {
+        intervals.pop();
+    }
+    intervals
+}
+
+/// A sentence on its own begins with a capital; in JSON and on a terminal something stands before it.
+fn capital(words: &str) -> String {
+    let mut chars = words.chars();
+    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    first + chars.as_str()
+}
+
 fn remarks(document: &Document) -> Vec<String> {
     let mut remarks = Vec::new();
+    if let (Some(limit), Some(asked)) = (&document.limit, document.asked_per_s) {
+        let held = limit.highest_held_per_s.map(|_| ", the highest that holds");
+        let held = held.unwrap_or_default();
+        remarks.push(format!(
+            "A search: what follows the curve is of its step at {asked:.1}/s{held}."
+        ));
+    }
     if document.record.mode == Mode::Closed {
         remarks.push(
             "Closed mode: each message began when one before had ended. What a sender feels who \
@@ -136,11 +166,17 @@ fn counts(document: &Document) -> page::Counts {
         asked_per_s: document.asked_per_s,
         achieved_per_s: document.achieved_per_s,
         bytes: counts.bytes,
-        more: vec![
-            fact("retried", "Further attempts", counts.retried, "after a 4xx reply"),
-            fact("connections", "Connections", counts.connections, ""),
-            fact("reconnects", "Made anew", counts.reconnects, "closed when they were needed"),
-        ],
+        more: [
+            Some(fact("connections", "Connections", counts.connections, "")),
+            (counts.retried > 0)
+                .then(|| fact("retried", "Further attempts", counts.retried, "after a 4xx reply")),
+            (counts.reconnects > 0).then(|| {
+                fact("reconnects", "Made anew", counts.reconnects, "closed when they were needed")
+            }),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
     }
 }
 
@@ -196,16 +232,16 @@ fn queue(document: &Document) -> Option<page::Queue> {
 
 fn phases(document: &Document) -> Vec<page::Phase> {
     let waited = document.queue_wait_us.map(|us| (Kind::QueueWait.name(), us));
-    let phases = PHASES
-        .iter()
-        .filter_map(|kind| document.phases.get(kind.name()).map(|us| (kind.name(), *us)));
+    let phases = document.phases_in_order().into_iter().map(|(kind, us)| (kind.name(), us));
     let phase = |(name, us): (&str, Summary)| page::Phase {
         name: name.to_owned(),
         key: match name == Kind::QueueWait.name() {
             true => "queue_wait_us".to_owned(),
             false => format!("phases.{name}"),
         },
-        is_alternative: name == Kind::TlsResumed.name(),
+        // Alone, it is a step like the others.
+        is_alternative: name == Kind::TlsResumed.name()
+            && document.phases.contains_key(Kind::TlsFull.name()),
         us: percentiles(us),
     };
     waited.into_iter().chain(phases).map(phase).collect()
@@ -232,9 +268,9 @@ fn limit(document: &Document) -> Option<page::Limit> {
     let limit = document.limit.as_ref()?;
     let step = |step: &load::limit::Step| {
         let (held, reason) = match &step.outcome {
-            load::limit::Outcome::Held => (true, String::new()),
-            load::limit::Outcome::Broke { reason } => (false, reason.clone()),
-            load::limit::Outcome::Invalid { reason } => (false, format!("generator: {reason}")),
+            load::limit::Outcome::Held => (Some(true), String::new()),
+            load::limit::Outcome::Broke { reason } => (Some(false), reason.clone()),
+            load::limit::Outcome::Invalid { reason } => (None, reason.clone()),
         };
         page::Step {
             asked_per_s: step.asked_per_s,
@@ -319,14 +355,14 @@ fn generator(document: &Document) -> page::Generator {
             "generator.descriptors_most",
             "Open files",
             Value::Count(used.descriptors_most),
-            format!("of {}", used.descriptors_limit),
+            format!("of {}", count(used.descriptors_limit)),
             counts.descriptors_exhausted > 0,
         ),
         fact(
             "generator.connections_most",
             "Connections",
             Value::Count(generator.connections_most),
-            format!("of {}", generator.connections_limit),
+            format!("of {}", count(generator.connections_limit)),
             false,
         ),
         fact(
@@ -348,7 +384,7 @@ fn generator(document: &Document) -> page::Generator {
         advice: document
             .advice
             .iter()
-            .map(|advice| format!("{}: {}", advice.reason, advice.advice))
+            .map(|advice| format!("{}: {}.", capital(&advice.reason), advice.advice))
             .collect(),
     }
 }

@@ -1,7 +1,7 @@
 //! What goes on beside the sending, on a runtime and a thread of its own: whoever sees mail arrive, and whoever asks for
 //! the length of the server's queue.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -91,8 +91,14 @@ fn imap(text: &str, password: Option<&Path>, trust: &Trust) -> Result<Folder> {
             return Err(UsageError(reason.to_owned()).into());
         }
     };
-    let tls = place.is_tls.then(|| Tls::new(trust, true, None)).transpose()?;
+    // Elsewhere a password is said after STARTTLS only.
+    let is_secured = place.is_tls || !is_here(&place.host);
+    let tls = is_secured.then(|| Tls::new(trust, true, None)).transpose()?;
     Ok(Folder { place, password, tls, interval: IMAP_INTERVAL })
+}
+
+fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 impl Sides {
@@ -333,3 +339,26 @@ const IMAP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// For the program that tells the queue's length.
 const QUEUE_LIMIT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_for_another_host_is_said_after_tls_only() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "secret\n").unwrap();
+        for (place, has_tls) in [
+            ("imap://ann@127.0.0.1", false),
+            ("imap://ann@[::1]:1143", false),
+            ("imap://ann@localhost", false),
+            ("imap://ann@192.0.2.1", true),
+            ("imap://ann@mx.test", true),
+            ("imaps://ann@127.0.0.1", true),
+        ] {
+            let parsed = Place::parse(place, Some(file.path()), &Trust::Anybody).unwrap();
+            let Place::Imap(folder) = parsed else { panic!("{place} is not IMAP") };
+            assert_eq!((folder.tls.is_some(), folder.password.as_str()), (has_tls, "secret"));
+        }
+    }
+}

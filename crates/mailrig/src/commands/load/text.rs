@@ -1,5 +1,6 @@
 //! A result for people, in ten seconds: the verdict, what was asked, the times, and what else a person should know.
 
+use load::limit::{Outcome, Step};
 use load::measure::Summary;
 use load::result::{Document, Mode, Record};
 use load::verdict::Word;
@@ -8,10 +9,11 @@ use crate::ui::{cell, count, duration, micros, plural, size, table};
 
 pub(super) fn text(document: &Document) -> String {
     let mut text = format!("{}: {}\n", word(document), cell(&document.sentence));
-    for reason in document.reasons.iter().skip(1) {
+    for reason in document.reasons.iter().filter(|reason| !is_said(document, reason)) {
         text.push_str(&format!("  {}\n", cell(reason)));
     }
     text.push('\n');
+    text.push_str(&curve(document));
     text.push_str(&objectives(document));
     text.push_str(&times(document));
     text.push_str(&counts(document));
@@ -19,6 +21,35 @@ pub(super) fn text(document: &Document) -> String {
     text.push_str(&beside(document));
     text.push_str(&summary(document));
     text
+}
+
+/// Whether the first line or the table of objectives says it.
+fn is_said(document: &Document, reason: &str) -> bool {
+    let mut objectives = document.objectives.iter();
+    document.sentence.contains(reason)
+        || objectives.any(|judged| reason.starts_with(&format!("{}: ", judged.objective)))
+}
+
+/// The rates that a search tried.
+fn curve(document: &Document) -> String {
+    let Some(limit) = document.limit.as_ref().filter(|limit| !limit.curve.is_empty()) else {
+        return String::new();
+    };
+    let row = |step: &Step| {
+        let (word, reason) = match &step.outcome {
+            Outcome::Held => ("holds", ""),
+            Outcome::Broke { reason } => ("breaks", reason.as_str()),
+            Outcome::Invalid { reason } => ("not judged", reason.as_str()),
+        };
+        let us = |us: Option<u64>| us.map(micros).unwrap_or_default();
+        let rates = [step.asked_per_s, step.achieved_per_s].map(|rate| format!("{rate:.1}/s"));
+        let [asked, achieved] = rates;
+        let mut row = vec![asked, word.to_owned(), achieved, us(step.p50_us), us(step.p99_us)];
+        row.push(cell(reason).into_owned());
+        row
+    };
+    let rows: Vec<_> = limit.curve.iter().map(row).collect();
+    format!("{}\n", table(&["Rate", "", "Accepted", "p50", "p99", "Why"], &rows))
 }
 
 /// In capitals, to be seen first.
@@ -53,18 +84,15 @@ fn times(document: &Document) -> String {
         row
     };
     let whole = [
-        ("response", &document.response_us),
-        ("service", &document.service_us),
-        ("queue wait", &document.queue_wait_us),
-        ("delivery", &document.delivery_us),
+        ("response: from the planned start", &document.response_us),
+        ("service: from MAIL to the last reply", &document.service_us),
+        ("waiting for a connection", &document.queue_wait_us),
+        ("delivery: from accepted to seen", &document.delivery_us),
     ];
     let mut rows: Vec<_> =
         whole.into_iter().filter_map(|(name, us)| Some(row(name, us.as_ref()?))).collect();
-    let phases = load::result::PHASES.iter().filter_map(|kind| {
-        let us = document.phases.get(kind.name())?;
-        Some(row(&format!("  {}", kind.name()), us))
-    });
-    rows.extend(phases);
+    let phases = document.phases_in_order();
+    rows.extend(phases.iter().map(|(kind, us)| row(&format!("  {}", kind.name()), us)));
     if rows.is_empty() {
         return String::new();
     }
@@ -156,23 +184,26 @@ fn beside(document: &Document) -> String {
         ));
     }
     let generator = &document.record.generator;
-    let shares: Vec<String> =
-        generator.cpu_shares.iter().map(|share| format!("{:.0} %", share * 100.0)).collect();
+    let busiest = generator.cpu_shares.iter().copied().fold(0.0, f64::max);
     let late = document.lateness_us.map(|late| format!("late by {} (p99), ", micros(late.p99)));
     text.push_str(&format!(
-        "Generator: {}processors {}, {} of {} files, {} open",
+        "Generator: {}busiest thread {:.0} %, {} of {} files",
         late.unwrap_or_default(),
-        shares.join(" and "),
+        busiest * 100.0,
         count(generator.used.descriptors_most),
         count(generator.used.descriptors_limit),
-        plural(generator.connections_most, "connection"),
     ));
     if let Some(again) = generator.used.retransmitted.filter(|again| *again > 0) {
         text.push_str(&format!(", {} sent again", plural(again, "segment")));
     }
     text.push('\n');
     for advice in &document.advice {
-        text.push_str(&format!("Advice: {}; {}\n", cell(&advice.reason), cell(&advice.advice)));
+        let reason = cell(&advice.reason);
+        let seen = match document.sentence.contains(&advice.reason) {
+            true => String::new(),
+            false => format!("{reason}; "),
+        };
+        text.push_str(&format!("Advice: {seen}{}\n", cell(&advice.advice)));
     }
     text
 }
