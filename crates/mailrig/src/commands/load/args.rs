@@ -11,7 +11,7 @@ use crate::time::span;
 /// Find out how much mail a server takes, and what its senders feel meanwhile
 ///
 /// Sends messages when a plan says so, whether or not the server keeps up, and measures from that instant: a server
-/// that stalls is seen in every message that had to wait. TARGET is HOST[:PORT], smtp://HOST, smtps://HOST,
+/// that stalls is seen in every message that had to wait. TARGET is HOST or HOST:PORT, smtp://HOST, smtps://HOST,
 /// lmtp://HOST:PORT or unix:PATH; several with commas are tried in order by each connection. Loopback is loaded without asking,
 /// anything else only with --i-own.
 #[derive(Debug, clap::Args)]
