@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -21,12 +21,14 @@ pub(crate) struct Ui {
     json: bool,
     quiet: bool,
     colour: bool,
+    /// What a person should know, for documents.
+    warnings: Mutex<Vec<String>>,
 }
 
 impl Ui {
     pub(crate) fn new(global: &Global) -> Self {
         let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { json: global.json, quiet: global.quiet, colour }
+        Self { json: global.json, quiet: global.quiet, colour, warnings: Mutex::default() }
     }
 
     /// Prints a result: `document` with --json, else `text`.
@@ -65,10 +67,16 @@ impl Ui {
 
     /// Something a person should know, on stderr.
     pub(crate) fn warning(&self, text: impl Display) {
+        self.warnings().push(text.to_string());
         if !self.json {
             let label = if self.colour { "\x1b[33mwarning:\x1b[0m" } else { "warning:" };
             say(format!("{label} {}", cell(&text.to_string())));
         }
+    }
+
+    /// All that a person was to know so far.
+    pub(crate) fn warnings(&self) -> MutexGuard<'_, Vec<String>> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is wrong with the result, on stderr for whoever throws stdout away, as cron does: also

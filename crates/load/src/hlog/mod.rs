@@ -28,11 +28,11 @@ mod tests {
     /// A log of so many intervals of a second, the first of them warm-up, and the sum of the others.
     pub(super) fn log(seed: u64, intervals: u64) -> (Vec<u8>, Measures) {
         let mut random = Random::new(seed, 0);
-        let (mut sum, mut measures) = (Measures::default(), Measures::default());
+        let mut sum = Measures::default();
         let start = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
         let mut writer = Writer::new(Vec::new(), &facts(), start).unwrap();
         for index in 0..intervals {
-            measures.clear();
+            let mut measures = Measures::default();
             for kind in [Kind::Response, Kind::QueueWait] {
                 for _ in 0..=random.below(50) {
                     measures.record(kind, Duration::from_micros(random.below(5_000_000)));
@@ -85,7 +85,7 @@ mod tests {
         let mut writer = Writer::new(Vec::new(), &facts(), SystemTime::UNIX_EPOCH).unwrap();
         let second = Duration::from_secs(1);
         writer.interval(second, second, false, &measures).unwrap();
-        measures.clear();
+        measures = Measures::default();
         writer.interval(second * 2, second, false, &measures).unwrap();
         let text = String::from_utf8(writer.into_inner()).unwrap();
         let lines: Vec<&str> = text.lines().collect();

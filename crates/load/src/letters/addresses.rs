@@ -206,6 +206,12 @@ impl PerMessage {
     /// One.
     pub const ONE: Self = Self { low: 1, high: 1 };
 
+    /// So many, within what one message can have.
+    pub fn exactly(count: u64) -> Self {
+        let count = count.clamp(1, MOST_PER_MESSAGE);
+        Self { low: count, high: count }
+    }
+
     /// The most that a message may get.
     pub fn most(self) -> u64 {
         self.high
@@ -223,7 +229,7 @@ impl FromStr for PerMessage {
         let (low, high) = text.split_once('-').unwrap_or((text, text));
         let number = |text: &str| text.parse::<u64>().map_err(|_| BadPerMessage);
         let (low, high) = (number(low)?, number(high)?);
-        let is_sensible = (1..=high).contains(&low) && high <= 1000;
+        let is_sensible = (1..=high).contains(&low) && high <= MOST_PER_MESSAGE;
         is_sensible.then_some(Self { low, high }).ok_or(BadPerMessage)
     }
 }
@@ -238,6 +244,9 @@ impl fmt::Display for PerMessage {
 }
 
 const FILE_BYTES: u64 = 64 << 20;
+
+/// More than any server takes of a stranger.
+const MOST_PER_MESSAGE: u64 = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -24,6 +24,7 @@ pub use pattern::BadPattern;
 pub use sizes::{BadBytes, BadSizes, Sizes, Stratum, parse_bytes};
 pub use template::{BadTemplate, Template, fields, is_own, name};
 
+use crate::plan::{Trace, TraceArrival};
 use crate::random::Random;
 
 /// A message to send, as the parts `[&head, &body]`.
@@ -58,6 +59,19 @@ pub struct Ingredients {
     pub per_message: PerMessage,
     /// Signs them all.
     pub signer: Option<Signer>,
+    /// Messages of a mail log, which these are to be like.
+    pub observed: Option<Observed>,
+}
+
+/// What messages of a mail log were like, by their number in the arrival plan.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The log.
+    pub trace: Arc<Trace>,
+    /// Whether a message is of the template whose size is nearest to that of the log's.
+    pub has_sizes: bool,
+    /// Whether it has as many recipients as the log's; no more than there are, and than a template may have.
+    pub has_recipients: bool,
 }
 
 /// Makes the messages of a run.
@@ -75,6 +89,9 @@ pub struct Letters {
     recipients: Addresses,
     per_message: PerMessage,
     signer: Option<Signer>,
+    observed: Option<Observed>,
+    /// Sizes of templates with their place in the pool, smallest first; where sizes are observed.
+    by_size: Vec<(u64, usize)>,
 }
 
 /// Why there are no messages.
@@ -95,7 +112,7 @@ impl Letters {
     /// Hashes what is hashed once.
     pub fn new(ingredients: Ingredients) -> Result<Self, BadLetters> {
         let Ingredients { run, seed, start, templates, .. } = ingredients;
-        let Ingredients { senders, recipients, per_message, signer, .. } = ingredients;
+        let Ingredients { senders, recipients, per_message, signer, observed, .. } = ingredients;
         if templates.len() > MOST_TEMPLATES {
             return Err(BadLetters::TooMany(templates.len()));
         }
@@ -119,6 +136,9 @@ impl Letters {
             return Err(BadLetters::Empty);
         }
         let date = date(start);
+        let sizes = pool.iter().map(|pooled: &Pooled| pooled.template.size_bytes());
+        let mut by_size: Vec<(u64, usize)> = sizes.zip(0..).collect();
+        by_size.sort_unstable();
         let seconds = start.as_second();
         Ok(Self {
             run,
@@ -131,6 +151,8 @@ impl Letters {
             recipients,
             per_message,
             signer,
+            observed,
+            by_size,
         })
     }
 
@@ -138,10 +160,20 @@ impl Letters {
     pub fn make(&self, index: u64) -> Letter {
         let mut random = Random::new(self.seed, STREAM.wrapping_add(index));
         let at = random.unit() * self.weights.last().copied().unwrap_or(0.0);
-        let chosen = self.weights.partition_point(|weight| *weight <= at).min(self.pool.len() - 1);
+        let drawn = self.weights.partition_point(|weight| *weight <= at).min(self.pool.len() - 1);
+        let observed = self.observed(index);
+        let size =
+            observed.and_then(|(observed, like)| like.size_bytes.filter(|_| observed.has_sizes));
+        let chosen = size.map_or(drawn, |size| self.nearest(size));
         let Pooled { template, prepared } = &self.pool[chosen];
-        let Self { senders, recipients, per_message, .. } = self;
-        let (from, to) = ends(senders, recipients, *per_message, &mut random);
+        let Self { senders, recipients, .. } = self;
+        let per_message = match observed {
+            Some((observed, like)) if observed.has_recipients => {
+                PerMessage::exactly(u64::from(like.recipients).min(recipients.count()))
+            }
+            _ => self.per_message,
+        };
+        let (from, to) = ends(senders, recipients, per_message, &mut random);
         let mark = Mark { run: self.run, index, sum: template.sum() };
         let mut head = head(&self.date, &from, &to, mark);
         if let (Some(signer), Some(prepared)) = (&self.signer, prepared) {
@@ -151,6 +183,21 @@ impl Letters {
         let envelope = Envelope { from: Some(from), to, ..Envelope::default() };
         let body = Arc::clone(template.content());
         Letter { index, envelope, head: Content::new(head.as_bytes()), body }
+    }
+
+    /// What the log's message of this number was like.
+    fn observed(&self, index: u64) -> Option<(&Observed, TraceArrival)> {
+        let observed = self.observed.as_ref()?;
+        let like = observed.trace.arrivals.get(usize::try_from(index).ok()?)?;
+        Some((observed, *like))
+    }
+
+    /// The template whose size is nearest.
+    fn nearest(&self, size_bytes: u64) -> usize {
+        let after = self.by_size.partition_point(|(size, _)| *size < size_bytes);
+        let beside = self.by_size[after.saturating_sub(1)..].iter().take(2);
+        let nearest = beside.min_by_key(|(size, _)| size.abs_diff(size_bytes));
+        nearest.map_or(0, |(_, place)| *place)
     }
 
     /// Who messages are for.

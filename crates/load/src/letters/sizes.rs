@@ -68,6 +68,31 @@ pub fn parse_bytes(text: &str) -> Result<u64, BadBytes> {
 }
 
 impl Sizes {
+    /// As they were observed, `None` of none: strata of equal shares, each with the mean of its part. Fewer of them where
+    /// they are large; what is larger than most servers take counts as that.
+    pub fn observed(mut bytes: Vec<u64>, total_bytes: u64) -> Option<Self> {
+        bytes.iter_mut().for_each(|size| *size = (*size).clamp(1, TAIL_BYTES as u64));
+        bytes.sort_unstable();
+        let mut count = OBSERVED_STRATA.min(bytes.len());
+        while count > 0 {
+            let part = bytes.len().div_ceil(count);
+            let classes: Vec<Class> = bytes
+                .chunks(part)
+                .map(|sizes| Class {
+                    share: sizes.len() as f64 / bytes.len() as f64,
+                    shape: Shape::Fixed { bytes: sizes.iter().sum::<u64>() / sizes.len() as u64 },
+                })
+                .collect();
+            let sum: u64 =
+                classes.iter().flat_map(|class| class.strata(1)).map(|one| one.bytes).sum();
+            if sum <= total_bytes || count == 1 {
+                return Some(Self { text: "as observed".into(), classes });
+            }
+            count /= 2;
+        }
+        None
+    }
+
     /// `count` strata, or a few more where a mix has so many classes. Fewer if their messages
     /// would have more than `total_bytes` together; but no class is left out.
     pub fn strata(&self, count: usize, total_bytes: u64) -> Vec<Stratum> {
@@ -283,6 +308,9 @@ const fn in_base64(bytes: u64) -> u64 {
 /// Lognormal sizes end here: most servers take this much still, and what they refuse for its
 /// size says nothing about load.
 const TAIL_BYTES: f64 = 25.0 * 1024.0 * 1024.0;
+
+/// Sizes that observed messages are brought to.
+const OBSERVED_STRATA: usize = 256;
 
 /// What the messages of one fixed size have together, if that is several.
 const FIXED_BYTES: u64 = 32 << 20;

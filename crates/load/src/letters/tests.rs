@@ -27,6 +27,7 @@ fn ingredients() -> Ingredients {
         recipients: Addresses::parse("u{1..500}@example.test").unwrap(),
         per_message: "1-3".parse().unwrap(),
         signer: None,
+        observed: None,
     }
 }
 
@@ -221,4 +222,41 @@ fn what_is_no_key_is_refused() {
     ] {
         assert_eq!(Signer::from_pem(pem, domain, selector).unwrap_err(), reason, "{pem} {domain}");
     }
+}
+
+#[test]
+fn messages_are_like_those_of_the_log_where_it_says_what_they_were() {
+    let like = |size_bytes, recipients| TraceArrival {
+        at: std::time::Duration::ZERO,
+        size_bytes,
+        recipients,
+    };
+    let arrivals =
+        vec![like(Some(900), 3), like(Some(5_100), 1), like(None, 2), like(Some(1), 9_999)];
+    let trace = Arc::new(Trace { arrivals, lines: 4, unread_lines: 0 });
+    let template = |bytes: usize| {
+        let text = format!("Subject: x\r\n\r\n{}\r\n", "a".repeat(bytes));
+        (1.0, Template::new(text.as_bytes()).unwrap())
+    };
+    let new = |has_sizes, has_recipients| {
+        let observed = Some(Observed { trace: Arc::clone(&trace), has_sizes, has_recipients });
+        let templates = [1_000, 5_000, 20_000].map(template).to_vec();
+        let recipients = Addresses::parse("u{1..50}@x.test").unwrap();
+        let per_message = PerMessage::ONE;
+        let ingredients =
+            Ingredients { observed, templates, recipients, per_message, ..ingredients() };
+        Letters::new(ingredients).unwrap()
+    };
+    let told = |letters: &Letters, index| {
+        let letter = letters.make(index);
+        (letter.body.size_bytes() / 1_000, letter.envelope.to.len())
+    };
+    let letters = new(true, true);
+    assert_eq!((told(&letters, 0), told(&letters, 1)), ((1, 3), (5, 1)));
+    assert_eq!((told(&letters, 2).1, told(&letters, 3)), (2, (1, 50)));
+    // Beyond the log, and where it was not asked for, they are drawn.
+    assert_eq!(told(&letters, 4).1, 1);
+    assert_eq!(told(&new(true, false), 0), (1, 1));
+    let sizes: BTreeSet<u64> = (10..60).map(|index| told(&letters, index).0).collect();
+    assert_eq!(sizes, BTreeSet::from([1, 5, 20]));
 }

@@ -1,10 +1,10 @@
 //! How long things took: one histogram for each kind of wait, made when the first such wait ends. All have the same
 //! bounds, so recorders add up bucket by bucket, and nothing is lost however often they are merged.
 
-mod interval;
+mod counts;
 mod kind;
 
-pub use interval::{Counts, Interval};
+pub use counts::Counts;
 pub use kind::Kind;
 
 use std::time::Duration;
@@ -81,16 +81,6 @@ impl Measures {
         histogram: &Histogram<u64>,
     ) -> Result<(), AdditionError> {
         self.slot(kind).histogram.add(histogram)
-    }
-
-    /// Forgets all, and keeps the memory.
-    pub fn clear(&mut self) {
-        for slot in self.slots.iter_mut().flatten() {
-            if !slot.histogram.is_empty() {
-                slot.histogram.reset();
-                slot.clipped = 0;
-            }
-        }
     }
 
     /// Whether nothing was recorded.
@@ -235,9 +225,7 @@ mod tests {
         let mut measures = of(&[1, 2]);
         assert_eq!((measures.get(Kind::Quit), measures.summary(Kind::Quit)), (None, None));
         assert!(!measures.is_empty());
-        measures.clear();
-        assert!(measures.is_empty());
-        assert_eq!((measures.get(Kind::Response), measures.clipped(Kind::Response)), (None, 0));
+        assert!(Measures::default().is_empty());
         measures.add(&Measures::default());
         assert!(measures.slots[Kind::Quit as usize].is_none(), "made for nothing");
     }

@@ -172,6 +172,8 @@ pub struct Document {
     pub reasons: Vec<String>,
     /// What was seen of the generator, and what helps.
     pub advice: Vec<Advice>,
+    /// What else a person should know, from whoever ran it.
+    pub remarks: Vec<String>,
     /// What was counted.
     #[serde(flatten)]
     pub record: Record,
@@ -259,6 +261,7 @@ impl Document {
             objectives: judged,
             reasons,
             advice,
+            remarks: Vec::new(),
             asked_per_s,
             achieved_per_s,
             response_us: measures.summary(Kind::Response),

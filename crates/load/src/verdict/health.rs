@@ -75,7 +75,7 @@ impl Health {
         let is_late = late_us > LATE_US || (late_us > LATE_IF_VISIBLE_US && is_visible);
         is_late.then(|| Advice {
             reason: format!(
-                "the generator could not keep its plan: 1 % of the messages were late by {} or more",
+                "the generator could not keep its plan: messages began {} late or more, and not just a few",
                 super::text::time(late_us as f64)
             ),
             advice: "ask for a lower rate or fewer TLS handshakes (--messages-per-connection), or \

@@ -242,9 +242,9 @@ pub(super) struct RunArgs {
         help_heading = "Messages"
     )]
     pub(super) recipients: String,
-    /// Recipients of a message: a number or a range
-    #[arg(long, value_name = "N|N-M", default_value = "1", help_heading = "Messages")]
-    pub(super) recipients_per_message: String,
+    /// Recipients of a message: a number or a range [default: 1; replay: as many as in the log]
+    #[arg(long, value_name = "N|N-M", help_heading = "Messages")]
+    pub(super) recipients_per_message: Option<String>,
     /// Senders, as --recipients
     #[arg(
         long,

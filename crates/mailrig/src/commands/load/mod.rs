@@ -24,7 +24,6 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use jiff::Timestamp;
 use load::engine::{Pace, Stop};
-use load::plan::Plan;
 use load::result::Document;
 use load::verdict::Word;
 
@@ -32,6 +31,7 @@ pub(crate) use self::args::LoadArgs;
 use self::args::{LoadCommand, RunArgs};
 use self::measure::{Frame, Measured};
 use self::output::write_whole;
+use self::replay::Replay;
 use self::setup::Setup;
 use self::sides::{Place, Sides};
 use crate::exit::{Exit, UsageError};
@@ -44,13 +44,13 @@ pub(crate) fn run(args: LoadArgs, ui: &Ui) -> Result<Exit> {
         Some(LoadCommand::Merge(args)) => merge::run(&args, ui),
         Some(LoadCommand::Compare(args)) => compare::run(&args, ui),
         Some(LoadCommand::Replay(args)) => {
-            let plan = replay::plan(&args)?;
-            send(&args.run, Some(plan), ui)
+            let replay = replay::read(&args)?;
+            send(&args.run, Some(replay), ui)
         }
     }
 }
 
-fn send(args: &RunArgs, trace: Option<Plan>, ui: &Ui) -> Result<Exit> {
+fn send(args: &RunArgs, replay: Option<Replay>, ui: &Ui) -> Result<Exit> {
     output::check_place(args.html.as_deref())?;
     let place = match &args.deliver {
         Some(text) => {
@@ -59,7 +59,7 @@ fn send(args: &RunArgs, trace: Option<Plan>, ui: &Ui) -> Result<Exit> {
         None => None,
     };
     let Setup { mut settings, targets, run, letters, expect, shard, plan, start_at } =
-        setup::prepare(args, trace, ui)?;
+        setup::prepare(args, replay, ui)?;
     let stop = Stop::default();
     let stopping = stop.clone();
     interrupt::on_signal(move || stopping.stop());
@@ -93,7 +93,8 @@ fn send(args: &RunArgs, trace: Option<Plan>, ui: &Ui) -> Result<Exit> {
     let measured = frame.measure(settings, &sides, args.out.as_deref(), "")?;
     let Measured { mut record, measures, intervals, folder } = measured;
     sides.conclude(&mut record, ui);
-    let document = Document::new(record, &measures)?;
+    let mut document = Document::new(record, &measures)?;
+    document.remarks.clone_from(&ui.warnings());
     let page =
         page::Extra { intervals, place: args.deliver.clone(), command: page::command_line() };
     deliver(&document, &measures, page, args.html.as_deref(), folder, ui)?;

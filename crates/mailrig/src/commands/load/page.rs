@@ -141,6 +141,7 @@ fn remarks(document: &Document) -> Vec<String> {
             document.record.left_out.iter().map(ToString::to_string).collect();
         remarks.push(format!("Left out of this result: shards {}.", shards.join(", ")));
     }
+    remarks.extend(document.remarks.iter().cloned());
     remarks
 }
 

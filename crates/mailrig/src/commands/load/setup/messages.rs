@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use load::letters::{Addresses, Ingredients, Letters, PerMessage, Signer, Sizes, mean_head_bytes};
+use load::letters::{
+    Addresses, Ingredients, Letters, Observed, PerMessage, Signer, Sizes, mean_head_bytes,
+};
+use load::plan::Trace;
 use load::safety;
 
 use super::usage;
@@ -19,6 +23,7 @@ pub(in crate::commands::load) fn letters(
     args: &RunArgs,
     run: u64,
     start: Timestamp,
+    trace: Option<Arc<Trace>>,
     ui: &Ui,
 ) -> Result<Letters> {
     let senders = addresses("--senders", &args.senders)?;
@@ -26,10 +31,12 @@ pub(in crate::commands::load) fn letters(
     let domains = recipients.domains();
     safety::check_recipient_domains(domains.iter().map(String::as_str), &args.recipient_domains)
         .map_err(|e| UsageError(e.to_string()))?;
-    let per_message: PerMessage = args
-        .recipients_per_message
-        .parse()
-        .map_err(|e| UsageError(format!("--recipients-per-message: {e}")))?;
+    let per_message = match &args.recipients_per_message {
+        Some(text) => {
+            text.parse().map_err(|e| UsageError(format!("--recipients-per-message: {e}")))?
+        }
+        None => PerMessage::ONE,
+    };
     if per_message.most() > recipients.count() {
         return usage(&format!(
             "a message cannot have {} recipients of {}",
@@ -54,7 +61,10 @@ pub(in crate::commands::load) fn letters(
             }
             corpus.templates
         }
-        None => compose::templates(&sizes(args)?, args.seed, style(args), head_bytes)?,
+        None => {
+            let sizes = sizes(args, trace.as_deref())?;
+            compose::templates(&sizes, args.seed, style(args), head_bytes)?
+        }
     };
     let made = Letters::new(Ingredients {
         run,
@@ -65,6 +75,11 @@ pub(in crate::commands::load) fn letters(
         recipients,
         per_message,
         signer,
+        observed: trace.map(|trace| Observed {
+            trace,
+            has_sizes: !is_size_given(args),
+            has_recipients: args.recipients_per_message.is_none(),
+        }),
     });
     Ok(made?)
 }
@@ -73,7 +88,18 @@ fn style(args: &RunArgs) -> Style {
     if args.plain { Style::Plain } else { Style::Mixed }
 }
 
-fn sizes(args: &RunArgs) -> Result<Sizes> {
+/// Whether somebody said how large messages are to be.
+fn is_size_given(args: &RunArgs) -> bool {
+    args.size.is_some() || args.mix.is_some() || args.corpus.is_some()
+}
+
+fn sizes(args: &RunArgs, trace: Option<&Trace>) -> Result<Sizes> {
+    if let Some(trace) = trace.filter(|_| !is_size_given(args)) {
+        let told = trace.arrivals.iter().filter_map(|arrival| arrival.size_bytes);
+        if let Some(sizes) = Sizes::observed(told.collect(), OBSERVED_BYTES) {
+            return Ok(sizes);
+        }
+    }
     let (option, text) = match (&args.mix, &args.size) {
         (Some(mix), _) => ("--mix", mix.as_str()),
         (None, Some(size)) => ("--size", size.as_str()),
@@ -99,3 +125,6 @@ fn signer(args: &RunArgs) -> Result<Option<Signer>> {
     let signer = Signer::from_pem(&pem, domain, selector);
     Ok(Some(signer.with_context(|| format!("cannot sign with {}", path.display()))?))
 }
+
+/// In memory, of messages that are like those of a log.
+const OBSERVED_BYTES: u64 = 96 << 20;

@@ -23,6 +23,7 @@ use self::plan::{check_length, pace, plan};
 pub(super) use self::sessions::trust;
 use self::sessions::wire;
 use super::args::RunArgs;
+use super::replay::Replay;
 use super::target::{self, Targets};
 use crate::exit::UsageError;
 use crate::ui::Ui;
@@ -41,14 +42,15 @@ pub(super) struct Setup {
     pub(super) start_at: Option<Timestamp>,
 }
 
-pub(super) fn prepare(args: &RunArgs, trace: Option<Plan>, ui: &Ui) -> Result<Setup> {
+pub(super) fn prepare(args: &RunArgs, replay: Option<Replay>, ui: &Ui) -> Result<Setup> {
+    let (planned, trace) = replay.map(|replay| (replay.plan, replay.trace)).unzip();
     let shard = args.shard.as_deref().map(str::parse::<Shard>).transpose();
     let shard = shard.map_err(|e| UsageError(format!("--shard: {e}")))?;
     // What is over now is refused before messages are made; what is over then, afterwards.
     args.start_at.map(super::begin).transpose()?;
     let targets = target::find(&args.target, &args.i_own, args.lmtp)?;
     check_length(args, trace.is_some())?;
-    let (plan, advised) = plan(args, trace)?;
+    let (plan, advised) = plan(args, planned)?;
     let connections = args.closed.or(args.connections).or(advised.connections).unwrap_or(100);
     if connections == 0 {
         let option = if args.closed.is_some() { "--closed" } else { "--connections" };
@@ -84,7 +86,7 @@ pub(super) fn prepare(args: &RunArgs, trace: Option<Plan>, ui: &Ui) -> Result<Se
     // Last: making messages takes longer than all else.
     let started = args.start_at.unwrap_or_else(Timestamp::now);
     let run = run_id(args, plan.as_ref(), started);
-    let letters = letters(args, run, started, ui)?;
+    let letters = letters(args, run, started, trace, ui)?;
     Ok(Setup { settings, targets, run, letters, expect, shard, plan, start_at: args.start_at })
 }
 

@@ -1,19 +1,6 @@
-//! What happened in one interval of a run: waits and counts. Plain data that adds up.
+//! How often things happened. Plain data that adds up.
 
 use serde::{Deserialize, Serialize};
-
-use super::Measures;
-
-/// One interval of a run, or a recorder's part of it.
-#[derive(Debug, Default, Clone)]
-pub struct Interval {
-    /// Which interval of the run, from its start.
-    pub index: u64,
-    /// The waits that ended in it.
-    pub measures: Measures,
-    /// What was counted in it.
-    pub counts: Counts,
-}
 
 macro_rules! counts {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -67,14 +54,6 @@ counts! {
     descriptors_exhausted,
     /// Connections that had ended when the next message was to go over them.
     reconnects,
-}
-
-impl Interval {
-    /// Adds what another recorder has of the same interval.
-    pub fn add(&mut self, other: &Interval) {
-        self.measures.add(&other.measures);
-        self.counts.add(&other.counts);
-    }
 }
 
 #[cfg(test)]
