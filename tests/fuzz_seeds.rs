@@ -55,6 +55,21 @@ fn bodies_hold_what_they_must() {
 }
 
 #[test]
+fn mail_logs_hold_what_they_must() {
+    replay("mail-log", checks::mail_log);
+}
+
+#[test]
+fn logs_of_histograms_hold_what_they_must() {
+    replay("histogram-log", checks::histogram_log);
+}
+
+#[test]
+fn profiles_hold_what_they_must() {
+    replay("profile", checks::profile);
+}
+
+#[test]
 #[should_panic(expected = "assertion")]
 fn a_check_that_does_not_hold_is_noticed() {
     replay("base-name", |name| assert_eq!(maildir::base_name(name), name));

@@ -1,6 +1,11 @@
 //! The checks. A test of the binary includes this file as it is, so it uses nothing but the
 //! project's crates and what they use.
 
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use load::hlog::{self, Facts, Writer};
+use load::plan::{Plan, Profile, Trace};
 use maildir::Uidlist;
 use smtp::server::{Command, LINE_BYTES, Line, Lines, parse};
 use smtp::{Address, ReplyParser, TERMINATOR, Unstuffer, proxy, stuff};
@@ -232,4 +237,42 @@ pub fn unstuff(bytes: &[u8]) {
     let (unstuffed, end, _) = read(&stuffed, piece_bytes);
     assert_eq!(end, Some(stuffed.len()));
     assert!(unstuffed == wire || unstuffed == [wire, b"\r\n"].concat());
+}
+
+/// What a mail log shows is in order of time, and makes a plan of as many arrivals.
+pub fn mail_log(bytes: &[u8]) {
+    let Ok(trace) = Trace::read(bytes) else { return };
+    assert!(!trace.arrivals.is_empty());
+    assert!(trace.arrivals.is_sorted_by_key(|arrival| arrival.at));
+    assert!(trace.arrivals.iter().all(|arrival| arrival.recipients > 0));
+    let trace = Arc::new(trace);
+    let Ok(plan) = Plan::of_trace(Arc::clone(&trace), 1.0) else { return };
+    assert_eq!(plan.arrivals().count(), trace.arrivals.len());
+}
+
+/// What is read of a log of histograms is what is read of it when it is written again.
+pub fn histogram_log(bytes: &[u8]) {
+    let Ok(log) = hlog::read(bytes) else { return };
+    let facts = Facts { plan: "p".into(), shard: 0, shards: 1, run: "r".into() };
+    let Ok(mut writer) = Writer::new(Vec::new(), &facts, SystemTime::UNIX_EPOCH) else { return };
+    let second = Duration::from_secs(1);
+    let measures = log.measures();
+    writer.interval(Duration::ZERO, second, false, &measures).expect("memory takes it");
+    let again = hlog::read(writer.into_inner().as_slice()).expect("what is written is read");
+    for kind in load::measure::Kind::ALL {
+        assert_eq!(again.measures().summary(kind), measures.summary(kind));
+    }
+}
+
+/// The arrivals of a profile's plan come in order, and none after its end.
+pub fn profile(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(profile) = Profile::parse("fuzz.toml", text) else { return };
+    let Ok(plan) = profile.plan(1) else { return };
+    let (mut last, end) = (Duration::ZERO, plan.duration());
+    for (number, arrival) in plan.arrivals().take(1000).enumerate() {
+        assert_eq!(arrival.index, number as u64);
+        assert!(last <= arrival.at && arrival.at <= end, "{arrival:?}");
+        last = arrival.at;
+    }
 }

@@ -3,4 +3,7 @@
 
 mod checks;
 
-pub use checks::{base_name, catalog, command, manifest, reply, uidlist, unstuff};
+pub use checks::{
+    base_name, catalog, command, histogram_log, mail_log, manifest, profile, reply, uidlist,
+    unstuff,
+};

@@ -8,6 +8,7 @@ mod common;
 mod documents;
 mod faults;
 mod first;
+mod hlog;
 mod limit;
 mod page;
 mod peer;

@@ -12,8 +12,18 @@ use crate::options::{Options, unknown};
 use crate::process::Run;
 use crate::workspace;
 
-const TARGETS: [&str; 7] =
-    ["uidlist", "base-name", "catalog", "manifest", "reply", "command", "unstuff"];
+const TARGETS: [&str; 10] = [
+    "uidlist",
+    "base-name",
+    "catalog",
+    "manifest",
+    "reply",
+    "command",
+    "unstuff",
+    "mail-log",
+    "histogram-log",
+    "profile",
+];
 
 /// As cargo-fuzz has them: counters at every edge, and the operands of comparisons.
 const RUSTFLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
