@@ -83,7 +83,7 @@ pub(super) struct Gather {
     parts: Receiver<Part>,
     start: Instant,
     interval: Duration,
-    waiting: BTreeMap<u64, Gathered>,
+    waiting: BTreeMap<u64, Slice>,
     /// The first interval that was not handed on.
     next: u64,
     /// How far each worker has come; `None`: it has ended.
@@ -92,11 +92,6 @@ pub(super) struct Gather {
     /// At most, in the last interval that each has told of.
     most: Vec<u64>,
     run: Run,
-}
-
-#[derive(Default)]
-struct Gathered {
-    slice: Slice,
 }
 
 impl Slice {
@@ -176,7 +171,7 @@ impl Gather {
             Part::Slice { worker, index, open, most, cpu, slice } => {
                 // What comes late is told with the first interval that is still open.
                 let at = index.max(self.next);
-                self.waiting.entry(at).or_default().slice.add(&slice);
+                self.waiting.entry(at).or_default().add(&slice);
                 self.reached[worker] = Some(index + 1);
                 (self.open[worker], self.most[worker]) = (open, most);
                 self.run.open_most = self.run.open_most.max(self.most.iter().sum());
@@ -210,7 +205,7 @@ impl Gather {
         while let Some((&index, _)) = self.waiting.first_key_value()
             && index < end
         {
-            let Some(Gathered { mut slice }) = self.waiting.remove(&index) else { break };
+            let Some(mut slice) = self.waiting.remove(&index) else { break };
             let mut undelivered = 0;
             if let Some(all) = deliveries {
                 let mut all = lock(all);

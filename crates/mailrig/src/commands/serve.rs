@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 
 pub(crate) use self::args::ServeArgs;
 use self::listen::{Bound, Kind};
+use crate::commands::load::write_whole;
 use crate::exit::{Exit, UsageError};
 use crate::ui::{Ui, count, plural, size};
 
@@ -182,20 +183,12 @@ fn tell(args: &ServeArgs, ui: &Ui, listening: &[Address], sha256: Option<String>
     }
     if let Some(path) = &args.ready {
         let ready = Ready { listening, certificate_sha256: sha256, pid: std::process::id() };
-        write_whole(path, &serde_json::to_vec(&ready)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let mut line = serde_json::to_vec(&ready)?;
+        line.push(b'\n');
+        // Whoever waits for the file finds all of it.
+        write_whole(path, &line)?;
     }
     Ok(())
-}
-
-/// Whoever waits for the file finds all of it.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let mut file = fs::File::create(&name)?;
-    file.write_all(bytes)?;
-    file.write_all(b"\n")?;
-    Ok(fs::rename(&name, path)?)
 }
 
 async fn sockets(args: &ServeArgs) -> Result<(Vec<Bound>, Vec<BoundPath>)> {

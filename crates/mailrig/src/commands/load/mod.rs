@@ -30,7 +30,7 @@ use load::verdict::Word;
 pub(crate) use self::args::LoadArgs;
 use self::args::{LoadCommand, RunArgs};
 use self::measure::{Frame, Measured};
-use self::output::write_whole;
+pub(crate) use self::output::write_whole;
 use self::replay::Replay;
 use self::setup::Setup;
 use self::sides::{Place, Sides};

@@ -159,7 +159,7 @@ pub(super) fn check_free(dir: &Path) -> Result<()> {
 }
 
 /// Writes a file so that it is there whole or not at all.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = || format!("cannot write {}", path.display());
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
