@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::TcpListener;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::common::{ended, letters};
@@ -52,6 +53,24 @@ fn nobody_listens_or_nobody_speaks() {
     assert_eq!(text, "Connection refused");
     let (socket, closed) = (format!("unix:{}", env.path("none").display()), "does the server run");
     assert_refused(&send(&env, &socket, &[]), "connect", ("failure", "io"), closed);
+}
+
+#[test]
+fn who_waits_for_a_mailbox_that_says_nothing_may_leave() {
+    let env = Env::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let password = env.path("password");
+    fs::write(&password, "secret\n").unwrap();
+    let place = format!("imap://ann@{}", silent.local_addr().unwrap());
+    let letters = letters(&env);
+    let plan = ["load", "127.0.0.1:25", "--rate", "9/s", "--for", "1s", "--corpus", text(&letters)];
+    let watched = ["--deliver", &place, "--deliver-password-file", text(&password)];
+    let running = env.start(&[&plan[..], &watched].concat());
+    // It has come as far as to wait for a greeting.
+    let _mailbox = silent.accept().unwrap();
+    running.signal(Signal::INT);
+    let output = running.wait().expect(130);
+    assert!(output.stderr.contains("interrupted before anything was done"), "{output}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A plan that several machines share: together they send it once, and their results become one without loss.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +48,31 @@ fn assert_adds_up(merged: &Value, shards: &[Value]) {
         rows.map(|row| row["count"].as_u64().unwrap()).sum()
     };
     assert_eq!(replies(merged), shards.iter().map(replies).sum::<u64>());
+}
+
+/// A column of a result's time series, by the start of the interval.
+fn column(dir: &Path, name: &str) -> BTreeMap<String, f64> {
+    let text = fs::read_to_string(dir.join("series.csv")).unwrap();
+    let mut rows = text.lines().map(|row| row.split(',').collect::<Vec<_>>());
+    let at = rows.next().unwrap().iter().position(|column| *column == name).unwrap();
+    rows.map(|row| (row[0].to_owned(), row[at].parse().unwrap_or_default())).collect()
+}
+
+/// Each interval of the whole is the sum of the shards' intervals, and the slowest of it the slowest of any.
+fn assert_same_in_time(merged: &Path, shards: &[&Path]) {
+    for (name, is_sum) in [("started", true), ("warmup_accepted", true), ("response_max_us", false)]
+    {
+        let whole = column(merged, name);
+        let mut parts: BTreeMap<String, f64> = BTreeMap::new();
+        for shard in shards {
+            for (start, number) in column(shard, name) {
+                let part = parts.entry(start).or_default();
+                *part = if is_sum { *part + number } else { part.max(number) };
+            }
+        }
+        assert!(whole.len() >= 5, "{whole:?}");
+        assert_eq!(whole, parts, "{name}");
+    }
 }
 
 /// When runs are to begin that are started now: each has time to get ready.
@@ -119,6 +145,7 @@ mod needs_namespaces {
             assert!(shard["offered"].as_u64().unwrap() > 0, "{shard}");
         }
         assert!(merged["plan"]["shard"].is_null() && merged["left_out"].is_null());
+        assert_same_in_time(&out, &dirs);
         // What was merged is a result as any other.
         let same = env.run(&["load", "compare", text(&out), text(&out), "--json"]).expect(0).json();
         assert_eq!(same["is_no_worse"], true);
@@ -145,6 +172,11 @@ mod needs_namespaces {
         assert!(cut.stderr.starts_with(&sentence) && cut.stderr.contains("--without"), "{cut}");
         let rest = merge(env, dirs, &["--without", "2/3", "--json"]).json();
         assert_adds_up(&rest, &[shards[0].clone(), shards[2].clone()]);
+        // Who brings the numbers without their course in time gets the numbers.
+        fs::remove_file(dirs[0].join("series.csv")).unwrap();
+        let rest = merge(env, dirs, &["--without", "2/3", "--json"]);
+        assert!(rest.stderr.contains("there is no time series of all"), "{rest}");
+        assert_adds_up(&rest.json(), &[shards[0].clone(), shards[2].clone()]);
     }
 }
 

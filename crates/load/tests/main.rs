@@ -3,6 +3,9 @@
 
 mod delivered;
 mod hlog;
+#[path = "../../../tests/servers/mail/mod.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod mail;
 #[path = "../../../tests/servers/process.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod process;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use smtp::client::{Client, Endpoint, Limits, Options, Protocol};
+use smtp::client::{Client, Endpoint, Options};
 use smtp::{Address, Content, Envelope};
 use tokio::task::LocalSet;
 
@@ -70,17 +70,7 @@ fn job(arguments: &[String]) -> Option<(Job, u32)> {
     let address_of = |text: &str| Address::parse(text).ok();
     let job = Job {
         endpoint: Endpoint::Tcp(address.parse().ok()?, None),
-        options: Options {
-            protocol: Protocol::Esmtp,
-            hello: "localhost".into(),
-            pipelining: kind.ends_with("pipelined"),
-            chunking: false,
-            proxy: None,
-            tls: None,
-            auth: None,
-            is_plaintext_allowed: false,
-            limits: Limits::default(),
-        },
+        options: Options { pipelining: kind.ends_with("pipelined"), ..Options::new("localhost") },
         content: Content::new(&text),
         envelope: Envelope {
             from: Some(address_of("from@source.test")?),

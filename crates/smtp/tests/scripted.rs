@@ -9,28 +9,8 @@ use smtp::{Address, Content, Envelope, Outcome, Refusal};
 use crate::peer::{self, Step, hear, say};
 
 pub(crate) fn options(pipelining: bool, protocol: Protocol) -> Options {
-    let second = Duration::from_secs(20);
-    let limits = Limits {
-        connect: second,
-        tls: second,
-        banner: second,
-        command: second,
-        data: second,
-        write: second,
-        end: second,
-        quit: second,
-    };
-    Options {
-        protocol,
-        hello: "client.test".into(),
-        pipelining,
-        chunking: true,
-        proxy: None,
-        tls: None,
-        auth: None,
-        is_plaintext_allowed: false,
-        limits,
-    }
+    let limits = Limits::all(Duration::from_secs(20));
+    Options { protocol, pipelining, chunking: true, limits, ..Options::new("client.test") }
 }
 
 pub(crate) fn envelope(to: usize) -> Envelope {

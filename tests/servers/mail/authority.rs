@@ -28,9 +28,10 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// For a host, or for a person's name.
+    /// For a host, at whose address it is, or for a person's name.
     pub(crate) fn issue(&self, name: &str) -> Pair {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let names = vec![name.to_owned(), "127.0.0.1".to_owned()];
+        let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         self.sign(params)
     }

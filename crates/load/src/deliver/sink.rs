@@ -91,7 +91,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
-    use smtp::client::{Client, Endpoint, Limits, Options, Protocol};
+    use smtp::client::{Client, Endpoint, Limits, Options};
     use smtp::{Address, Content, Envelope};
 
     use super::*;
@@ -104,28 +104,8 @@ mod tests {
     }
 
     fn options() -> Options {
-        let limit = Duration::from_secs(60);
-        let limits = Limits {
-            connect: limit,
-            tls: limit,
-            banner: limit,
-            command: limit,
-            data: limit,
-            write: limit,
-            end: limit,
-            quit: limit,
-        };
-        Options {
-            protocol: Protocol::Esmtp,
-            hello: "client.test".into(),
-            pipelining: true,
-            chunking: false,
-            proxy: None,
-            tls: None,
-            auth: None,
-            is_plaintext_allowed: false,
-            limits,
-        }
+        let limits = Limits::all(Duration::from_secs(60));
+        Options { limits, ..Options::new("client.test") }
     }
 
     #[tokio::test]

@@ -105,23 +105,11 @@ const CONNECTIONS: u64 = 1 << 63;
 
 #[cfg(test)]
 pub(super) mod tests {
-    use smtp::client::{Limits, Protocol};
-
     use super::*;
 
     /// To nobody.
     pub(in crate::engine) fn wire() -> Wire {
-        let options = Options {
-            protocol: Protocol::Esmtp,
-            hello: "client.test".into(),
-            pipelining: true,
-            chunking: false,
-            proxy: None,
-            tls: None,
-            auth: None,
-            is_plaintext_allowed: false,
-            limits: Limits::default(),
-        };
+        let options = Options::new("client.test");
         Wire { endpoints: Vec::new(), sources: Vec::new(), options, tls: None, auth: Vec::new() }
     }
 

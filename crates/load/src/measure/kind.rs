@@ -96,6 +96,14 @@ impl Kind {
         }
     }
 
+    /// The parts of a conversation, in its order.
+    pub fn phases() -> impl Iterator<Item = Self> {
+        use Kind::{Delivery, Lateness, QueueWait, Response, Service};
+        let is_whole =
+            |kind: &Kind| matches!(kind, Response | Service | QueueWait | Lateness | Delivery);
+        Self::ALL.into_iter().filter(move |kind| !is_whole(kind))
+    }
+
     /// The kind of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)

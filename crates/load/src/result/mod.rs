@@ -250,8 +250,7 @@ impl Document {
             reasons[0] = format!("{}; {}", reasons[0], why.reason);
             advice.insert(0, why);
         }
-        let phases = PHASES.into_iter();
-        let phases = phases.filter_map(|kind| Some((kind.name(), measures.summary(kind)?)));
+        let phases = Kind::phases().filter_map(|kind| Some((kind.name(), measures.summary(kind)?)));
         let asked_per_s =
             (record.mode == Mode::Open).then(|| per_s(record.totals.offered, record.duration_us));
         let achieved_per_s = per_s(record.totals.counts.accepted, record.elapsed_us);
@@ -279,7 +278,7 @@ impl Document {
 impl Document {
     /// The phases that occurred, in the order of a conversation: with STARTTLS the handshake comes after it.
     pub fn phases_in_order(&self) -> Vec<(Kind, Summary)> {
-        let mut kinds = PHASES.to_vec();
+        let mut kinds: Vec<Kind> = Kind::phases().collect();
         if self.phases.contains_key(Kind::StartTls.name()) {
             let is_handshake = |kind: &Kind| matches!(kind, Kind::TlsFull | Kind::TlsResumed);
             let handshakes: Vec<Kind> = kinds.extract_if(.., |kind| is_handshake(kind)).collect();
@@ -367,21 +366,3 @@ const ACCIDENTS: f64 = 5.0;
 
 /// More machines than anybody has for this.
 const SHARDS: u64 = 1000;
-
-/// Of a conversation, in its order.
-pub const PHASES: [Kind; 14] = [
-    Kind::Dns,
-    Kind::Connect,
-    Kind::TlsFull,
-    Kind::TlsResumed,
-    Kind::Banner,
-    Kind::Ehlo,
-    Kind::StartTls,
-    Kind::Auth,
-    Kind::Mail,
-    Kind::Rcpt,
-    Kind::Data,
-    Kind::Body,
-    Kind::Rset,
-    Kind::Quit,
-];

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use smtp::client::{Endpoint, Limits, Options, Protocol};
+use smtp::client::{Endpoint, Options};
 use smtp::server::{
     BoundPath, Certificate, Counts, Keeping, Listener, Log, OFFERED, Onward, Policy, Queue, Rates,
     Relay, Routes, Server, ServerLimits, Setup, Store, Users, bind,
@@ -319,20 +319,9 @@ fn open_log(path: &Path) -> io::Result<fs::File> {
 }
 
 fn relay(args: &ServeArgs) -> Option<Relay> {
-    let options = Options {
-        protocol: Protocol::Esmtp,
-        hello: args.host(),
-        pipelining: true,
-        chunking: false,
-        proxy: None,
-        tls: None,
-        auth: None,
-        is_plaintext_allowed: false,
-        limits: Limits::default(),
-    };
     args.relay.map(|to| Relay {
         to: Endpoint::Tcp(to, None),
-        options,
+        options: Options::new(args.host()),
         retry: args.retry.clone(),
         expire: args.expire,
         parallel: RELAYED_AT_ONCE,

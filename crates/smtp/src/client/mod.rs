@@ -65,6 +65,23 @@ pub struct Options {
     pub limits: Limits,
 }
 
+impl Options {
+    /// ESMTP, commands together where the server lets them, nothing else that is optional, and the limits of RFC 5321.
+    pub fn new(hello: impl Into<String>) -> Self {
+        Self {
+            protocol: Protocol::Esmtp,
+            hello: hello.into(),
+            pipelining: true,
+            chunking: false,
+            proxy: None,
+            tls: None,
+            auth: None,
+            is_plaintext_allowed: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
 /// TLS for a session.
 #[derive(Debug, Clone)]
 pub struct Secure {
@@ -120,6 +137,22 @@ impl Default for Limits {
             write: minutes(3),
             end: minutes(10),
             quit: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Limits {
+    /// The same for every wait.
+    pub fn all(limit: Duration) -> Self {
+        Self {
+            connect: limit,
+            tls: limit,
+            banner: limit,
+            command: limit,
+            data: limit,
+            write: limit,
+            end: limit,
+            quit: limit,
         }
     }
 }

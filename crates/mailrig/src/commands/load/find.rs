@@ -44,6 +44,7 @@ pub(super) fn run(
     let mut first_index = 0;
     let mut number = 0;
     let mut refused = 0;
+    let mut queue_at_rest = None;
     while let Some(per_s) = search.next() {
         number += 1;
         let dir = args.out.as_ref().map(|dir| step_dir(dir, number, per_s));
@@ -63,11 +64,20 @@ pub(super) fn run(
             first_index,
             ..settings.clone()
         };
+        if let Some(depth) = queue_at_rest
+            && let Some(left) = sides.wait_queue(depth + QUEUE_SLACK, QUEUE_REST, frame.stop)
+        {
+            frame.ui.warning(format!(
+                "{left} messages of earlier steps were still in the queue when step {number} began: its \
+                 deliveries waited for them, too"
+            ));
+        }
         let frame = Frame { plan: Some(&plan), ..*frame };
         let title = format!("step {number}, {per_s:.0}/s: ");
         let measured = frame.measure(settings, sides, dir.as_deref(), &title)?;
         first_index += plan.arrivals().count() as u64;
         let Measured { record, measures, intervals, folder } = measured;
+        queue_at_rest = queue_at_rest.or(record.queue.as_ref().map(|queue| queue.first));
         let document = Document::new(record, &measures)?;
         if let Some(folder) = folder {
             folder.finish(&document)?;
@@ -233,6 +243,10 @@ const MOST_PER_S: f64 = 1_000_000.0;
 const RESOLUTION: f64 = 0.05;
 const STEP: Duration = Duration::from_secs(10);
 const STEP_WARMUP: Duration = Duration::from_secs(3);
+/// Between two steps, for the server's queue to become as short as it was.
+const QUEUE_REST: Duration = Duration::from_secs(60);
+/// Messages that are always on their way.
+const QUEUE_SLACK: u64 = 10;
 const STEP_DRAIN: Duration = Duration::from_secs(10);
 /// Steps after each other in which nothing is accepted, before anything held.
 const TRIES: usize = 2;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use load::engine::{Pace, Row, Settings};
 use load::measure::Kind;
 
-use super::output::Around;
+use super::series::Line as Interval;
 use crate::ui::{Line, Ui, count, duration, micros};
 
 /// Shows a run until it is dropped.
@@ -26,7 +26,7 @@ impl Live {
         Self { line: ui.line(), title: title.to_owned(), length, accepted: 0, others: 0 }
     }
 
-    pub(super) fn show(&mut self, row: &Row<'_>, around: &Around) {
+    pub(super) fn show(&mut self, row: &Row<'_>, interval: &Interval) {
         let mut per_interval = 0;
         for side in [&row.slice.main, &row.slice.warmup] {
             let counts = &side.counts;
@@ -42,8 +42,8 @@ impl Live {
         };
         let p99 = row.slice.main.measures.value_at(Kind::Response, 0.99);
         let p99 = p99.map(|us| format!("  p99 {}", micros(us))).unwrap_or_default();
-        let asked = around.asked_per_s.map(|rate| format!(" of {rate:.0}")).unwrap_or_default();
-        let queue = around.queue.map(|depth| format!("  queue {}", count(depth)));
+        let asked = interval.asked_per_s.map(|rate| format!(" of {rate:.0}")).unwrap_or_default();
+        let queue = interval.queue.map(|depth| format!("  queue {}", count(depth)));
         self.line.show(&format!(
             "{}{} accepted  {:.0}{asked}/s{p99}  {} not{}  {}{left}",
             self.title,

@@ -17,7 +17,8 @@ use load::result::{Generator, Mode, PlanFacts, QueueFacts, Record, Shard, Stage,
 use load::safety::Reach;
 
 use super::live::Live;
-use super::output::{Around, Folder};
+use super::output::Folder;
+use super::series::Line;
 use super::sides::{Looks, Sides};
 use crate::ui::Ui;
 
@@ -87,14 +88,12 @@ impl Frame<'_> {
         let started_at = start_of(&settings);
         let mut on_row = |row: &Row<'_>| {
             own.look();
-            let around = Around {
-                asked_per_s: self.plan.map(|plan| asked(plan, &settings, row)),
-                queue: sides.queue_now(),
-            };
-            live.show(row, &around);
-            intervals.push(interval(row, &around, deliveries.is_some()));
+            let asked_per_s = self.plan.map(|plan| asked(plan, &settings, row));
+            let line = Line::new(row, asked_per_s, sides.queue_now());
+            live.show(row, &line);
+            intervals.push(line.for_page(row.slice, deliveries.is_some()));
             if let Some(folder) = &mut folder {
-                folder.add(row, &around);
+                folder.add(&line, row.slice);
             }
         };
         let ran = engine::run(
@@ -194,26 +193,6 @@ fn asked(plan: &Plan, settings: &Settings, row: &Row<'_>) -> f64 {
     }
 }
 
-fn interval(row: &Row<'_>, around: &Around, is_watched: bool) -> report::load::Interval {
-    let seconds = row.length.as_secs_f64().max(1e-3);
-    let (main, warmup) = (&row.slice.main, &row.slice.warmup);
-    let is_warmup = main.counts.started == 0 && warmup.counts.started > 0;
-    let side = if is_warmup { warmup } else { main };
-    let at = |quantile| side.measures.value_at(Kind::Response, quantile);
-    report::load::Interval {
-        at_s: row.start.as_secs_f64(),
-        is_warmup,
-        asked_per_s: around.asked_per_s,
-        accepted_per_s: (main.counts.accepted + warmup.counts.accepted) as f64 / seconds,
-        delivered_per_s: is_watched.then(|| main.counts.delivered as f64 / seconds),
-        p50_us: at(0.5),
-        p99_us: at(0.99),
-        max_us: at(1.0),
-        queue: around.queue,
-        open: Some(row.open),
-    }
-}
-
 fn stages(plan: &Plan) -> Vec<Stage> {
     let mut start = Duration::ZERO;
     let stages = plan.stages().iter().map(|stage| {
@@ -243,8 +222,9 @@ fn queue_facts(looks: &Looks, start: Option<Instant>, warmup: Duration) -> Optio
 }
 
 fn generator(settings: &Settings, run: &Run, own: &Own) -> Generator {
-    // What was waited for afterwards makes no thread less busy.
-    let length = run.last_end.unwrap_or(run.length).as_secs_f64().max(1e-3);
+    // What was waited for afterwards makes no thread less busy. Of less than a second no share is known: to begin takes
+    // a thread all of its time.
+    let length = run.last_end.unwrap_or(run.length).as_secs_f64().max(1.0);
     let clipped = Kind::ALL.iter().map(|kind| run.total.main.measures.clipped(*kind)).sum();
     Generator {
         cpu_shares: run.worker_cpu.iter().map(|cpu| cpu.as_secs_f64() / length).collect(),

@@ -12,6 +12,7 @@ mod output;
 mod page;
 mod replay;
 mod result;
+mod series;
 mod setup;
 mod sides;
 mod target;
@@ -77,7 +78,7 @@ fn send(args: &RunArgs, replay: Option<Replay>, ui: &Ui) -> Result<Exit> {
         ui,
     };
     let say = |text: String| ui.status(text);
-    let mut sides = Sides::start(run, place.as_ref(), args.queue.as_deref(), say)?;
+    let mut sides = Sides::start(run, place.as_ref(), args.queue.as_deref(), &stop, say)?;
     if args.find_limit {
         return find::run(args, &frame, &settings, &mut sides);
     }

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
-use load::engine::Row;
+use load::engine::Slice;
 use load::hlog::{Facts, Writer};
-use load::measure::{Kind, Measures};
+use load::measure::Measures;
 use load::result::Document;
+
+use super::series::{COLUMNS, Line};
 
 /// The name of the document in a result's folder.
 pub(super) const RESULT: &str = "result.json";
@@ -30,12 +32,6 @@ pub(super) struct Folder {
 struct Growing {
     log: Writer<BufWriter<File>>,
     series: BufWriter<File>,
-}
-
-/// What a line of the time series has beside what was measured.
-pub(super) struct Around {
-    pub(super) asked_per_s: Option<f64>,
-    pub(super) queue: Option<u64>,
 }
 
 impl Folder {
@@ -58,7 +54,7 @@ impl Folder {
         Ok(Self { dir: dir.to_owned(), growing: Some(Growing { log, series }), failed: None })
     }
 
-    /// Appends histograms that are no part of the series: what was merged, or was measured before the start.
+    /// Appends histograms that are no part of the series: what was measured before the start.
     pub(super) fn add_measures(&mut self, length: Duration, measures: &Measures) {
         let Some(growing) = &mut self.growing else { return };
         if let Err(e) = growing.log.interval(Duration::ZERO, length, false, measures) {
@@ -67,9 +63,9 @@ impl Folder {
     }
 
     /// Appends an interval.
-    pub(super) fn add(&mut self, row: &Row<'_>, around: &Around) {
+    pub(super) fn add(&mut self, line: &Line, slice: &Slice) {
         let Some(growing) = &mut self.growing else { return };
-        if let Err(e) = growing.add(row, around) {
+        if let Err(e) = growing.add(line, slice) {
             self.fail(e.into());
         }
     }
@@ -94,39 +90,11 @@ impl Folder {
 }
 
 impl Growing {
-    fn add(&mut self, row: &Row<'_>, around: &Around) -> std::io::Result<()> {
-        for (side, is_warmup) in [(&row.slice.warmup, true), (&row.slice.main, false)] {
-            self.log.interval(row.start, row.length, is_warmup, &side.measures)?;
+    fn add(&mut self, line: &Line, slice: &Slice) -> std::io::Result<()> {
+        for (side, is_warmup) in [(&slice.warmup, true), (&slice.main, false)] {
+            self.log.interval(line.start, line.length, is_warmup, &side.measures)?;
         }
-        let (main, warmup) = (&row.slice.main, &row.slice.warmup);
-        let response = |q: f64| {
-            let at = main.measures.value_at(Kind::Response, q);
-            at.map(|us| us.to_string()).unwrap_or_default()
-        };
-        let number = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
-        let asked = around.asked_per_s.map(|rate| format!("{rate:.3}")).unwrap_or_default();
-        writeln!(
-            self.series,
-            "{:.3},{:.3},{asked},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
-            row.start.as_secs_f64(),
-            row.length.as_secs_f64(),
-            warmup.counts.accepted,
-            main.counts.started,
-            main.counts.accepted,
-            main.counts.refused,
-            main.counts.deferred,
-            main.counts.failed,
-            main.counts.unknown,
-            main.counts.retried,
-            main.counts.delivered,
-            main.counts.bytes,
-            response(0.5),
-            response(0.99),
-            response(1.0),
-            row.open,
-            number(around.queue),
-            row.undelivered,
-        )?;
+        line.write(&slice.main.measures, &mut self.series)?;
         // Whoever looks at a run that goes on sees whole lines.
         self.series.flush()
     }
@@ -178,8 +146,5 @@ pub(super) fn interval(length: Option<Duration>) -> Duration {
     let seconds = length.map_or(1, |length| length.as_secs().div_ceil(MOST_INTERVALS));
     Duration::from_secs(seconds.max(1))
 }
-
-const COLUMNS: &str = "start_s,length_s,asked_per_s,warmup_accepted,started,accepted,refused,deferred,failed,unknown,\
-    retried,delivered,bytes,response_p50_us,response_p99_us,response_max_us,open,queue,undelivered";
 
 const MOST_INTERVALS: u64 = 3600;

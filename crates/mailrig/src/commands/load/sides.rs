@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -13,14 +13,14 @@ use load::deliver::{
     Delivery, Folder, Judge, Judged, Place as ImapPlace, Sight, Watch, listen_sink, watch_imap,
     watch_maildir,
 };
-use load::engine::Deliveries;
+use load::engine::{Deliveries, Stop};
 use load::letters;
 use load::queue::{Sampler, Samples, Source};
 use load::result::Record;
 use smtp::tls::{Tls, Trust};
 use tokio::sync::watch;
 
-use crate::exit::UsageError;
+use crate::exit::{Interrupted, UsageError};
 use crate::ui::Ui;
 
 /// Watches and asks until it is stopped.
@@ -107,6 +107,7 @@ impl Sides {
         run: u64,
         place: Option<&Place>,
         queue: Option<&str>,
+        interrupted: &Stop,
         say: impl Fn(String),
     ) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
@@ -153,24 +154,32 @@ impl Sides {
         };
         let thread = thread::Builder::new().name("load-sides".into()).spawn(work)?;
         let mut sides = Self { deliveries, queue: looks, stop, thread: Some(thread) };
-        sides.wait_ready(&ready, say)?;
+        sides.wait_ready(&ready, interrupted, say)?;
         Ok(sides)
     }
 
     fn wait_ready(
         &mut self,
         ready: &Receiver<Option<SocketAddr>>,
+        interrupted: &Stop,
         say: impl Fn(String),
     ) -> Result<()> {
-        match ready.recv() {
-            Ok(Some(address)) => say(format!("Taking relayed mail on {address}")),
-            Ok(None) => {}
-            // It ended before it was ready: it says why.
-            Err(_) => {
-                self.end()?;
+        loop {
+            match ready.recv_timeout(LOOK_ROUND) {
+                Ok(Some(address)) => say(format!("Taking relayed mail on {address}")),
+                Ok(None) => {}
+                // A server that says nothing keeps nobody from leaving.
+                Err(RecvTimeoutError::Timeout) if interrupted.is_stopped() => {
+                    return Err(Interrupted.into());
+                }
+                Err(RecvTimeoutError::Timeout) => continue,
+                // It ended before it was ready: it says why.
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.end()?;
+                }
             }
+            return Ok(());
         }
-        Ok(())
     }
 
     /// A run begins: what was seen before is not its.
@@ -194,6 +203,19 @@ impl Sides {
     /// The queue's length when it was asked for last.
     pub(super) fn queue_now(&self) -> Option<u64> {
         self.queue.as_ref().and_then(|looks| lock(looks).last)
+    }
+
+    /// Waits until the queue is no longer than `depth`, at most `limit`: what one run leaves is no load of the next. Gives
+    /// the length, if it was too long to the end.
+    pub(super) fn wait_queue(&self, depth: u64, limit: Duration, stop: &Stop) -> Option<u64> {
+        let begun = Instant::now();
+        loop {
+            let now = self.queue_now().filter(|now| *now > depth)?;
+            if begun.elapsed() >= limit || stop.is_stopped() {
+                return Some(now);
+            }
+            thread::sleep(LOOK_ROUND);
+        }
     }
 
     /// Stops all, and tells what was not seen well. What a watcher saw that broke is no account: it is as if nobody had
@@ -337,12 +359,28 @@ const EXPECTED: &str =
 /// Between two looks over IMAP.
 const IMAP_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How often those who wait look whether they still have to.
+const LOOK_ROUND: Duration = Duration::from_millis(100);
+
 /// For the program that tells the queue's length.
 const QUEUE_LIMIT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_queue_that_is_too_long_is_waited_for_and_not_for_ever() {
+        let looks = Looks { last: Some(5), ..Looks::default() };
+        let queue = Some(Arc::new(Mutex::new(looks)));
+        let (stop, _) = watch::channel(false);
+        let sides = Sides { deliveries: None, queue, stop, thread: None };
+        let wait = |depth, stop: &Stop| sides.wait_queue(depth, Duration::ZERO, stop);
+        assert_eq!((wait(5, &Stop::default()), wait(4, &Stop::default())), (None, Some(5)));
+        let stopped = Stop::default();
+        stopped.stop();
+        assert_eq!(sides.wait_queue(4, Duration::from_secs(600), &stopped), Some(5));
+    }
 
     #[test]
     fn a_password_for_another_host_is_said_after_tls_only() {

@@ -18,16 +18,7 @@ use crate::exit::UsageError;
 
 pub(in crate::commands::load) fn wire(args: &RunArgs, targets: &Targets) -> Result<Wire> {
     let limit = args.timeout;
-    let limits = Limits {
-        connect: limit,
-        tls: limit,
-        banner: limit,
-        command: limit,
-        data: limit,
-        write: limit,
-        end: limit,
-        quit: limit.min(Duration::from_secs(5)),
-    };
+    let limits = Limits { quit: limit.min(Duration::from_secs(5)), ..Limits::all(limit) };
     if limit.is_zero() {
         return usage("--timeout: expected more than 0");
     }
@@ -37,14 +28,12 @@ pub(in crate::commands::load) fn wire(args: &RunArgs, targets: &Targets) -> Resu
     }
     let options = Options {
         protocol: if targets.is_lmtp { Protocol::Lmtp } else { Protocol::Esmtp },
-        hello,
         pipelining: !args.no_pipelining,
         chunking: args.bdat,
         proxy: args.proxy.as_deref().map(proxy).transpose()?,
-        tls: None,
-        auth: None,
         is_plaintext_allowed: args.plain_auth,
         limits,
+        ..Options::new(hello)
     };
     check_sources(&args.source, &targets.endpoints)?;
     Ok(Wire {
