@@ -27,7 +27,7 @@ pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<Exit> {
     if let Some(expect) = &args.expect {
         record.expect.clone_from(expect);
     }
-    let document =
+    let mut document =
         Document::new(record, &measures).map_err(|e| UsageError(format!("--expect: {e}")))?;
     let mut folder = match &args.out {
         Some(dir) => {
@@ -58,6 +58,7 @@ pub(super) fn run(args: &MergeArgs, ui: &Ui) -> Result<Exit> {
             }
         }
     }
+    document.remarks.clone_from(&ui.warnings());
     let extra = page::Extra { intervals, command: page::command_line(), place: None };
     super::deliver(&document, &measures, extra, args.html.as_deref(), folder, ui)?;
     Ok(super::exit(&document))
