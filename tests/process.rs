@@ -61,15 +61,25 @@ impl Running {
             self.child.kill().unwrap();
         }
         let status = self.child.wait().unwrap();
-        let mut texts = self.readers.into_iter().map(|reader| {
+        let mut texts = std::mem::take(&mut self.readers).into_iter().map(|reader| {
             let bytes = reader.join().unwrap();
             String::from_utf8_lossy(&bytes).into_owned()
         });
         let (stdout, stderr) = (texts.next().unwrap(), texts.next().unwrap());
         let code = status.code();
-        let output = Output { line: self.line, code, stdout, stderr };
+        let output = Output { line: std::mem::take(&mut self.line), code, stdout, stderr };
         assert!(is_over, "still running after {LIMIT:?}: {output}");
         output
+    }
+}
+
+/// No process outlives the test that started it.
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 
