@@ -15,6 +15,7 @@ mod dovecot_lists;
 mod dovecot_live;
 mod dovecot_lock;
 mod dovecot_restore;
+mod drill;
 mod env;
 mod exit_codes;
 mod find;

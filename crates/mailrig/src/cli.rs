@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup, control, demo, diff, find, init, load, ls, restore, serve, snapshots, verify,
+    backup, control, demo, diff, drill, find, init, load, ls, restore, serve, snapshots, verify,
 };
 
 /// Backups of Maildir stores and load for mail servers, with every message accounted for
@@ -79,6 +79,7 @@ pub(crate) enum Command {
     Serve(serve::ServeArgs),
     Control(control::ControlArgs),
     Load(Box<load::LoadArgs>),
+    Drill(drill::DrillArgs),
 }
 
 const EXAMPLES: &str = "\
@@ -88,7 +89,8 @@ Examples:
   mailrig backup s3://backups/mail /var/vmail        one night
   mailrig serve --store /srv/mail --create           a mail server to try things on
   mailrig load 127.0.0.1:2525 --rate 50/s --for 1m   does it take 50 messages a second?
+  mailrig drill run scenarios/primary-killed.toml    kill a server, and count its mail
   mailrig restore s3://backups/mail latest --to /srv/restored --mailbox alice@example.org
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 finished but incomplete, 4 damage found or
-objectives missed, 6 no verdict, 130 interrupted";
+objectives missed, 5 something is not undone, 6 no verdict, 130 interrupted";

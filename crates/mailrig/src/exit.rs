@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Incomplete = 3,
     /// Finished, and the verdict is negative: damage was found.
     Negative = 4,
+    /// Something could not be undone: the system is not as it was found.
+    NotUndone = 5,
     /// Finished, and there is no verdict: what was to be judged was not seen.
     Inconclusive = 6,
     /// Interrupted by the user; running again goes on.

@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod control;
 pub(crate) mod demo;
 pub(crate) mod diff;
+pub(crate) mod drill;
 pub(crate) mod find;
 pub(crate) mod init;
 mod ledger;
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli, ui: &Ui) -> Result<Exit> {
         Command::Serve(args) => serve::run(&args, ui),
         Command::Control(args) => control::run(&args, ui),
         Command::Load(args) => load::run(*args, ui),
+        Command::Drill(args) => drill::run(&args, ui),
     }
 }
 

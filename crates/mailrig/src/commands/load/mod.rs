@@ -30,6 +30,7 @@ use load::verdict::Word;
 
 pub(crate) use self::args::LoadArgs;
 use self::args::{LoadCommand, RunArgs};
+pub(crate) use self::compose::{Style, templates};
 use self::measure::{Frame, Measured};
 pub(crate) use self::output::write_whole;
 use self::replay::Replay;

@@ -1,0 +1,22 @@
+//! The journal of a run: JSON lines, each with the hash of the one before, on disk before what they announce happens. A
+//! run is judged from it alone, and undone from it after a kill.
+
+mod event;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use self::event::{
+    Armed, Begin, Done, Event, Folder, Found, Imap, Intent, Line, Moment, Objectives, Place,
+    PlaceKind, Seen, Survey,
+};
+pub use self::read::{BadJournal, Reader};
+pub use self::write::{Journal, JournalFailed, Writer};
+
+use sha2::{Digest, Sha256};
+
+/// Of a line, without its end, in hexadecimal.
+pub(crate) fn hash(line: &[u8]) -> String {
+    Sha256::digest(line).iter().map(|byte| format!("{byte:02x}")).collect()
+}

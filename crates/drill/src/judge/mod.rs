@@ -1,0 +1,264 @@
+//! From a journal to a verdict. It takes event after event and holds no more than a table of messages, so that the run
+//! itself, and whoever reads its journal years later, come to the same. Nothing here looks at the world.
+
+mod class;
+mod marks;
+mod pairs;
+#[cfg(test)]
+mod tests;
+mod uids;
+mod verdict;
+
+use std::collections::BTreeMap;
+
+pub use self::class::{Class, Said, There, class};
+pub use self::marks::{Clock, Marks, Stable};
+pub use self::pairs::Odd;
+use self::pairs::{End, Pairs};
+use self::uids::Uids;
+pub use self::uids::{Breach, Continuity};
+pub use self::verdict::{Criterion, Example, Loss, Messages, Outage, Result, Word};
+use crate::journal::{Begin, Done, Event, Intent, Moment, PlaceKind, Survey};
+
+/// Takes events, in the order of the journal.
+#[derive(Debug)]
+pub struct Judge {
+    begin: Begin,
+    pairs: Pairs,
+    uids: Uids,
+    /// By incident, in their order.
+    incidents: Vec<Incident>,
+    /// What a survey that goes on wants to know.
+    survey: Option<Survey>,
+    /// Places that are read now or were, in that survey, with why they could not be.
+    reads: BTreeMap<u16, Option<String>>,
+    losses: BTreeMap<Moment, Loss>,
+    /// Of the last survey that counts.
+    last: Option<Last>,
+    attempts: u64,
+    /// Messages that carry the mark of this run and were never sent.
+    unknown: u64,
+    foreign: u64,
+    aborted: Option<String>,
+    armed: BTreeMap<u32, String>,
+    failed_steps: Vec<(Word, String)>,
+    odd: Option<Odd>,
+    odd_count: u64,
+    is_ended: bool,
+    t_us: u64,
+}
+
+#[derive(Debug)]
+struct Incident {
+    name: String,
+    t_us: u64,
+    clocks: Vec<Clock>,
+}
+
+#[derive(Debug)]
+struct Last {
+    serving: Vec<u16>,
+    unread: Vec<String>,
+}
+
+impl Judge {
+    /// Of a run that begins so.
+    pub fn new(begin: &Begin) -> Self {
+        Self {
+            pairs: Pairs::new(begin),
+            uids: Uids::default(),
+            incidents: Vec::new(),
+            survey: None,
+            reads: BTreeMap::new(),
+            losses: BTreeMap::new(),
+            last: None,
+            attempts: 0,
+            unknown: 0,
+            foreign: 0,
+            aborted: None,
+            armed: BTreeMap::new(),
+            failed_steps: Vec::new(),
+            odd: None,
+            odd_count: 0,
+            is_ended: false,
+            t_us: 0,
+            begin: begin.clone(),
+        }
+    }
+
+    /// The next event.
+    pub fn take(&mut self, t_us: u64, event: &Event) {
+        self.t_us = self.t_us.max(t_us);
+        if let Err(odd) = self.try_take(t_us, event) {
+            self.odd_count += 1;
+            self.odd.get_or_insert(odd);
+        }
+    }
+
+    fn try_take(&mut self, t_us: u64, event: &Event) -> std::result::Result<(), Odd> {
+        match event {
+            Event::Intent(Intent { m, to, bytes, .. }) => {
+                self.attempts += 1;
+                self.pairs.begins(*m, to, *bytes)?;
+            }
+            Event::Done(done) => self.done(t_us, done)?,
+            Event::Seen(seen) => self.pairs.seen(seen.m, seen.r, t_us),
+            Event::Expunged { m, r } => self.pairs.expunged(*m, *r),
+            Event::Bounced { m, r } => self.pairs.bounced(*m, *r),
+            Event::Survey(survey) => {
+                self.survey = Some(survey.clone());
+                self.reads.clear();
+            }
+            Event::Read { p } => {
+                self.pairs.reads(*p);
+                self.reads.insert(*p, Some("it was not read to its end".to_owned()));
+            }
+            Event::Found(found) => {
+                let is_sent = self.pairs.found(found.m, found.r, found.p, found.bad);
+                self.unknown += u64::from(!is_sent && self.is_final());
+                if is_sent && self.is_client_view(found.p) {
+                    self.uids.found(found);
+                }
+            }
+            Event::Folder(folder) if self.is_client_view(folder.p) => {
+                self.uids.folder_state(folder);
+            }
+            Event::ReadEnd { p, failed, foreign } => {
+                self.reads.insert(*p, failed.clone());
+                self.foreign += if self.is_final() { *foreign } else { 0 };
+            }
+            Event::SurveyEnd { moment } => self.survey_end(*moment),
+            Event::Incident { name } => {
+                let objectives = &self.begin.objectives;
+                let stable =
+                    Stable { count: objectives.stable_count, length_us: objectives.stable_us };
+                let clocks = vec![Clock::new(t_us, stable); self.begin.services.len()];
+                self.incidents.push(Incident { name: name.clone(), t_us, clocks });
+            }
+            Event::Promoted { .. } => {
+                let clocks = self.incidents.last_mut().map(|incident| &mut incident.clocks);
+                clocks.into_iter().flatten().for_each(|clock| clock.promoted(t_us));
+            }
+            // The answer to a question from before the incident says nothing of it.
+            Event::Probe { s, failed, took } => {
+                self.service(*s, t_us, t_us.saturating_add(*took), failed.is_none());
+            }
+            Event::StepEnd { name, failed: Some(why), judged, .. } => {
+                let word = if *judged { Word::Fail } else { Word::Unknown };
+                self.failed_steps.push((word, format!("{name}: {why}")));
+            }
+            Event::Armed(armed) => {
+                self.armed.insert(armed.id, armed.by_hand.clone());
+            }
+            Event::Undone { id, failed: None } => {
+                self.armed.remove(id);
+            }
+            Event::Aborted { why } => {
+                self.aborted.get_or_insert_with(|| why.clone());
+            }
+            Event::End => self.is_ended = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, t_us: u64, done: &Done) -> std::result::Result<(), Odd> {
+        let ends = [
+            (&done.ok, End::Ok),
+            (&done.info, End::Info),
+            (&done.fail, End::Fail),
+            (&done.rejected, End::Fail),
+        ];
+        let is_ok = !done.ok.is_empty();
+        if is_ok || !done.more {
+            self.service(MAIL, t_us, t_us, is_ok);
+        }
+        for (recipients, end) in ends {
+            for recipient in recipients {
+                self.pairs.ends(done.m, *recipient, t_us, end)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A service did what it is for, or did not.
+    fn service(&mut self, service: u16, asked_us: u64, answered_us: u64, is_ok: bool) {
+        let incident = self.incidents.last_mut().filter(|incident| asked_us >= incident.t_us);
+        if let Some(clock) = incident.and_then(|it| it.clocks.get_mut(usize::from(service))) {
+            clock.take(answered_us, is_ok);
+        }
+    }
+
+    fn is_final(&self) -> bool {
+        self.survey.as_ref().is_some_and(|survey| survey.moment == Moment::Final)
+    }
+
+    /// Whether users see what lies in a place.
+    fn is_client_view(&self, place: u16) -> bool {
+        let place = self.begin.places.get(usize::from(place));
+        let serving = self.survey.as_ref().map_or(&[][..], |survey| &survey.serving);
+        place.is_some_and(|place| place.kind == PlaceKind::Mailbox && serving.contains(&place.role))
+    }
+
+    /// What could not be read, of the places that belong to a moment.
+    fn unread(&self, moment: Moment) -> Vec<String> {
+        let places = self.begin.places.iter().zip(0..);
+        let wanted = places.filter(|(place, _)| {
+            (place.kind == PlaceKind::Snapshot) == (moment == Moment::Snapshot)
+        });
+        let why = |(place, at): (&crate::journal::Place, u16)| match self.reads.get(&at) {
+            Some(None) => None,
+            Some(Some(why)) => Some(format!("{}: {why}", place.name)),
+            None => Some(format!("{}: it was not read", place.name)),
+        };
+        wanted.filter_map(why).collect()
+    }
+
+    fn survey_end(&mut self, moment: Moment) {
+        let Some(survey) = self.survey.take().filter(|survey| survey.moment == moment) else {
+            return;
+        };
+        let unread = self.unread(moment);
+        if moment != Moment::Between {
+            let loss = self.loss(moment, &survey.serving, &unread);
+            self.losses.insert(moment, loss);
+        }
+        if moment == Moment::Final {
+            self.last = Some(Last { serving: survey.serving, unread });
+        }
+    }
+
+    /// What is out of sight of what was accepted. RPO looks back from the first incident.
+    fn loss(&self, moment: Moment, serving: &[u16], unread: &[String]) -> Loss {
+        let until_us = match moment {
+            Moment::Final | Moment::Salvage => u64::MAX,
+            _ => self.incidents.first().map_or(self.t_us, |incident| incident.t_us),
+        };
+        let is_snapshot = moment == Moment::Snapshot;
+        let mut loss = Loss { unread: unread.to_vec(), ..Loss::default() };
+        for (at, pair) in self.pairs.rows().iter().enumerate() {
+            if !pair.is_accepted() || pair.accepted_us > until_us {
+                continue;
+            }
+            let there = self
+                .pairs
+                .there(at, serving, |place| (place.kind == PlaceKind::Snapshot) == is_snapshot);
+            loss.accepted += 1;
+            let is_safe = there.delivered + there.pending + there.quarantined + there.bounced > 0;
+            // Nobody reads what stands on the disk of the dead one; after salvage it counts as what it is, stranded.
+            let is_in_reach = matches!(moment, Moment::Final) && there.stranded > 0;
+            if !is_safe && !is_in_reach && !pair.said(None).is_expunged {
+                loss.messages += 1;
+                loss.bytes += pair.bytes();
+                let oldest = loss.oldest_us.get_or_insert(pair.accepted_us);
+                *oldest = (*oldest).min(pair.accepted_us);
+            }
+        }
+        let from = self.incidents.first().map_or(self.t_us, |incident| incident.t_us);
+        loss.age_us = loss.oldest_us.map(|oldest| from.saturating_sub(oldest));
+        loss
+    }
+}
+
+/// Of the services, the traffic itself.
+const MAIL: u16 = 0;

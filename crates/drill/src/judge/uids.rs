@@ -1,0 +1,247 @@
+//! What IMAP promises of UIDs (RFC 9051, 2.3.1.1): in a folder under one UIDVALIDITY a UID never names another message,
+//! and UIDNEXT never goes back. Beside them flags and INTERNALDATE, which a failover must not change.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{Folder, Found};
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Breach {
+    /// A UID names another message than before.
+    Reused {
+        /// The folder.
+        folder: String,
+        /// Its UIDVALIDITY.
+        validity: u32,
+        /// The UID.
+        uid: u32,
+        /// The message that it was.
+        was: u64,
+        /// The message that it is.
+        is: u64,
+    },
+    /// UIDNEXT is lower than a number that clients have seen.
+    WentBack {
+        /// The folder.
+        folder: String,
+        /// Its UIDVALIDITY.
+        validity: u32,
+        /// What UIDNEXT was, or the highest UID and one.
+        was: u32,
+        /// What it is.
+        is: u32,
+    },
+    /// UIDVALIDITY is another one: clients fetch all anew.
+    Validity {
+        /// The folder.
+        folder: String,
+        /// What it was.
+        was: u32,
+        /// What it is.
+        is: u32,
+    },
+    /// Flags or keywords are not what they were.
+    Flags {
+        /// The message.
+        message: u64,
+        /// What they were.
+        was: String,
+        /// What they are.
+        is: String,
+    },
+    /// INTERNALDATE is not what it was.
+    Date {
+        /// The message.
+        message: u64,
+        /// What it was, in seconds since 1970.
+        was: i64,
+        /// What it is.
+        is: i64,
+    },
+}
+
+/// Notes UIDs, and what breaks promises. What is told of places where nobody serves is nothing that a client sees, and
+/// does not belong here.
+#[derive(Debug, Default)]
+pub(super) struct Uids {
+    /// Numbers of folders, by the mailbox's owner.
+    folders: HashMap<u32, Vec<usize>>,
+    states: Vec<State>,
+    /// The message at a UID: by folder, UIDVALIDITY and UID.
+    named: HashMap<(u32, u32, u32), u64>,
+    /// Flags, by their number, and dates: by message and recipient.
+    facts: HashMap<(u64, u32), (u32, i64)>,
+    flags: Vec<String>,
+    breaches: Vec<Breach>,
+    count: u64,
+    looks: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    name: String,
+    validity: u32,
+    /// The least that UIDNEXT may be.
+    next: u32,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Continuity {
+    /// Messages that were looked at with their UID, each time that they were.
+    pub looks: u64,
+    /// Promises that were broken.
+    pub breaches: u64,
+    /// The first of them.
+    pub examples: Vec<Breach>,
+}
+
+impl Uids {
+    /// A message at its UID.
+    pub(super) fn found(&mut self, found: &Found) {
+        let (Some(imap), Some(r)) = (&found.imap, found.r) else { return };
+        self.looks += 1;
+        let (validity, uid) = (imap.validity, imap.uid);
+        let at = self.folder(r, &imap.folder, validity);
+        let state = &mut self.states[at];
+        state.next = state.next.max(uid.saturating_add(1));
+        let was = *self.named.entry((at as u32, validity, uid)).or_insert(found.m);
+        if was != found.m {
+            let folder = state.name.clone();
+            self.breach(Breach::Reused { folder, validity, uid, was, is: found.m });
+        }
+        if let (Some(flags), Some(date)) = (&imap.flags, imap.date) {
+            self.facts(found.m, r, flags, date);
+        }
+    }
+
+    /// What a folder says of itself.
+    pub(super) fn folder_state(&mut self, told: &Folder) {
+        let at = self.folder(told.r, &told.folder, told.validity);
+        let state = &mut self.states[at];
+        let (was, is) = (state.next, told.next);
+        state.next = was.max(is);
+        if is < was {
+            let (folder, validity) = (state.name.clone(), state.validity);
+            self.breach(Breach::WentBack { folder, validity, was, is });
+        }
+    }
+
+    /// What is known by now.
+    pub(super) fn continuity(&self) -> Continuity {
+        Continuity { looks: self.looks, breaches: self.count, examples: self.breaches.clone() }
+    }
+
+    fn facts(&mut self, message: u64, r: u32, flags: &str, date: i64) {
+        let known = self.flags.iter().position(|known| known == flags);
+        let number = known.unwrap_or_else(|| {
+            self.flags.push(flags.to_owned());
+            self.flags.len() - 1
+        }) as u32;
+        let Some((old, old_date)) = self.facts.insert((message, r), (number, date)) else { return };
+        if old != number {
+            let was = self.flags[old as usize].clone();
+            self.breach(Breach::Flags { message, was, is: flags.to_owned() });
+        }
+        if old_date != date {
+            self.breach(Breach::Date { message, was: old_date, is: date });
+        }
+    }
+
+    /// The folder's number. A UIDVALIDITY that is not the one before is a breach, and makes all numbers new.
+    fn folder(&mut self, r: u32, name: &str, validity: u32) -> usize {
+        let of_owner = self.folders.entry(r).or_default();
+        let Some(at) = of_owner.iter().copied().find(|at| self.states[*at].name == name) else {
+            of_owner.push(self.states.len());
+            self.states.push(State { name: name.to_owned(), validity, next: 0 });
+            return self.states.len() - 1;
+        };
+        let state = &mut self.states[at];
+        let was = std::mem::replace(&mut state.validity, validity);
+        if was != validity {
+            state.next = 0;
+            self.breach(Breach::Validity { folder: name.to_owned(), was, is: validity });
+        }
+        at
+    }
+
+    fn breach(&mut self, breach: Breach) {
+        self.count += 1;
+        if self.breaches.len() < MOST_EXAMPLES {
+            self.breaches.push(breach);
+        }
+    }
+}
+
+/// More tell nobody more.
+const MOST_EXAMPLES: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Imap;
+
+    fn found(m: u64, validity: u32, uid: u32, flags: &str, date: i64) -> Found {
+        let (flags, date) = (Some(flags.to_owned()), Some(date));
+        let imap = Imap { folder: "INBOX".into(), validity, uid, flags, date };
+        Found { m, r: Some(0), p: 0, bad: false, imap: Some(imap) }
+    }
+
+    fn folder(validity: u32, next: u32) -> Folder {
+        Folder { r: 0, p: 0, folder: "INBOX".into(), validity, next }
+    }
+
+    fn breaches(founds: &[Found], folders: &[Folder]) -> Vec<Breach> {
+        let mut uids = Uids::default();
+        founds.iter().for_each(|found| uids.found(found));
+        folders.iter().for_each(|folder| uids.folder_state(folder));
+        let continuity = uids.continuity();
+        assert_eq!(continuity.breaches as usize, continuity.examples.len());
+        continuity.examples
+    }
+
+    #[test]
+    fn what_stays_breaks_nothing() {
+        let twice = [found(1, 7, 1, "\\Seen", 5), found(2, 7, 2, "", 6)];
+        assert_eq!(breaches(&[&twice[..], &twice].concat(), &[folder(7, 3), folder(7, 9)]), []);
+        // Another mailbox has numbers of its own.
+        let mut other = found(2, 7, 1, "", 6);
+        other.r = Some(1);
+        assert_eq!(breaches(&[found(1, 7, 1, "", 6), other], &[]), []);
+    }
+
+    #[test]
+    fn each_promise_that_breaks_is_told() {
+        let folder_name = || "INBOX".to_owned();
+        let first = || found(1, 7, 5, "a", 5);
+        for (second, state, expected) in [
+            (
+                found(2, 7, 5, "a", 5),
+                folder(7, 6),
+                Breach::Reused { folder: folder_name(), validity: 7, uid: 5, was: 1, is: 2 },
+            ),
+            (
+                first(),
+                folder(7, 5),
+                Breach::WentBack { folder: folder_name(), validity: 7, was: 6, is: 5 },
+            ),
+            (
+                found(1, 8, 5, "a", 5),
+                folder(8, 6),
+                Breach::Validity { folder: folder_name(), was: 7, is: 8 },
+            ),
+            (
+                found(1, 7, 5, "b", 5),
+                folder(7, 6),
+                Breach::Flags { message: 1, was: "a".into(), is: "b".into() },
+            ),
+            (found(1, 7, 5, "a", 4), folder(7, 6), Breach::Date { message: 1, was: 5, is: 4 }),
+        ] {
+            assert_eq!(breaches(&[first(), second], &[state]), [expected]);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Servers that the drill makes for itself: a folder, ports, files and processes. All of it has a mark, by which it is
+//! found and ended, whoever started what.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::owned::{self, Owned};
+use crate::scenario::{Process, Scenario, Values, Where};
+use crate::stack::Stack;
+use crate::undo::{MARK, MARKER, Undo};
+use crate::world::{World, lock};
+
+/// Ports that nobody else gets as long as these are held.
+pub(crate) type Ports = Vec<TcpListener>;
+
+/// Chooses ports. They stay taken until the first process starts.
+pub(crate) fn ports(scenario: &Scenario, mut values: Values) -> Result<(Ports, Values), String> {
+    let mut listeners = Vec::new();
+    for name in &scenario.lab.ports {
+        let listener =
+            TcpListener::bind("127.0.0.1:0").map_err(|e| format!("no port for `{name}`: {e}"))?;
+        let port = listener.local_addr().map_err(|e| e.to_string())?.port();
+        values.set(format!("port.{name}"), port.to_string());
+        listeners.push(listener);
+    }
+    Ok((listeners, values))
+}
+
+/// Makes the folder, its files and its first processes.
+pub(crate) async fn build(world: &World, stack: &mut Stack, ports: Ports) -> Result<(), String> {
+    let dir = world.lab();
+    let run = format!("{:016x}", world.run);
+    stack.arm("lab", Undo::RemoveDir { dir: dir.clone(), run: run.clone() }).await?;
+    let failed = |e: std::io::Error| format!("cannot make {}: {e}", dir.display());
+    fs::create_dir(&dir).map_err(failed)?;
+    fs::write(dir.join(MARKER), format!("{run}\n")).map_err(failed)?;
+    for path in &world.scenario.lab.folders {
+        fs::create_dir_all(dir.join(path)).map_err(failed)?;
+    }
+    for (path, text) in &world.scenario.lab.files {
+        let path = dir.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(failed)?;
+        }
+        fs::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+    }
+    for argv in &world.scenario.lab.prepare {
+        let run = crate::scenario::Run { argv: argv.clone(), ..Default::default() };
+        world.run(&run, PREPARE).await?;
+    }
+    drop(ports);
+    for (name, process) in &world.scenario.lab.processes {
+        if process.starts {
+            start(world, stack, name, process).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The mark of a process and all that it starts.
+pub(crate) fn mark(world: &World, name: &str) -> String {
+    format!("{:016x}.{name}", world.run)
+}
+
+/// Starts a process, and waits until it is ready.
+pub(crate) async fn start(
+    world: &World,
+    stack: &mut Stack,
+    name: &str,
+    process: &Process,
+) -> Result<(), String> {
+    let mark = mark(world, name);
+    let boot_id = owned::boot_id().map_err(|e| e.to_string())?;
+    let is_running = lock(&world.processes).get(name).is_some_and(Owned::is_there);
+    if is_running {
+        return Err(format!("the process `{name}` runs already"));
+    }
+    // A restart has the undo of the first start.
+    let undo = Undo::EndMarked { mark: mark.clone(), boot_id };
+    if !stack.has(&undo) {
+        stack.arm(name, undo).await?;
+    }
+    let logs = world.dir.join("logs");
+    fs::create_dir_all(&logs).map_err(|e| format!("cannot make {}: {e}", logs.display()))?;
+    let path = logs.join(format!("{name}.log"));
+    let log = File::options().create(true).append(true).open(&path);
+    let log = log.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+    let errors = log.try_clone().map_err(|e| e.to_string())?;
+    let command = world.command(&process.run, &Default::default(), &Where::Local);
+    let mut builder = command.process();
+    builder
+        .env(MARK, &mark)
+        .stdout(Stdio::from(log))
+        .stderr(Stdio::from(errors))
+        .kill_on_drop(false);
+    let mut child =
+        builder.spawn().map_err(|e| format!("cannot start `{}`: {e}", command.by_hand()))?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    let owned = pid.and_then(|pid| Owned::of(pid).ok());
+    let owned = owned.ok_or_else(|| format!("`{name}` ended at once: see {}", path.display()))?;
+    lock(&world.processes).insert(name.to_owned(), owned.clone());
+    lock(&world.values).set(format!("process.{name}"), owned.pid.to_string());
+    // Somebody must take what is left of it when it ends.
+    tokio::spawn(async move { child.wait().await });
+    ready(world, name, process, &owned).await.map_err(|e| format!("{e}; see {}", path.display()))
+}
+
+async fn ready(world: &World, name: &str, process: &Process, owned: &Owned) -> Result<(), String> {
+    let begun = Instant::now();
+    loop {
+        let Err(why) = world.ask(&process.ready, PROBE).await else { return Ok(()) };
+        if !owned.is_there() {
+            return Err(format!("`{name}` ended before it was ready"));
+        }
+        if begun.elapsed() > READY {
+            return Err(format!("`{name}` was not ready after {}: {why}", crate::human(READY)));
+        }
+        if !world.stop.sleep(PAUSE).await {
+            return Err("the drill stops".into());
+        }
+    }
+}
+
+const PREPARE: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(30);
+const PROBE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(10);

@@ -1,0 +1,33 @@
+//! Failover drills: a scenario becomes steps, faults and traffic; what happens becomes a journal; that becomes a verdict
+//! on every message. The journal comes first: what is not on disk has not happened, and can be undone.
+
+mod command;
+pub mod journal;
+pub mod judge;
+mod lab;
+mod owned;
+mod recover;
+mod run;
+pub mod scenario;
+mod services;
+mod stack;
+mod steps;
+mod survey;
+mod traffic;
+mod undo;
+mod world;
+
+pub use self::recover::{Recovered, recover};
+pub use self::run::{JOURNAL, RunFailed, Setup, analyze, journal_of, run};
+pub use self::stack::Left;
+pub use self::world::Stop;
+
+/// A length of time for people.
+fn human(length: std::time::Duration) -> String {
+    let seconds = length.as_secs_f64();
+    if seconds < 60.0 {
+        format!("{} s", (seconds * 1000.0).round() / 1000.0)
+    } else {
+        format!("{:.1} min", seconds / 60.0)
+    }
+}

@@ -1,0 +1,59 @@
+//! Undoes what a run left that was killed: its journal says what is armed, and each undo looks for itself whether there
+//! is anything to do. Doing it again does no harm.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::time::Instant;
+
+use crate::journal::{BadJournal, Event, Journal, Reader};
+use crate::run::{RunFailed, journal_of};
+use crate::stack::{Left, Stack};
+use crate::undo::Undo;
+
+/// What recovering came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// How much was undone.
+    pub undone: usize,
+    /// What is left for a person.
+    pub left: Vec<Left>,
+}
+
+/// Undoes what is still armed. A run that goes on is left alone.
+pub async fn recover(dir: &Path) -> Result<Recovered, RunFailed> {
+    let path = journal_of(dir);
+    let failed = |why: String| RunFailed::Dir { dir: dir.to_owned(), why };
+    let told = |what: &dyn std::fmt::Display| failed(format!("{}: {what}", path.display()));
+    let file = File::open(&path).map_err(|e| told(&e))?;
+    let mut reader = Reader::new(BufReader::new(file));
+    let mut armed: BTreeMap<u32, serde_json::Value> = BTreeMap::new();
+    let mut last_us = 0;
+    while let Some((t_us, event)) = reader.next_event().map_err(|e: BadJournal| told(&e))? {
+        last_us = t_us.max(last_us);
+        match event {
+            Event::Armed(one) => drop(armed.insert(one.id, one.undo)),
+            Event::Undone { id, failed: None } => drop(armed.remove(&id)),
+            _ => {}
+        }
+    }
+    let undo = |(id, data): (u32, serde_json::Value)| {
+        let undo: Undo =
+            serde_json::from_value(data).map_err(|e| told(&format!("undo {id}: {e}")))?;
+        Ok((id, undo))
+    };
+    let armed = armed.into_iter().map(undo).collect::<Result<Vec<_>, RunFailed>>()?;
+    let count = armed.len();
+    // Its times go on where those of the run ended: how long nobody was there, no clock tells.
+    let start = Instant::now().checked_sub(std::time::Duration::from_micros(last_us));
+    let (length, prev) = reader.position();
+    let resumed = Journal::resume(&path, length, prev, start.unwrap_or_else(Instant::now));
+    let (journal, writer) = resumed.map_err(|e| told(&e))?;
+    let mut stack = Stack::resumed(journal.clone(), armed);
+    let left = stack.undo_all().await;
+    drop((stack, journal));
+    let written = tokio::task::spawn_blocking(move || writer.finish()).await;
+    written.map_err(|e| told(&e))??;
+    Ok(Recovered { undone: count - left.len(), left })
+}

@@ -1,0 +1,335 @@
+//! A run from its beginning to its end: the lab, the traffic, the steps, the last look, and then everything undone,
+//! whatever became of the rest.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use load::letters::Letters;
+use load::plan::Plan;
+
+use crate::journal::{
+    self, Begin, Event, Journal, JournalFailed, Moment, Objectives, Place, PlaceKind,
+};
+use crate::scenario::{self, Loaded, Queue, Scenario, Values};
+use crate::stack::{Left, Stack};
+use crate::survey::{Readable, Reading, Source, mailboxes};
+use crate::traffic::Traffic;
+use crate::world::{Stop, World};
+use crate::{lab, owned, services, steps};
+
+/// What a run needs besides its scenario.
+pub struct Setup {
+    /// The folder of the run, which must not be there yet, or be empty.
+    pub dir: PathBuf,
+    /// The name of the scenario.
+    pub name: String,
+    /// The run's id, which all its messages carry.
+    pub run: u64,
+    /// Its messages.
+    pub letters: Arc<Letters>,
+    /// Who they are for, all of them.
+    pub recipients: Vec<String>,
+    /// When they are sent.
+    pub plan: Plan,
+    /// This program: what `mailrig` in a command means on this machine.
+    pub program: PathBuf,
+    /// Looks up a variable of the environment, for secrets.
+    pub variable: fn(&str) -> Option<String>,
+    /// Of mailrig.
+    pub tool_version: String,
+    /// The time of the wall clock, for people.
+    pub at: String,
+    /// Told of what happens, but not of messages; who does not listen misses it.
+    pub told: Option<SyncSender<(u64, Event)>>,
+}
+
+/// A run that could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RunFailed {
+    /// The folder.
+    #[error("cannot use {} for the run: {why}", dir.display())]
+    Dir {
+        /// Which.
+        dir: PathBuf,
+        /// What is the matter.
+        why: String,
+    },
+    /// The journal cannot be written.
+    #[error(transparent)]
+    Journal(#[from] JournalFailed),
+    /// The scenario.
+    #[error("{0}")]
+    Scenario(String),
+}
+
+/// The name of the journal in the folder of a run.
+pub const JOURNAL: &str = "journal.jsonl";
+
+/// Runs a scenario. Gives what could not be undone.
+pub async fn run(loaded: Loaded, setup: Setup, stop: Stop) -> Result<Vec<Left>, RunFailed> {
+    let dir = absolute(&setup.dir)?;
+    let dir_failed =
+        |why: std::io::Error| RunFailed::Dir { dir: dir.clone(), why: why.to_string() };
+    fs::create_dir_all(&dir).map_err(dir_failed)?;
+    if fs::read_dir(&dir).map_err(dir_failed)?.next().is_some() {
+        let why = "it is not empty; each run has a folder of its own".to_owned();
+        return Err(RunFailed::Dir { dir, why });
+    }
+    let text = toml::to_string(&loaded.tree).map_err(|e| RunFailed::Scenario(e.to_string()))?;
+    fs::write(dir.join("scenario.toml"), &text).map_err(dir_failed)?;
+    let (journal, writer) =
+        Journal::create(&dir.join(JOURNAL), Instant::now()).map_err(dir_failed)?;
+    let journal = journal.told(setup.told.clone());
+    let (world, ports) = world(loaded, &setup, dir, &journal, stop).map_err(RunFailed::Scenario)?;
+    let places = places(&world, &setup.recipients).map_err(RunFailed::Scenario)?;
+    let begin = begin(&world, &setup, &places, &text).map_err(RunFailed::Scenario)?;
+    journal.commit(Event::Begin(Box::new(begin))).await?;
+    let world = Arc::new(world);
+    let mut stack = Stack::new(journal.clone());
+    let limit = tokio::spawn(limit(Arc::clone(&world)));
+    if let Err(why) = all(&world, &mut stack, ports, &setup, &places).await {
+        journal.note(Event::Aborted { why });
+    }
+    limit.abort();
+    let left = stack.undo_all().await;
+    let ended = journal.commit(Event::End).await;
+    drop((world, stack, journal));
+    let written = tokio::task::spawn_blocking(move || writer.finish()).await;
+    ended?;
+    written.map_err(|e| RunFailed::Scenario(e.to_string()))??;
+    Ok(left)
+}
+
+fn absolute(dir: &Path) -> Result<PathBuf, RunFailed> {
+    std::path::absolute(dir).map_err(|e| RunFailed::Dir { dir: dir.to_owned(), why: e.to_string() })
+}
+
+/// Ends a run that takes too long.
+async fn limit(world: Arc<World>) {
+    let most = world.scenario.max_duration.0;
+    tokio::time::sleep(most).await;
+    world.stop.stop(&format!("it took longer than max_duration, {}", crate::human(most)));
+}
+
+fn world(
+    loaded: Loaded,
+    setup: &Setup,
+    dir: PathBuf,
+    journal: &Journal,
+    stop: Stop,
+) -> Result<(World, lab::Ports), String> {
+    let recipients = setup.recipients.iter().cloned().zip(0..).collect::<HashMap<_, _>>();
+    let mut values = Values::default();
+    values.set("lab", dir.join("lab").to_string_lossy());
+    let Loaded { scenario, tree } = loaded;
+    let (ports, mut values) = lab::ports(&scenario, values)?;
+    for (name, secret) in &scenario.secrets {
+        values.set(format!("secret.{name}"), secret.read(&setup.variable)?);
+    }
+    // What steps print comes later, and what processes are called.
+    let mut filled = tree.clone();
+    let is_later = |name: &str| name.starts_with("steps.") || name.starts_with("process.");
+    values.fill(&mut filled, &is_later).map_err(|e| e.to_string())?;
+    let scenario: Scenario =
+        filled.try_into().map_err(|e: toml::de::Error| e.message().to_owned())?;
+    let roles: Vec<String> = scenario.roles.keys().cloned().collect();
+    let serving = (0..).zip(scenario.roles.values()).filter(|(_, role)| role.serves);
+    let serving = serving.map(|(at, _)| at).collect();
+    let world = World {
+        scenario,
+        tree,
+        values: Mutex::new(values),
+        dir,
+        program: setup.program.to_string_lossy().into_owned(),
+        run: setup.run,
+        journal: journal.clone(),
+        stop,
+        processes: Mutex::new(BTreeMap::new()),
+        away: Mutex::default(),
+        had_incident: Mutex::new(false),
+        serving: Mutex::new(serving),
+        roles,
+        recipients: Arc::new(recipients),
+    };
+    Ok((world, ports))
+}
+
+/// Where copies may lie.
+fn places(world: &World, recipients: &[String]) -> Result<Vec<Readable>, String> {
+    let mut places = Vec::new();
+    for (role, (name, facts)) in (0..).zip(&world.scenario.roles) {
+        let mut add = |what: &str, kind, source| {
+            let store = places.len() as u16;
+            let place = Place { name: format!("{name} {what}"), role, kind, store };
+            places.push(Readable { place, source });
+        };
+        if let Some(store) = &facts.store {
+            let mailboxes = mailboxes(&store.maildirs, &store.layout, recipients)?;
+            let source = Source::Store {
+                root: store.maildirs.clone().into(),
+                mailboxes: Arc::new(mailboxes),
+            };
+            add("store", PlaceKind::Mailbox, source);
+        }
+        match &facts.queue {
+            Some(Queue::Mailrig(dir)) => {
+                add("queue", PlaceKind::Queue, Source::MailrigQueue(dir.into()));
+            }
+            Some(other) => return Err(format!("{other:?} cannot be read yet")),
+            None => {}
+        }
+        if let Some(dir) = &facts.quarantine {
+            add("quarantine", PlaceKind::Quarantine, Source::Files(dir.into()));
+        }
+    }
+    Ok(places)
+}
+
+fn begin(world: &World, setup: &Setup, places: &[Readable], text: &str) -> Result<Begin, String> {
+    let services: Vec<String> = [scenario::MAIL.to_owned()]
+        .into_iter()
+        .chain(world.scenario.services.keys().cloned())
+        .collect();
+    Ok(Begin {
+        version: 1,
+        run: format!("{:016x}", world.run),
+        scenario: setup.name.clone(),
+        scenario_sha256: journal::hash(text.as_bytes()),
+        tool_version: setup.tool_version.clone(),
+        at: setup.at.clone(),
+        boot_id: owned::boot_id().map_err(|e| e.to_string())?,
+        seed: world.scenario.traffic.seed,
+        roles: world.roles.clone(),
+        recipients: setup.recipients.clone(),
+        places: places.iter().map(|readable| readable.place.clone()).collect(),
+        objectives: objectives(&world.scenario, &services),
+        services,
+        servers: world.scenario.traffic.to.clone(),
+    })
+}
+
+fn objectives(scenario: &Scenario, services: &[String]) -> Objectives {
+    let asked = &scenario.objectives;
+    let us = |span: &scenario::Span| span.0.as_micros() as u64;
+    Objectives {
+        rto_us: services.iter().map(|service| asked.rto.get(service).map(us)).collect(),
+        lost: asked.lost,
+        rpo_messages: asked.rpo_messages,
+        rpo_us: asked.rpo_time.as_ref().map(us),
+        duplicates: asked.duplicates,
+        stranded: Some(asked.stranded),
+        pending: asked.pending,
+        error_share: asked.errors,
+        late_us: asked.late.as_ref().map(|late| us(&late.after)),
+        late: asked.late.as_ref().map_or(0, |late| late.messages),
+        stable_count: asked.stable.successes,
+        stable_us: us(&asked.stable.length),
+    }
+}
+
+/// Everything but undoing.
+async fn all(
+    world: &Arc<World>,
+    stack: &mut Stack,
+    ports: lab::Ports,
+    setup: &Setup,
+    places: &[Readable],
+) -> Result<(), String> {
+    lab::build(world, stack, ports).await?;
+    for probe in &world.scenario.steady {
+        world.ask(probe, STEADY).await.map_err(|why| format!("before the first step: {why}"))?;
+    }
+    let reading = Reading {
+        run: world.run,
+        recipients: Arc::clone(&world.recipients),
+        journal: world.journal.clone(),
+    };
+    let surveyor = steps::Surveyor { reading: &reading, places };
+    phase(world, "baseline");
+    let mut traffic = Traffic::start(world, Arc::clone(&setup.letters), &setup.plan);
+    let asking = services::start(world);
+    let done = in_traffic(world, stack, &surveyor).await;
+    phase(world, "drain");
+    let drain = match done {
+        Ok(()) => world.scenario.traffic.drain.0,
+        Err(_) => HASTE,
+    };
+    let begun = Instant::now();
+    if !traffic.drain(drain).await {
+        let text = "some messages were still on their way when the time to drain was over";
+        world.journal.note(Event::Note { text: text.into() });
+    }
+    drop(asking);
+    queues_empty(world, drain.saturating_sub(begun.elapsed())).await;
+    surveyor.survey(world, Moment::Final).await;
+    done
+}
+
+/// What happens while mail is sent.
+async fn in_traffic(
+    world: &World,
+    stack: &mut Stack,
+    surveyor: &steps::Surveyor<'_>,
+) -> Result<(), String> {
+    let traffic = &world.scenario.traffic;
+    stopped(world, world.stop.sleep(traffic.baseline.0).await)?;
+    phase(world, "fault");
+    steps::all(world, stack, surveyor).await?;
+    phase(world, "recovered");
+    stopped(world, world.stop.sleep(traffic.recovered.0).await)
+}
+
+fn stopped(world: &World, goes_on: bool) -> Result<(), String> {
+    if goes_on { Ok(()) } else { Err(world.stop.reason().unwrap_or_default()) }
+}
+
+fn phase(world: &World, name: &str) {
+    world.journal.note(Event::Phase { name: name.into() });
+}
+
+/// Waits until nothing is on its way any more, at most so long. Who cannot be asked keeps nobody waiting.
+async fn queues_empty(world: &World, limit: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < limit {
+        let mut waiting = 0;
+        for role in world.scenario.roles.values() {
+            if let Some(queue) = &role.queue {
+                waiting += crate::survey::queue_length(queue).await.unwrap_or(0);
+            }
+        }
+        if waiting == 0 || !world.stop.sleep(PAUSE).await {
+            return;
+        }
+    }
+}
+
+/// Where the journal of a run is.
+pub fn journal_of(dir: &Path) -> PathBuf {
+    dir.join(JOURNAL)
+}
+
+/// Reads a journal, and judges what it tells. Gives its beginning, the verdict, and whether its last line is cut.
+pub fn analyze(dir: &Path) -> Result<(Begin, crate::judge::Result, bool), RunFailed> {
+    let path = journal_of(dir);
+    let failed = |why: String| RunFailed::Dir { dir: dir.to_owned(), why };
+    let file = File::open(&path).map_err(|e| failed(format!("{}: {e}", path.display())))?;
+    let mut reader = journal::Reader::new(std::io::BufReader::with_capacity(1 << 20, file));
+    let bad = |e: journal::BadJournal| failed(format!("{}: {e}", path.display()));
+    let Some((_, Event::Begin(begin))) = reader.next_event().map_err(bad)? else {
+        return Err(failed(format!("{}: it does not begin as a journal does", path.display())));
+    };
+    let mut judge = crate::judge::Judge::new(&begin);
+    while let Some((t_us, event)) = reader.next_event().map_err(bad)? {
+        judge.take(t_us, &event);
+    }
+    Ok((*begin, judge.result(), reader.is_cut()))
+}
+
+const STEADY: Duration = Duration::from_secs(10);
+/// To drain when the run is given up.
+const HASTE: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(100);

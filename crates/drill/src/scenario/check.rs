@@ -1,0 +1,247 @@
+//! Whether the parts of a scenario fit together: names that nothing has, circles, roles without what a step needs of them.
+
+use std::collections::BTreeSet;
+
+use toml::Value;
+
+use super::parse::hint;
+use super::steps::{Action, Fault, Probe, Run, Step};
+use super::{Scenario, vars};
+
+pub(super) fn check(scenario: &Scenario, tree: &Value) -> Result<(), String> {
+    let check = Check { scenario };
+    check.whole()?;
+    check.later(tree)?;
+    let mut names = BTreeSet::new();
+    check.steps(&scenario.steps, &mut names)
+}
+
+struct Check<'s> {
+    scenario: &'s Scenario,
+}
+
+impl Check<'_> {
+    fn whole(&self) -> Result<(), String> {
+        let Self { scenario } = self;
+        if scenario.version != 1 {
+            return Err(format!(
+                "version {} is not known here; this mailrig reads version 1",
+                scenario.version
+            ));
+        }
+        if scenario.roles.len() > MOST_ROLES {
+            return Err(format!("{MOST_ROLES} roles are the most"));
+        }
+        if !scenario.roles.values().any(|role| role.serves) {
+            return Err(
+                "no role serves; write `serves = true` for the one whose mailboxes users see"
+                    .into(),
+            );
+        }
+        for to in scenario.traffic.to.iter().chain(&scenario.traffic.submit_to) {
+            let role = self.role(to, "traffic")?;
+            let is_listed = scenario.traffic.to.contains(to);
+            if is_listed && self.scenario.roles[role].smtp.is_none() {
+                return Err(format!(
+                    "role `{to}` has no address: traffic goes to it, so it needs `smtp`"
+                ));
+            }
+        }
+        if scenario.traffic.to.is_empty() {
+            return Err("traffic goes nowhere; name roles in `to`".into());
+        }
+        for service in scenario.objectives.rto.keys() {
+            let known = scenario.services.keys().map(String::as_str).chain([MAIL]);
+            let mut known = known.collect::<Vec<_>>().into_iter();
+            if !known.clone().any(|name| name == service) {
+                let hint = hint(service, &mut known);
+                return Err(format!("there is no service `{service}` to have an RTO{hint}"));
+            }
+        }
+        if scenario.services.contains_key(MAIL) {
+            return Err("the service `mail` is the traffic itself; call this one otherwise".into());
+        }
+        for abort in &scenario.abort_if {
+            if abort.service != MAIL && !scenario.services.contains_key(&abort.service) {
+                let hint = hint(&abort.service, scenario.services.keys().map(String::as_str));
+                return Err(format!("abort_if: there is no service `{}`{hint}", abort.service));
+            }
+        }
+        let probes = scenario.services.values().map(|service| &service.probe);
+        let ready = scenario.lab.processes.values().map(|process| &process.ready);
+        for probe in probes.chain(ready).chain(&scenario.steady) {
+            self.probe(probe, "a probe")?;
+        }
+        for path in scenario.lab.files.keys().chain(&scenario.lab.folders) {
+            if !is_inside(path) {
+                return Err(format!("lab.files: `{path}` leads out of the lab's folder"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is put in later must come from somewhere: a port, a process, a secret, or a step before this one.
+    fn later(&self, tree: &Value) -> Result<(), String> {
+        let Self { scenario } = self;
+        let mut wrong = None;
+        let mut done: BTreeSet<&str> = BTreeSet::new();
+        let mut look = |value: &Value, done: &BTreeSet<&str>, place: &str| {
+            vars::names(value, &mut |name| {
+                let reason = self.unknown(name, done);
+                if let Some(reason) = reason {
+                    wrong.get_or_insert(format!("{place}: {reason}"));
+                }
+            });
+        };
+        let Some(table) = tree.as_table() else { return Ok(()) };
+        for (key, value) in table.iter().filter(|(key, _)| *key != "steps") {
+            look(value, &done, key);
+        }
+        let texts = table.get("steps").and_then(Value::as_array);
+        for (text, step) in texts.into_iter().flatten().zip(&scenario.steps) {
+            let place = format!("step `{}`", step.name);
+            look(text, &done, &place);
+            done.insert(&step.name);
+        }
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// Why a name that is put in later will not be there.
+    fn unknown(&self, name: &str, done: &BTreeSet<&str>) -> Option<String> {
+        let Scenario { lab, secrets, steps, .. } = self.scenario;
+        let (kind, rest) = name.split_once('.')?;
+        let missing = |known: &mut dyn Iterator<Item = &str>, what: &str| {
+            let known: Vec<&str> = known.collect();
+            let is_known = known.contains(&rest);
+            (!is_known).then(|| {
+                format!("${{{name}}}: there is no {what} `{rest}`{}", hint(rest, known.into_iter()))
+            })
+        };
+        match kind {
+            "port" => missing(&mut lab.ports.iter().map(String::as_str), "port"),
+            "secret" => missing(&mut secrets.keys().map(String::as_str), "secret"),
+            "process" => missing(&mut lab.processes.keys().map(String::as_str), "process"),
+            _ => {
+                let step = rest.rsplit_once('.').map_or(rest, |(step, _)| step);
+                let is_ever = steps.iter().any(|it| it.name == step);
+                match (done.contains(step), is_ever) {
+                    (true, _) => None,
+                    (false, true) => Some(format!(
+                        "${{{name}}}: step `{step}` comes later, or is this one: its output is not there yet"
+                    )),
+                    (false, false) => {
+                        let hint = hint(step, steps.iter().map(|it| it.name.as_str()));
+                        Some(format!("${{{name}}}: there is no step `{step}`{hint}"))
+                    }
+                }
+            }
+        }
+    }
+
+    fn steps<'t>(&self, steps: &'t [Step], names: &mut BTreeSet<&'t str>) -> Result<(), String> {
+        for step in steps {
+            if step.name.is_empty() || !names.insert(&step.name) {
+                return Err(format!(
+                    "two steps are called `{}`: each needs a name of its own",
+                    step.name
+                ));
+            }
+            let place = format!("step `{}`", step.name);
+            match &step.action {
+                Action::Run(run) => self.run(run, &place)?,
+                Action::Fault(fault) => {
+                    let (Fault::Kill(name)
+                    | Fault::Stop(name)
+                    | Fault::Pause(name)
+                    | Fault::Resume(name)) = fault;
+                    self.process(name, &place)?;
+                }
+                Action::Start(name) => self.process(name, &place)?,
+                Action::Promote(promote) | Action::Failback(promote) => {
+                    self.role(&promote.to, &place)?;
+                    promote.run.iter().try_for_each(|run| self.run(run, &place))?;
+                }
+                Action::WaitUntil(wait) => self.probe(&wait.probe, &place)?,
+                Action::Expect(probe) => self.probe(probe, &place)?,
+                Action::Salvage(salvage) => {
+                    let from = self.role(&salvage.from, &place)?;
+                    self.role(&salvage.to, &place)?;
+                    if self.scenario.roles[from].queue.is_none() {
+                        return Err(format!("{place}: role `{from}` has no `queue` to salvage"));
+                    }
+                }
+                Action::Parallel(steps) => self.steps(steps, names)?,
+                Action::Mailrig(args) if args.is_empty() => {
+                    return Err(format!(
+                        "{place}: mailrig needs a command, such as [\"backup\", …]"
+                    ));
+                }
+                Action::Mailrig(_) | Action::Survey(_) | Action::Manual(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&self, run: &Run, place: &str) -> Result<(), String> {
+        if run.argv.is_empty() {
+            return Err(format!("{place}: `argv` is empty: it needs a program"));
+        }
+        if run.undone.is_some() && run.undo.is_none() {
+            return Err(format!(
+                "{place}: `undone` looks whether an undo worked, and there is no `undo`"
+            ));
+        }
+        if run.argv.iter().chain(run.undo.iter().flatten()).any(|word| word.contains("${secret.")) {
+            return Err(format!(
+                "{place}: a secret in `argv` is seen by everybody on that machine; put it into `env`"
+            ));
+        }
+        match &run.on {
+            Some(role) => self.role(role, place).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    fn probe(&self, probe: &Probe, place: &str) -> Result<(), String> {
+        match probe {
+            Probe::Command(run) => self.run(run, place),
+            Probe::Queue { of, .. } => {
+                let role = self.role(of, place)?;
+                let has_queue = self.scenario.roles[role].queue.is_some();
+                has_queue
+                    .then_some(())
+                    .ok_or_else(|| format!("{place}: role `{role}` has no `queue`"))
+            }
+            Probe::Tcp(_) | Probe::Smtp(_) | Probe::File(_) => Ok(()),
+        }
+    }
+
+    fn role<'n>(&self, name: &'n str, place: &str) -> Result<&'n str, String> {
+        let roles = &self.scenario.roles;
+        if roles.contains_key(name) {
+            return Ok(name);
+        }
+        let hint = hint(name, roles.keys().map(String::as_str));
+        Err(format!("{place}: there is no role `{name}`{hint}"))
+    }
+
+    fn process(&self, name: &str, place: &str) -> Result<(), String> {
+        let processes = &self.scenario.lab.processes;
+        if processes.contains_key(name) {
+            return Ok(());
+        }
+        let hint = hint(name, processes.keys().map(String::as_str));
+        Err(format!("{place}: the lab has no process `{name}`{hint}"))
+    }
+}
+
+fn is_inside(path: &str) -> bool {
+    let path = std::path::Path::new(path);
+    let is_plain = |part: std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
+    path.components().next().is_some() && path.components().all(is_plain)
+}
+
+/// What the traffic is called among services.
+pub(crate) const MAIL: &str = "mail";
+
+const MOST_ROLES: usize = 8;

@@ -1,0 +1,470 @@
+//! A scenario: what a drill does, as a TOML file. Text becomes this in two steps: a first reading finds what is wrong and
+//! where it stands; a second one puts variables in. What is known only when the drill runs (`${lab}`, `${port.…}`,
+//! `${steps.…}`) stays in the text of a step until then.
+
+pub(crate) mod check;
+mod parse;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod vars;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::check::MAIL;
+pub use self::parse::{BadScenario, Loaded, load};
+pub use self::steps::{Action, Fault, Manual, Probe, Promote, Run, Salvage, Step, WaitUntil};
+pub use self::vars::{BadVariable, Values};
+
+/// What a drill does.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Of this form of the file: 1.
+    pub version: u32,
+    /// One line: what it shows.
+    pub title: String,
+    /// For people who read the report.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Names and values that may stand in all texts as `${name}`; `--set` changes them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
+    /// Values that no journal and no report shows: `${secret.name}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Secret>,
+    /// What is asked of the run.
+    #[serde(default)]
+    pub objectives: Objectives,
+    /// Servers that the drill makes for itself.
+    #[serde(default)]
+    pub lab: Lab,
+    /// Who takes part.
+    pub roles: BTreeMap<String, Role>,
+    /// Mail that is sent all the time.
+    pub traffic: Traffic,
+    /// Services that are asked all the time how they are, by name. `mail` is the traffic itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, Service>,
+    /// What must be true before the first step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steady: Vec<Probe>,
+    /// What ends the run before its time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abort_if: Vec<AbortIf>,
+    /// The whole must be done by then; undoing is not counted.
+    #[serde(default = "ten_minutes")]
+    pub max_duration: Span,
+    /// What happens, in this order.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// Hosts that are never touched, whatever a step says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protected: Vec<String>,
+    /// What stands in the report besides.
+    #[serde(default)]
+    pub report: Report,
+}
+
+/// Where a secret comes from; one of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Secret {
+    /// The first line of a file.
+    File(String),
+    /// The first line that a program prints.
+    Command(Vec<String>),
+    /// A variable of the environment.
+    Env(String),
+}
+
+impl Secret {
+    /// Its value.
+    pub(crate) fn read(&self, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+        let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+        match self {
+            Secret::File(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|e| format!("cannot read {path}: {e}"))?;
+                Ok(first_line(&text))
+            }
+            Secret::Env(name) => variable(name).ok_or_else(|| {
+                format!("the environment has no {name}, in which a secret is to stand")
+            }),
+            Secret::Command(argv) => {
+                let (program, args) = argv.split_first().ok_or("a secret's command is empty")?;
+                let output = std::process::Command::new(program).args(args).output();
+                let output = output.map_err(|e| format!("cannot run {program}: {e}"))?;
+                if !output.status.success() {
+                    return Err(format!(
+                        "{program}, which is to print a secret, ended with {}",
+                        output.status
+                    ));
+                }
+                Ok(first_line(&String::from_utf8_lossy(&output.stdout)))
+            }
+        }
+    }
+}
+
+/// What is asked of the run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Objectives {
+    /// By service: how long it may be away after an incident.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rto: BTreeMap<String, Span>,
+    /// Accepted messages that may be out of sight when somebody else serves.
+    pub rpo_messages: Option<u64>,
+    /// The age that the oldest of those may have.
+    pub rpo_time: Option<Span>,
+    /// Accepted messages that may be lost for good.
+    #[serde(default)]
+    pub lost: u64,
+    /// Copies above those that attempts explain.
+    #[serde(default)]
+    pub duplicates: u64,
+    /// Accepted messages that may still lie where nobody serves.
+    #[serde(default)]
+    pub stranded: u64,
+    /// Accepted messages that may still wait in a queue; without it: any number.
+    pub pending: Option<u64>,
+    /// The share of all messages, 0 to 1, that may be refused at every attempt; without it: all.
+    pub errors: Option<f64>,
+    /// When a message is late, and how many may be.
+    pub late: Option<Late>,
+    /// When a service is stable again.
+    #[serde(default)]
+    pub stable: Stable,
+}
+
+/// When a message is late.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Late {
+    /// From the reply until it is seen.
+    pub after: Span,
+    /// How many may be late.
+    #[serde(default)]
+    pub messages: u64,
+}
+
+/// When a service is stable again: after a row of successes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stable {
+    /// At least so many.
+    pub successes: u32,
+    /// And at least so long.
+    #[serde(rename = "for")]
+    pub length: Span,
+}
+
+impl Default for Stable {
+    fn default() -> Self {
+        Self { successes: 5, length: Span(Duration::from_secs(1)) }
+    }
+}
+
+/// Servers that the drill makes for itself, in a folder of its own: `${lab}`. They end with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lab {
+    /// Ports that the kernel chooses: `${port.NAME}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
+    /// Folders in it, by their path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<String>,
+    /// Files in it, by their path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+    /// Programs that prepare it, one after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prepare: Vec<Vec<String>>,
+    /// Programs that run as long as it does, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub processes: BTreeMap<String, Process>,
+}
+
+/// A program that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// It and its arguments; `mailrig` is this program.
+    pub run: Vec<String>,
+    /// It is there when this is true.
+    pub ready: Probe,
+    /// Whether it starts with the lab; otherwise a step starts it.
+    #[serde(default = "yes")]
+    pub starts: bool,
+    /// What ends it, at the end.
+    #[serde(default = "terminate")]
+    pub stop: Signal,
+}
+
+/// A signal that ends a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Signal {
+    /// It may end what it is at.
+    #[serde(rename = "TERM")]
+    Term,
+    /// As at a terminal.
+    #[serde(rename = "INT")]
+    Int,
+    /// At once.
+    #[serde(rename = "KILL")]
+    Kill,
+}
+
+/// Somebody who takes part.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// Where its commands run.
+    #[serde(default)]
+    pub on: Where,
+    /// Where it takes mail: `HOST:PORT`.
+    pub smtp: Option<String>,
+    /// Where it takes mail of those who say who they are.
+    pub submission: Option<Submission>,
+    /// Where mail is read.
+    pub imap: Option<Imap>,
+    /// The store of its mailboxes, in the file system of the drill.
+    pub store: Option<Store>,
+    /// Its queue.
+    pub queue: Option<Queue>,
+    /// Where mail is put aside: a folder of files.
+    pub quarantine: Option<String>,
+    /// Whether users see its mailboxes when the drill begins.
+    #[serde(default)]
+    pub serves: bool,
+}
+
+/// Where commands run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Where {
+    /// On this machine.
+    #[default]
+    Local,
+    /// On another one: what ssh calls it. ssh must not have to ask for anything.
+    Ssh(String),
+    /// In a network namespace of this one.
+    Namespace(String),
+    /// Behind a command that takes a command: `["podman", "exec", "mx1"]`.
+    Container(Vec<String>),
+}
+
+/// Where mail is submitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submission {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// Who says so.
+    pub user: String,
+    /// The name of a secret.
+    pub password: String,
+}
+
+/// Where mail is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Imap {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// The user's name there, with `%u` for the address, `%n` and `%d` for its parts.
+    #[serde(default = "percent_u")]
+    pub user: String,
+    /// The name of the secret that lets all of them in.
+    pub password: String,
+}
+
+/// A store of mailboxes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// Its folder.
+    pub maildirs: String,
+    /// Where in it a mailbox lies, in Dovecot's words.
+    #[serde(default = "domain_user")]
+    pub layout: String,
+}
+
+/// A queue; one of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Queue {
+    /// The folder that `mailrig serve --queue` has.
+    Mailrig(String),
+    /// The configuration folder of a Postfix.
+    Postfix(String),
+    /// The configuration file of an Exim.
+    Exim(String),
+}
+
+/// Mail that is sent all the time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traffic {
+    /// Messages a second: `100/s`.
+    pub rate: String,
+    /// Who it is for: a pattern as `load --recipients` takes it. The domain must be a reserved one.
+    pub recipients: String,
+    /// Who it is from.
+    #[serde(default = "sender")]
+    pub senders: String,
+    /// Roles in the order in which a sender tries them, as by MX records.
+    pub to: Vec<String>,
+    /// Roles that take mail for submission beside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub submit_to: Vec<String>,
+    /// How long a sender waits before each further round.
+    #[serde(default = "retries")]
+    pub retry: Vec<Span>,
+    /// How long it waits for a connection, and for an answer.
+    #[serde(default = "five_seconds")]
+    pub patience: Span,
+    /// How large messages are, as `load --size` takes it.
+    #[serde(default = "two_kib")]
+    pub size: String,
+    /// At one time.
+    #[serde(default = "fifty")]
+    pub connections: u32,
+    /// Before the first step.
+    #[serde(default = "three_seconds")]
+    pub baseline: Span,
+    /// After the last one.
+    #[serde(default = "three_seconds")]
+    pub recovered: Span,
+    /// At the end, until everything is where it is to be.
+    #[serde(default = "thirty_seconds")]
+    pub drain: Span,
+    /// What the messages follow from.
+    #[serde(default = "one")]
+    pub seed: u64,
+}
+
+/// Something that is asked all the time how it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// How it is asked.
+    pub probe: Probe,
+    /// Between two questions.
+    #[serde(default = "a_hundred_ms")]
+    pub interval: Span,
+}
+
+/// What ends the run before its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AbortIf {
+    /// The service that fails.
+    pub service: String,
+    /// For so long without a success.
+    #[serde(rename = "for")]
+    pub length: Span,
+}
+
+/// What stands in the report besides.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Who answers for the drill.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub operator: String,
+    /// Who allowed it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub approver: String,
+    /// The number of a change or ticket.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ticket: String,
+    /// What this drill is evidence for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reference: String,
+}
+
+/// A length of time, written as `300ms`, `5s` or `2m`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // A variable is put in later.
+        if text.contains("${") {
+            return Ok(Self::default());
+        }
+        ::load::plan::parse_duration(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ms = self.0.as_millis();
+        let text =
+            if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") };
+        serializer.serialize_str(&text)
+    }
+}
+
+fn ten_minutes() -> Span {
+    Span(Duration::from_secs(600))
+}
+
+fn thirty_seconds() -> Span {
+    Span(Duration::from_secs(30))
+}
+
+fn five_seconds() -> Span {
+    Span(Duration::from_secs(5))
+}
+
+fn three_seconds() -> Span {
+    Span(Duration::from_secs(3))
+}
+
+fn a_hundred_ms() -> Span {
+    Span(Duration::from_millis(100))
+}
+
+fn retries() -> Vec<Span> {
+    [200, 500, 1000, 2000, 4000].map(|ms| Span(Duration::from_millis(ms))).to_vec()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn fifty() -> u32 {
+    50
+}
+
+fn terminate() -> Signal {
+    Signal::Term
+}
+
+fn percent_u() -> String {
+    "%u".into()
+}
+
+fn domain_user() -> String {
+    "%d/%n".into()
+}
+
+fn sender() -> String {
+    "sender@drill.test".into()
+}
+
+fn two_kib() -> String {
+    "2K".into()
+}

@@ -1,0 +1,286 @@
+//! The steps of a scenario: what each kind of them says. A step does one thing; what it does is undone at the end, in the
+//! order opposite to that in which it was done.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Span;
+use crate::journal::Moment;
+
+/// A step.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "StepFile")]
+pub struct Step {
+    /// Its name: no other step has it.
+    pub name: String,
+    /// How long to let things go on before it.
+    pub after: Option<Span>,
+    /// How long it may take.
+    pub timeout: Span,
+    /// Whether the time of recovery runs from it, if that is said.
+    pub incident: Option<bool>,
+    /// Whether it does.
+    pub is_incident: bool,
+    /// What it does.
+    pub action: Action,
+}
+
+/// A step as it is written: what it does stands under a name of its own.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepFile {
+    name: String,
+    after: Option<Span>,
+    timeout: Option<Span>,
+    incident: Option<bool>,
+    run: Option<Run>,
+    mailrig: Option<Vec<String>>,
+    fault: Option<Fault>,
+    start: Option<String>,
+    promote: Option<Promote>,
+    failback: Option<Promote>,
+    wait_until: Option<WaitUntil>,
+    expect: Option<Probe>,
+    survey: Option<Moment>,
+    salvage: Option<Salvage>,
+    manual: Option<Manual>,
+    parallel: Option<Vec<Step>>,
+}
+
+impl TryFrom<StepFile> for Step {
+    type Error = String;
+
+    fn try_from(file: StepFile) -> Result<Self, String> {
+        let name = file.name;
+        let actions = [
+            file.run.map(Action::Run),
+            file.mailrig.map(Action::Mailrig),
+            file.fault.map(Action::Fault),
+            file.start.map(Action::Start),
+            file.promote.map(Action::Promote),
+            file.failback.map(Action::Failback),
+            file.wait_until.map(Action::WaitUntil),
+            file.expect.map(Action::Expect),
+            file.survey.map(Action::Survey),
+            file.salvage.map(Action::Salvage),
+            file.manual.map(Action::Manual),
+            file.parallel.map(Action::Parallel),
+        ];
+        let mut actions = actions.into_iter().flatten();
+        let action = match (actions.next(), actions.next()) {
+            (Some(action), None) => action,
+            (None, _) => {
+                return Err(format!("step `{name}` does nothing: it needs one of {ACTIONS}"));
+            }
+            (Some(_), Some(_)) => {
+                return Err(format!("step `{name}` does two things: make two steps of it"));
+            }
+        };
+        let breaks = matches!(&action, Action::Fault(fault) if !matches!(fault, Fault::Resume(_)));
+        let (incident, is_incident) = (file.incident, file.incident.unwrap_or(breaks));
+        let timeout = file.timeout.unwrap_or_else(|| action.usual_timeout());
+        Ok(Self { name, after: file.after, timeout, incident, is_incident, action })
+    }
+}
+
+const ACTIONS: &str = "`run`, `mailrig`, `fault`, `start`, `promote`, `failback`, `wait_until`, `expect`, `survey`, \
+    `salvage`, `manual`, `parallel`";
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Runs a command.
+    Run(Run),
+    /// Runs mailrig with these arguments, on this machine.
+    Mailrig(Vec<String>),
+    /// Breaks something.
+    Fault(Fault),
+    /// Starts a process of the lab, or starts it again.
+    Start(String),
+    /// Lets another role serve.
+    Promote(Promote),
+    /// Lets the first role serve again.
+    Failback(Promote),
+    /// Waits until something is true.
+    WaitUntil(WaitUntil),
+    /// Insists that something is true.
+    Expect(Probe),
+    /// Looks at all places.
+    Survey(Moment),
+    /// Brings what a dead role has to another one.
+    Salvage(Salvage),
+    /// Lets a person do something.
+    Manual(Manual),
+    /// Does several steps at one time.
+    Parallel(Vec<Step>),
+}
+
+impl std::fmt::Display for Action {
+    /// For people, without what stands in variables.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Action::Run(run) => write!(f, "run {}", run.argv.join(" ")),
+            Action::Mailrig(args) => write!(f, "mailrig {}", args.join(" ")),
+            Action::Fault(Fault::Kill(name)) => write!(f, "kill {name}"),
+            Action::Fault(Fault::Stop(name)) => write!(f, "stop {name}"),
+            Action::Fault(Fault::Pause(name)) => write!(f, "freeze {name}"),
+            Action::Fault(Fault::Resume(name)) => write!(f, "let {name} go on"),
+            Action::Start(name) => write!(f, "start {name}"),
+            Action::Promote(promote) => write!(f, "let {} serve", promote.to),
+            Action::Failback(promote) => write!(f, "let {} serve again", promote.to),
+            Action::WaitUntil(wait) => write!(f, "wait until {}", wait.probe),
+            Action::Expect(probe) => write!(f, "expect that {probe}"),
+            Action::Survey(_) => f.write_str("look at all places"),
+            Action::Salvage(salvage) => {
+                write!(f, "bring the queue of {} to {}", salvage.from, salvage.to)
+            }
+            Action::Manual(manual) => f.write_str(&manual.prompt),
+            Action::Parallel(steps) => write!(f, "{} steps at one time", steps.len()),
+        }
+    }
+}
+
+impl std::fmt::Display for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Probe::Tcp(address) => write!(f, "{address} listens"),
+            Probe::Smtp(address) => write!(f, "{address} takes mail"),
+            Probe::Command(run) => write!(f, "`{}` ends with {}", run.argv.join(" "), run.exit),
+            Probe::File(path) => write!(f, "{path} is there"),
+            Probe::Queue { of, at_most } => write!(f, "{at_most} messages or fewer wait at {of}"),
+        }
+    }
+}
+
+impl Action {
+    fn usual_timeout(&self) -> Span {
+        let seconds = match self {
+            Action::WaitUntil(wait) => return wait.within,
+            Action::Manual(_) => 3600,
+            Action::Mailrig(_) | Action::Survey(_) | Action::Salvage(_) => 600,
+            _ => 60,
+        };
+        Span(std::time::Duration::from_secs(seconds))
+    }
+}
+
+/// A command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// The role on whose machine; without it: on this one.
+    pub on: Option<String>,
+    /// Its environment besides, in which secrets may stand.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The exit code that it must have.
+    #[serde(default)]
+    pub exit: i32,
+    /// What undoes it, on the same machine.
+    pub undo: Option<Vec<String>>,
+    /// What shows, with the exit code 0, that the undo worked.
+    pub undone: Option<Vec<String>>,
+}
+
+/// Something that is broken. Each is mended at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Fault {
+    /// Kills a process of the lab (SIGKILL).
+    Kill(String),
+    /// Ends a process of the lab as its administrator would.
+    Stop(String),
+    /// Freezes a process of the lab (SIGSTOP): it listens, and answers nothing.
+    Pause(String),
+    /// Lets a frozen process go on.
+    Resume(String),
+}
+
+/// Another role serves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Promote {
+    /// Who serves from now on.
+    pub to: String,
+    /// Who does not any more.
+    pub from: Option<String>,
+    /// What makes it so, one after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub run: Vec<Run>,
+    /// Whether to look at all places then; what is out of sight is what RPO counts.
+    #[serde(default = "yes")]
+    pub survey: bool,
+}
+
+/// A wait with an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitUntil {
+    /// What must be true.
+    pub probe: Probe,
+    /// By then.
+    pub within: Span,
+    /// Between two looks.
+    #[serde(default = "a_hundred_ms")]
+    pub every: Span,
+    /// So often after each other.
+    #[serde(default = "one")]
+    pub times: u32,
+}
+
+/// One question about something that lives. One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Probe {
+    /// Somebody listens at `HOST:PORT`.
+    Tcp(String),
+    /// `HOST:PORT` greets as a mail server and takes a sender.
+    Smtp(String),
+    /// A command ends with this code.
+    Command(Run),
+    /// A file is there.
+    File(String),
+    /// The queue of a role has no more messages.
+    Queue {
+        /// The role.
+        of: String,
+        /// So many, or fewer.
+        at_most: u64,
+    },
+}
+
+/// What a dead role has, and who gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Salvage {
+    /// Whose queue.
+    pub from: String,
+    /// Who gets it.
+    pub to: String,
+}
+
+/// What a person does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manual {
+    /// What to do.
+    pub prompt: String,
+    /// Who.
+    #[serde(default)]
+    pub who: String,
+}
+
+fn a_hundred_ms() -> Span {
+    super::a_hundred_ms()
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}

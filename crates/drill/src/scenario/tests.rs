@@ -1,0 +1,97 @@
+//! What a scenario may say, and how it is told what is wrong with one that may not.
+
+use super::*;
+
+const GOOD: &str = r#"
+version = 1
+title = "A test"
+
+[variables]
+rate = "100/s"
+
+[lab]
+ports = ["primary"]
+
+[lab.processes.primary]
+run = ["mailrig", "serve", "--smtp", "127.0.0.1:${port.primary}"]
+ready = { tcp = "127.0.0.1:${port.primary}" }
+
+[roles.primary]
+smtp = "127.0.0.1:${port.primary}"
+store = { maildirs = "${lab}/primary" }
+serves = true
+
+[traffic]
+rate = "${rate}"
+recipients = "u{1..3}@drill.test"
+to = ["primary"]
+
+[[steps]]
+name = "kill"
+fault = { kill = "primary" }
+
+[[steps]]
+name = "look"
+run = { argv = ["true", "${steps.kill.stdout}"] }
+"#;
+
+fn error(text: &str) -> String {
+    load("x.toml", text, &[]).unwrap_err().to_string()
+}
+
+#[test]
+fn a_scenario_is_read_with_its_variables_in_place() {
+    let loaded = load("x.toml", GOOD, &[("rate".into(), "7/s".into())]).unwrap();
+    assert_eq!(loaded.scenario.traffic.rate, "7/s");
+    let kill = &loaded.scenario.steps[0];
+    assert_eq!(
+        (&kill.action, kill.is_incident),
+        (&Action::Fault(Fault::Kill("primary".into())), true)
+    );
+    // What only the run knows is still to come.
+    assert_eq!(loaded.scenario.roles["primary"].smtp.as_deref(), Some("127.0.0.1:${port.primary}"));
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place_and_what_may_have_been_meant() {
+    for (from, to, expected) in [
+        ("fault =", "fualt =", "x.toml:27:1: there is no key `fualt` here; did you mean `fault`?"),
+        ("{ kill", "{ kil", "x.toml:27:11: there is no kind `kil` here; did you mean `kill`?"),
+        ("title =", "tilte =", "x.toml:3:1: there is no key `tilte` here; did you mean `title`?"),
+        ("fault = { kill = \"primary\" }", "", "x.toml:25:1: step `kill` does nothing"),
+        ("serves = true", "", "x.toml: no role serves"),
+        ("smtp = \"127.0.0.1:${port.primary}\"\n", "", "role `primary` has no address"),
+        (
+            "kill = \"primary\"",
+            "kill = \"primray\"",
+            "the lab has no process `primray`; did you mean `primary`?",
+        ),
+        ("${rate}", "${rates}", "${rates} is not set; did you mean `rate`?"),
+        (
+            "${port.primary}\" }",
+            "${port.primry}\" }",
+            "there is no port `primry`; did you mean `primary`?",
+        ),
+        ("${steps.kill.stdout}", "${steps.look.stdout}", "step `look` comes later, or is this one"),
+        (
+            "${steps.kill.stdout}",
+            "${steps.kil.stdout}",
+            "there is no step `kil`; did you mean `kill`?",
+        ),
+        ("name = \"look\"", "name = \"kill\"", "two steps are called `kill`"),
+        ("argv = [", "undone = [\"x\"], argv = [", "there is no `undo`"),
+        ("[\"true\", \"${steps.kill.stdout}\"]", "[]", "`argv` is empty"),
+        ("version = 1", "version = 2", "version 2 is not known here"),
+        ("to = [\"primary\"]", "to = [\"secondary\"]", "traffic: there is no role `secondary`"),
+        ("100/s", "${x}", "the variable `rate` is made of another one"),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        let error = error(&GOOD.replacen(from, to, 1));
+        assert!(error.contains(expected), "{expected:?} is not in {error:?}");
+    }
+    let unset = load("x.toml", GOOD, &[("rat".into(), "7/s".into())]).unwrap_err().to_string();
+    assert!(
+        unset.contains("--set rat: the scenario has no such variable; did you mean `rate`?"),
+        "{unset}"
+    );
+}

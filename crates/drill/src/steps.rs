@@ -1,0 +1,259 @@
+//! Does the steps, one after the other. A step that fails ends them: what comes after it was meant for a world in which
+//! it had not.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::journal::{Event, Moment};
+use crate::lab;
+use crate::owned::Owned;
+use crate::scenario::{Action, Fault, Promote, Run, Step, WaitUntil};
+use crate::stack::Stack;
+use crate::survey::{Readable, Reading};
+use crate::undo::Undo;
+use crate::world::{World, lock};
+
+/// Looks at all places.
+pub(crate) struct Surveyor<'s> {
+    pub(crate) reading: &'s Reading,
+    pub(crate) places: &'s [Readable],
+}
+
+impl Surveyor<'_> {
+    pub(crate) async fn survey(&self, world: &World, moment: Moment) {
+        let serving = lock(&world.serving).clone();
+        self.reading.survey(self.places, moment, serving).await;
+    }
+}
+
+/// Why a step failed.
+struct Failed {
+    why: String,
+    /// Whether that is an answer to what the drill asks, and not a drill that went wrong.
+    is_answer: bool,
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self { why, is_answer: false }
+    }
+}
+
+pub(crate) async fn all(
+    world: &World,
+    stack: &mut Stack,
+    surveyor: &Surveyor<'_>,
+) -> Result<(), String> {
+    let texts = world.tree.get("steps").and_then(toml::Value::as_array);
+    for text in texts.into_iter().flatten() {
+        let mut text = text.clone();
+        lock(&world.values).fill(&mut text, &|_| false).map_err(|e| e.to_string())?;
+        let step: Step = text.try_into().map_err(|e: toml::de::Error| e.message().to_owned())?;
+        if let Some(after) = step.after
+            && !world.stop.sleep(after.0).await
+        {
+            return Err(world.stop.reason().unwrap_or_default());
+        }
+        one(world, stack, surveyor, &step).await?;
+    }
+    Ok(())
+}
+
+async fn one(
+    world: &World,
+    stack: &mut Stack,
+    surveyor: &Surveyor<'_>,
+    step: &Step,
+) -> Result<(), String> {
+    let name = step.name.clone();
+    world.journal.note(Event::Step { name: name.clone(), does: step.action.to_string() });
+    let mut doing = Doing { world, stack, surveyor, step };
+    let done = tokio::select! {
+        done = tokio::time::timeout(step.timeout.0 + doing.grace(), doing.act()) => done,
+        () = world.stop.asked() => Ok(Err(world.stop.reason().unwrap_or_default().into())),
+    };
+    let done = done.unwrap_or_else(|_| {
+        Err(Failed::from(format!("it took longer than {}", crate::human(step.timeout.0))))
+    });
+    let (failed, said) = match done {
+        Ok(said) => (None, said),
+        Err(failed) => (Some(failed), String::new()),
+    };
+    let is_answer = failed.as_ref().is_some_and(|failed| failed.is_answer);
+    let why = failed.map(|failed| failed.why);
+    let end = Event::StepEnd { name: name.clone(), failed: why.clone(), judged: is_answer, said };
+    world.journal.note(end);
+    match why {
+        // The drill did what it was to do, and has its answer.
+        Some(_) if is_answer => Ok(()),
+        Some(why) => Err(format!("step `{name}`: {why}")),
+        None => Ok(()),
+    }
+}
+
+struct Doing<'d> {
+    world: &'d World,
+    stack: &'d mut Stack,
+    surveyor: &'d Surveyor<'d>,
+    step: &'d Step,
+}
+
+impl Doing<'_> {
+    /// A wait ends by itself when its time is over.
+    fn grace(&self) -> Duration {
+        if matches!(self.step.action, Action::WaitUntil(_)) {
+            Duration::from_secs(10)
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// Gives what was said.
+    async fn act(&mut self) -> Result<String, Failed> {
+        match &self.step.action {
+            Action::Run(run) => {
+                self.arm(run).await?;
+                Ok(self.run(run).await?)
+            }
+            Action::Mailrig(args) => {
+                let argv = [&["mailrig".to_owned()], args.as_slice()].concat();
+                Ok(self.run(&Run { argv, ..Run::default() }).await?)
+            }
+            Action::Fault(fault) => Ok(self.fault(fault).await.map(|()| String::new())?),
+            Action::Start(name) => {
+                let process = self.world.scenario.lab.processes.get(name);
+                let process = process.ok_or_else(|| format!("the lab has no process `{name}`"))?;
+                lab::start(self.world, self.stack, name, process).await?;
+                Ok(String::new())
+            }
+            Action::Promote(promote) => {
+                let is_first = !*lock(&self.world.had_incident);
+                self.promote(promote, is_first, Moment::Promotion).await?;
+                Ok(String::new())
+            }
+            Action::Failback(promote) => {
+                self.promote(promote, true, Moment::Between).await?;
+                Ok(String::new())
+            }
+            Action::WaitUntil(wait) => {
+                let took = self.wait_until(wait).await?;
+                Ok(format!("after {}", crate::human(took)))
+            }
+            Action::Expect(probe) => match self.world.ask(probe, self.step.timeout.0).await {
+                Ok(()) => Ok(String::new()),
+                Err(why) => Err(Failed { why, is_answer: true }),
+            },
+            Action::Survey(moment) => {
+                self.surveyor.survey(self.world, *moment).await;
+                Ok(String::new())
+            }
+            other => Err(format!("{other} is not there yet").into()),
+        }
+    }
+
+    fn incident(&self) {
+        *lock(&self.world.had_incident) = true;
+        self.world.journal.note(Event::Incident { name: self.step.name.clone() });
+    }
+
+    /// Writes down how a command is undone.
+    async fn arm(&mut self, run: &Run) -> Result<(), String> {
+        let Some(undo) = &run.undo else { return Ok(()) };
+        let on = self.world.place(run.on.as_deref());
+        let command = |argv: &Vec<String>| self.world.command(argv, &run.env, &on);
+        let undo = Undo::Run { undo: command(undo), undone: run.undone.as_ref().map(command) };
+        self.stack.arm(&self.step.name, undo).await.map(|_| ())
+    }
+
+    async fn run(&self, run: &Run) -> Result<String, String> {
+        let ran = self.world.run(run, self.step.timeout.0).await?;
+        let mut values = lock(&self.world.values);
+        values.set(format!("steps.{}.stdout", self.step.name), ran.stdout.trim());
+        drop(values);
+        if self.step.is_incident {
+            self.incident();
+        }
+        Ok(ran.stdout.trim().chars().take(SAID).collect())
+    }
+
+    async fn fault(&mut self, fault: &Fault) -> Result<(), String> {
+        let (Fault::Kill(name) | Fault::Stop(name) | Fault::Pause(name) | Fault::Resume(name)) =
+            fault;
+        let owned = lock(&self.world.processes).get(name).cloned();
+        let owned =
+            owned.filter(Owned::is_there).ok_or_else(|| format!("`{name}` does not run"))?;
+        let (signal, is_done): (_, fn(&Owned) -> bool) = match fault {
+            Fault::Kill(_) => (Signal::KILL, |owned| !owned.is_there()),
+            Fault::Stop(_) => (Signal::TERM, |owned| !owned.is_there()),
+            Fault::Pause(_) => {
+                self.stack.arm(&self.step.name, Undo::Resume(owned.clone())).await?;
+                (Signal::STOP, Owned::is_stopped)
+            }
+            Fault::Resume(_) => (Signal::CONT, |owned| !owned.is_stopped()),
+        };
+        let failed = |e: std::io::Error| format!("cannot signal `{name}`: {e}");
+        if matches!(fault, Fault::Stop(_)) {
+            owned.signal(signal).map_err(failed)?;
+        } else {
+            owned.signal_group(signal).map_err(failed)?;
+        }
+        while !is_done(&owned) {
+            tokio::time::sleep(PAUSE).await;
+        }
+        if self.step.is_incident {
+            self.incident();
+        }
+        Ok(())
+    }
+
+    async fn promote(
+        &mut self,
+        promote: &Promote,
+        is_incident: bool,
+        moment: Moment,
+    ) -> Result<(), String> {
+        if self.step.incident.unwrap_or(is_incident) {
+            self.incident();
+        }
+        for run in &promote.run {
+            self.arm(run).await?;
+            self.world.run(run, self.step.timeout.0).await?;
+        }
+        let role = |name: &String| {
+            self.world.role(name).ok_or_else(|| format!("there is no role `{name}`"))
+        };
+        let (from, to) = (promote.from.as_ref().map(role).transpose()?, role(&promote.to)?);
+        self.world.serves(from, to);
+        self.world.journal.note(Event::Promoted { name: self.step.name.clone() });
+        if promote.survey {
+            self.surveyor.survey(self.world, moment).await;
+        }
+        Ok(())
+    }
+
+    async fn wait_until(&self, wait: &WaitUntil) -> Result<Duration, Failed> {
+        let begun = Instant::now();
+        let mut row = 0;
+        loop {
+            let left = wait.within.0.saturating_sub(begun.elapsed());
+            let answer = self.world.ask(&wait.probe, left.max(PAUSE).min(QUESTION)).await;
+            row = if answer.is_ok() { row + 1 } else { 0 };
+            if row >= wait.times {
+                return Ok(begun.elapsed());
+            }
+            if begun.elapsed() >= wait.within.0 {
+                let why =
+                    answer.err().unwrap_or_else(|| "it was true, and not often enough".into());
+                let why = format!("not within {}: {why}", crate::human(wait.within.0));
+                return Err(Failed { why, is_answer: true });
+            }
+            tokio::time::sleep(wait.every.0).await;
+        }
+    }
+}
+
+/// What a journal keeps of what a step prints.
+const SAID: usize = 2000;
+const PAUSE: Duration = Duration::from_millis(1);
+const QUESTION: Duration = Duration::from_secs(5);

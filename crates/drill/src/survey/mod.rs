@@ -1,0 +1,139 @@
+//! Reads every place where a copy may lie, to its end, and writes down what lies there. A place that cannot be read is
+//! written down as that: what it would have shown is unknown.
+
+mod queue;
+mod store;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use load::letters::{read_mark, sum};
+use maildir::Pattern;
+
+use crate::journal::{Event, Found, Journal, Moment, Place, Survey};
+
+/// Where a place is, and how it is read.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// A store of Maildirs, with the path of each recipient's mailbox.
+    Store { root: PathBuf, mailboxes: Arc<HashMap<PathBuf, u32>> },
+    /// The folder of a queue of `mailrig serve`.
+    MailrigQueue(PathBuf),
+    /// A folder of messages, a file each.
+    Files(PathBuf),
+}
+
+/// A place of the journal with its source.
+#[derive(Debug, Clone)]
+pub(crate) struct Readable {
+    pub(crate) place: Place,
+    pub(crate) source: Source,
+}
+
+/// Who mail is for, by address.
+pub(crate) type Recipients = Arc<HashMap<String, u32>>;
+
+/// What is needed to read.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    pub(crate) run: u64,
+    pub(crate) recipients: Recipients,
+    pub(crate) journal: Journal,
+}
+
+impl Reading {
+    /// Reads all places.
+    pub(crate) async fn survey(&self, places: &[Readable], moment: Moment, serving: Vec<u16>) {
+        self.journal.note(Event::Survey(Survey { moment, serving }));
+        for (p, readable) in (0..).zip(places) {
+            let (reading, source) = (self.clone(), readable.source.clone());
+            let read = tokio::task::spawn_blocking(move || reading.read(p, &source));
+            let failed = match read.await {
+                Ok(Ok(foreign)) => Event::ReadEnd { p, failed: None, foreign },
+                Ok(Err(why)) => Event::ReadEnd { p, failed: Some(why), foreign: 0 },
+                Err(_) => {
+                    Event::ReadEnd { p, failed: Some("the reader panicked".into()), foreign: 0 }
+                }
+            };
+            self.journal.note(failed);
+        }
+        self.journal.note(Event::SurveyEnd { moment });
+    }
+
+    /// Gives how many messages are not of this run.
+    fn read(&self, p: u16, source: &Source) -> Result<u64, String> {
+        self.journal.note(Event::Read { p });
+        let mut foreign = 0;
+        match source {
+            Source::Store { root, mailboxes } => {
+                store::read(root, mailboxes, &mut |r, message| {
+                    foreign += u64::from(!self.tell(p, r, message));
+                })?;
+            }
+            Source::MailrigQueue(dir) => queue::read(dir, &mut |to, message| {
+                for address in to {
+                    let r = self.recipients.get(address).copied();
+                    foreign += u64::from(!self.tell(p, r, message));
+                }
+            })?,
+            Source::Files(dir) => queue::read_files(dir, &mut |message| {
+                foreign += u64::from(!self.tell(p, None, message));
+            })?,
+        }
+        Ok(foreign)
+    }
+
+    /// Writes down a copy; false if it is not of this run.
+    fn tell(&self, p: u16, r: Option<u32>, message: &[u8]) -> bool {
+        let body = body_start(message);
+        let mark = read_mark(&message[..body]).filter(|mark| mark.run == self.run);
+        let Some(mark) = mark else { return false };
+        let bad = sum(&message[body..]) != mark.sum;
+        self.journal.note(Event::Found(Found { m: mark.index, r, p, bad, imap: None }));
+        true
+    }
+}
+
+/// How many messages wait in a queue.
+pub(crate) async fn queue_length(queue: &crate::scenario::Queue) -> Result<u64, String> {
+    match queue {
+        crate::scenario::Queue::Mailrig(dir) => {
+            let dir = PathBuf::from(dir);
+            let count = move || {
+                let mut count = 0;
+                queue::read(&dir, &mut |_, _| count += 1).map(|()| count)
+            };
+            tokio::task::spawn_blocking(count).await.map_err(|e| e.to_string())?
+        }
+        other => Err(format!("{other:?} cannot be asked yet")),
+    }
+}
+
+/// Where the body begins: after the first empty line.
+pub(crate) fn body_start(message: &[u8]) -> usize {
+    let mut start = 0;
+    for line in message.split_inclusive(|byte| *byte == b'\n') {
+        start += line.len();
+        if matches!(line, b"\n" | b"\r\n") {
+            return start;
+        }
+    }
+    message.len()
+}
+
+/// The mailbox of each recipient in a store.
+pub(crate) fn mailboxes(
+    maildirs: &str,
+    layout: &str,
+    recipients: &[String],
+) -> Result<HashMap<PathBuf, u32>, String> {
+    let text = format!("{maildirs}/{layout}");
+    let pattern: Pattern = text.parse().map_err(|e| format!("the layout `{layout}`: {e}"))?;
+    let path =
+        |(at, address): (u32, &String)| (pattern.expand(address.as_bytes(), "".as_ref()), at);
+    Ok((0..).zip(recipients).map(path).collect())
+}
+
+/// Larger messages are no part of any run.
+const LONGEST: u64 = 64 << 20;

@@ -1,0 +1,177 @@
+//! What all parts of a run share: names and their numbers, values that steps put in, the journal, and the wish to stop.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use toml::Value;
+
+use crate::command::{Command, Ran};
+use crate::journal::Journal;
+use crate::owned::Owned;
+use crate::scenario::{Probe, Scenario, Values, Where};
+
+/// What all parts of a run share.
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    /// Its text as a tree, from which steps are made when it is their turn.
+    pub(crate) tree: Value,
+    pub(crate) values: Mutex<Values>,
+    pub(crate) dir: PathBuf,
+    /// What `mailrig` means in a command.
+    pub(crate) program: String,
+    pub(crate) run: u64,
+    pub(crate) journal: Journal,
+    pub(crate) stop: Stop,
+    /// Processes of the lab that were started, by name.
+    pub(crate) processes: Mutex<BTreeMap<String, Owned>>,
+    /// Services that are away, and since when.
+    pub(crate) away: Mutex<HashMap<String, std::time::Instant>>,
+    /// Whether anything has happened that recovery runs from.
+    pub(crate) had_incident: Mutex<bool>,
+    /// Roles that serve now.
+    pub(crate) serving: Mutex<Vec<u16>>,
+    pub(crate) roles: Vec<String>,
+    pub(crate) recipients: Arc<HashMap<String, u32>>,
+}
+
+/// Asks a run to stop: steps and traffic end, undoing begins.
+#[derive(Debug, Clone)]
+pub struct Stop(watch::Sender<Option<String>>);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
+
+impl Stop {
+    /// Stops, for a reason; the first one counts.
+    pub fn stop(&self, why: &str) {
+        self.0.send_if_modified(|reason| {
+            let is_first = reason.is_none();
+            reason.get_or_insert_with(|| why.to_owned());
+            is_first
+        });
+    }
+
+    /// Why, if it was asked for.
+    pub fn reason(&self) -> Option<String> {
+        self.0.borrow().clone()
+    }
+
+    /// Waits until it is asked for.
+    pub(crate) async fn asked(&self) {
+        let mut receiver = self.0.subscribe();
+        // The sender is here: it cannot be gone.
+        let _ = receiver.wait_for(Option::is_some).await;
+    }
+
+    /// Waits so long; false if it was asked to stop meanwhile.
+    pub(crate) async fn sleep(&self, length: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(length) => true,
+            () = self.asked() => false,
+        }
+    }
+}
+
+impl World {
+    /// The number of a role.
+    pub(crate) fn role(&self, name: &str) -> Option<u16> {
+        let at = self.roles.iter().position(|role| role == name)?;
+        u16::try_from(at).ok()
+    }
+
+    /// Another role serves from now on.
+    pub(crate) fn serves(&self, from: Option<u16>, to: u16) {
+        let mut serving = lock(&self.serving);
+        serving.retain(|role| Some(*role) != from && *role != to);
+        serving.push(to);
+    }
+
+    pub(crate) fn lab(&self) -> PathBuf {
+        self.dir.join("lab")
+    }
+
+    /// Where commands of a role run.
+    pub(crate) fn place(&self, role: Option<&str>) -> Where {
+        let role = role.and_then(|role| self.scenario.roles.get(role));
+        role.map(|role| role.on.clone()).unwrap_or_default()
+    }
+
+    /// A command where it is to run.
+    pub(crate) fn command(
+        &self,
+        argv: &[String],
+        env: &BTreeMap<String, String>,
+        on: &Where,
+    ) -> Command {
+        let mut argv = argv.to_vec();
+        let is_here = matches!(on, Where::Local | Where::Namespace(_));
+        if let Some(program) = argv.first_mut().filter(|program| is_here && *program == "mailrig") {
+            program.clone_from(&self.program);
+        }
+        Command::new(&argv, env, on)
+    }
+
+    pub(crate) async fn run(
+        &self,
+        run: &crate::scenario::Run,
+        limit: Duration,
+    ) -> Result<Ran, String> {
+        let command = self.command(&run.argv, &run.env, &self.place(run.on.as_deref()));
+        let ran = command.run(limit, self.stop.asked()).await.map_err(|e| e.to_string())?;
+        if ran.code == Some(run.exit) {
+            return Ok(ran);
+        }
+        let code = ran.code.map_or("no code".to_owned(), |code| format!("code {code}"));
+        Err(format!(
+            "`{}` ended with {code} instead of {}: {}",
+            command.by_hand(),
+            run.exit,
+            ran.last_words()
+        ))
+    }
+
+    /// Asks once.
+    pub(crate) async fn ask(&self, probe: &Probe, limit: Duration) -> Result<(), String> {
+        match probe {
+            Probe::Tcp(address) => {
+                probe::tcp(resolve(address)?, limit).await.map_err(|e| format!("{address}: {e}"))
+            }
+            Probe::Smtp(address) => {
+                probe::smtp(resolve(address)?, limit).await.map_err(|e| format!("{address}: {e}"))
+            }
+            Probe::Command(run) => self.run(run, limit).await.map(|_| ()),
+            Probe::File(path) => match tokio::fs::metadata(path).await {
+                Ok(_) => Ok(()),
+                Err(e) => Err(format!("{path}: {e}")),
+            },
+            Probe::Queue { of, at_most } => {
+                let waiting = self.queue_length(of).await?;
+                let is_short = waiting <= *at_most;
+                is_short.then_some(()).ok_or_else(|| format!("{waiting} messages wait at {of}"))
+            }
+        }
+    }
+
+    async fn queue_length(&self, role: &str) -> Result<u64, String> {
+        let queue = self.scenario.roles.get(role).and_then(|role| role.queue.as_ref());
+        let queue = queue.ok_or_else(|| format!("{role} has no queue"))?;
+        crate::survey::queue_length(queue).await
+    }
+}
+
+/// An address for `HOST:PORT`. Names are looked up each time: that they lead elsewhere may be what a drill is about.
+pub(crate) fn resolve(address: &str) -> Result<SocketAddr, String> {
+    let mut found = address.to_socket_addrs().map_err(|e| format!("{address}: {e}"))?;
+    found.next().ok_or_else(|| format!("{address} has no address"))
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,242 @@
+//! `mailrig drill`: fail over on purpose, and account for every message.
+
+mod args;
+mod plan;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use drill::journal::Event;
+use drill::judge::Word;
+use drill::scenario::{Loaded, load as load_scenario};
+use drill::{Setup, Stop};
+use jiff::Timestamp;
+use load::letters::{Addresses, Ingredients, Letters, PerMessage, mean_head_bytes};
+use load::plan::{Plan, Shape, Spacing, Stage, parse_rate};
+use load::safety;
+use serde::Serialize;
+
+pub(crate) use self::args::DrillArgs;
+use self::args::{DrillCommand, RecoverArgs, ResultArgs, RunArgs, ScenarioArgs};
+use crate::commands::load::{Style, templates, write_whole};
+use crate::exit::{Exit, UsageError};
+use crate::interrupt;
+use crate::ui::{Ui, cell};
+
+/// What a run came to, as it is printed and written.
+#[derive(Debug, Serialize)]
+pub(crate) struct Document {
+    version: u32,
+    scenario: String,
+    title: String,
+    run: String,
+    #[serde(flatten)]
+    result: drill::judge::Result,
+}
+
+pub(crate) fn run(args: &DrillArgs, ui: &Ui) -> Result<Exit> {
+    match &args.command {
+        DrillCommand::Plan(args) => plan::run(&read(args)?, ui),
+        DrillCommand::Run(args) => run_scenario(args, ui),
+        DrillCommand::Analyze(args) => analyze(args, ui),
+        DrillCommand::Recover(args) => recover(args, ui),
+    }
+}
+
+fn read(args: &ScenarioArgs) -> Result<Loaded> {
+    let path = &args.scenario;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let name = path.display().to_string();
+    load_scenario(&name, &text, &args.set).map_err(|e| UsageError(e.to_string()).into())
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
+    let loaded = read(&args.scenario)?;
+    let (title, at) = (loaded.scenario.title.clone(), Timestamp::now());
+    let name = name_of(&args.scenario.scenario);
+    let dir = args.out.clone().unwrap_or_else(|| folder(&name, at));
+    let run = run_id();
+    let (letters, recipients) = letters(&loaded, run, at)?;
+    let (told, hearing) = sync_channel(1000);
+    let setup = Setup {
+        dir: dir.clone(),
+        name,
+        run,
+        letters: Arc::new(letters),
+        recipients,
+        plan: arrivals(&loaded)?,
+        program: std::env::current_exe().context("cannot tell where this program is")?,
+        variable: |name| std::env::var(name).ok(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        at: at.to_string(),
+        told: Some(told),
+    };
+    let stop = Stop::default();
+    let stopping = stop.clone();
+    interrupt::on_signal(move || stopping.stop("it was interrupted"));
+    ui.status(format!("{title}\nin {}", dir.display()));
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let left = thread::scope(|scope| {
+        scope.spawn(move || tell(&hearing, ui));
+        runtime.block_on(drill::run(loaded, setup, stop.clone()))
+    })?;
+    drop(runtime);
+    let document = document(&dir, &title)?;
+    deliver(&document, &dir, ui)?;
+    for one in &left {
+        ui.warning(format!("not undone: {}; by hand: {}", one.why, one.by_hand));
+    }
+    Ok(match (left.is_empty(), stop.reason().as_deref()) {
+        (false, _) => Exit::NotUndone,
+        (true, Some("it was interrupted")) => Exit::Interrupted,
+        (true, _) => exit(&document),
+    })
+}
+
+/// What happens, while it happens.
+fn tell(hearing: &Receiver<(u64, Event)>, ui: &Ui) {
+    for (t_us, event) in hearing.iter() {
+        let what = match event {
+            Event::Step { name, does } => format!("{name}: {does}"),
+            Event::StepEnd { failed: Some(why), .. } => format!("  failed: {why}"),
+            Event::Phase { name } => format!("-- {name}"),
+            Event::Aborted { why } => format!("given up: {why}"),
+            Event::Note { text } => text,
+            Event::Undone { failed: Some(why), .. } => format!("  not undone: {why}"),
+            _ => continue,
+        };
+        ui.status(format!("{:9.3} s  {what}", t_us as f64 / 1e6));
+    }
+}
+
+fn analyze(args: &ResultArgs, ui: &Ui) -> Result<Exit> {
+    let document = document(&args.dir, "")?;
+    ui.result("drill", &document, || text::text(&document))?;
+    Ok(exit(&document))
+}
+
+#[derive(Serialize)]
+struct Recovery {
+    undone: usize,
+    left: Vec<NotUndone>,
+}
+
+#[derive(Serialize)]
+struct NotUndone {
+    why: String,
+    by_hand: String,
+}
+
+fn recover(args: &RecoverArgs, ui: &Ui) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let recovered = runtime.block_on(drill::recover(&args.dir))?;
+    let not_undone = |left: drill::Left| NotUndone { why: left.why, by_hand: left.by_hand };
+    let left = recovered.left.into_iter().map(not_undone).collect();
+    let recovery = Recovery { undone: recovered.undone, left };
+    ui.result("drill_recovery", &recovery, || {
+        let mut text = String::new();
+        for one in &recovery.left {
+            text.push_str(&format!("{}\n  by hand: {}\n", cell(&one.why), cell(&one.by_hand)));
+        }
+        let (undone, left) = (recovery.undone, recovery.left.len());
+        text + &match (undone, left) {
+            (0, 0) => "There was nothing to undo.\n".to_owned(),
+            (_, 0) => format!("{undone} undone; nothing is left.\n"),
+            _ => format!("{undone} undone; {left} left for you.\n"),
+        }
+    })?;
+    Ok(if recovery.left.is_empty() { Exit::Done } else { Exit::NotUndone })
+}
+
+fn document(dir: &Path, title: &str) -> Result<Document> {
+    let (begin, result, _is_cut) = drill::analyze(dir)?;
+    Ok(Document {
+        version: 1,
+        scenario: begin.scenario.clone(),
+        title: title.to_owned(),
+        run: begin.run,
+        result,
+    })
+}
+
+fn deliver(document: &Document, dir: &Path, ui: &Ui) -> Result<()> {
+    ui.result("drill", document, || text::text(document))?;
+    write_whole(&dir.join("result.json"), &serde_json::to_vec_pretty(document)?)
+}
+
+fn exit(document: &Document) -> Exit {
+    match document.result.verdict {
+        Word::Pass => Exit::Done,
+        Word::Fail => Exit::Negative,
+        Word::Unknown => Exit::Inconclusive,
+    }
+}
+
+/// No two runs have the same, however fast they follow each other.
+fn run_id() -> u64 {
+    use std::hash::BuildHasher;
+    std::collections::hash_map::RandomState::new().hash_one(std::process::id())
+}
+
+/// A folder of its own for each run.
+fn folder(name: &str, at: Timestamp) -> PathBuf {
+    PathBuf::from(format!("drill-{name}-{}", at.strftime("%Y%m%dT%H%M%SZ")))
+}
+
+fn arrivals(loaded: &Loaded) -> Result<Plan> {
+    let scenario = &loaded.scenario;
+    let per_s =
+        parse_rate(&scenario.traffic.rate).map_err(|e| UsageError(format!("traffic.rate: {e}")))?;
+    let stage = Stage {
+        name: "traffic".into(),
+        duration: scenario.max_duration.0,
+        shape: Shape::Constant { per_s },
+        is_warmup: false,
+    };
+    let plan = Plan::new(vec![stage], Spacing::Poisson, scenario.traffic.seed);
+    Ok(plan.map_err(|e| UsageError(format!("traffic: {e}")))?)
+}
+
+/// The messages, and all whom they are for.
+fn letters(loaded: &Loaded, run: u64, at: Timestamp) -> Result<(Letters, Vec<String>)> {
+    let traffic = &loaded.scenario.traffic;
+    let parse = |name: &str, text: &str| {
+        Addresses::parse(text).map_err(|e| UsageError(format!("traffic.{name}: {e}")))
+    };
+    let (senders, recipients) =
+        (parse("senders", &traffic.senders)?, parse("recipients", &traffic.recipients)?);
+    let domains = recipients.domains();
+    safety::check_recipient_domains(domains.iter().map(String::as_str), &[])
+        .map_err(|e| UsageError(format!("traffic.recipients: {e}")))?;
+    if recipients.count() > MOST_RECIPIENTS {
+        bail!(UsageError(format!("traffic.recipients: {MOST_RECIPIENTS} are the most")));
+    }
+    let all = (0..recipients.count()).map(|number| recipients.nth(number).to_string()).collect();
+    let sizes = traffic.size.parse().map_err(|e| UsageError(format!("traffic.size: {e}")))?;
+    let head_bytes = mean_head_bytes(&senders, &recipients, PerMessage::ONE, None);
+    let made = Letters::new(Ingredients {
+        run,
+        seed: traffic.seed,
+        start: at,
+        templates: templates(&sizes, traffic.seed, Style::Mixed, head_bytes)?,
+        senders,
+        recipients,
+        per_message: PerMessage::ONE,
+        signer: None,
+        observed: None,
+    });
+    Ok((made?, all))
+}
+
+/// Who mail is for, in one drill.
+const MOST_RECIPIENTS: u64 = 10_000;

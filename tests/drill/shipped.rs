@@ -1,0 +1,83 @@
+//! Every scenario that ships passes, and its broken twin fails with the class that it is to show; nothing is left of
+//! either, and the journal alone gives the same verdict.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{drill, of_class, processes_of};
+use crate::env::{Env, text};
+
+/// What a run must keep to whatever its verdict is.
+#[track_caller]
+fn assert_whole(env: &Env, out: &Path, document: &Value) {
+    let messages = &document["messages"];
+    let by_class = messages["by_class"].as_object().unwrap();
+    let sum: u64 = by_class.values().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!(messages["sent"], sum, "{document}");
+    assert!(messages["accepted"].as_u64().unwrap() > 50, "{document}");
+    assert_eq!((messages["never_sent"].as_u64(), messages["foreign"].as_u64()), (Some(0), Some(0)));
+    assert_eq!(document["left"], serde_json::json!([]), "{document}");
+    assert_eq!(processes_of(document["run"].as_str().unwrap()), Vec::<String>::new());
+    assert!(!out.join("lab").exists());
+    let again = env.run(&["drill", "analyze", text(out), "--json"]).json();
+    for key in ["verdict", "criteria", "messages", "rto", "rpo", "examples"] {
+        assert_eq!(again[key], document[key], "{key}");
+    }
+}
+
+#[track_caller]
+fn passes(name: &str) -> Value {
+    let env = Env::new();
+    let out = env.path("drill");
+    let document = drill(&env, name, &out).expect(0).json();
+    assert_eq!(document["verdict"], "pass", "{document}");
+    assert_whole(&env, &out, &document);
+    document
+}
+
+/// Gives how many messages are of the class that it is to show.
+#[track_caller]
+fn fails(name: &str, class: &str) -> Value {
+    let env = Env::new();
+    let out = env.path("drill");
+    let document = drill(&env, &format!("broken/{name}"), &out).expect(4).json();
+    assert_eq!(document["verdict"], "fail", "{document}");
+    assert!(of_class(&document, class) > 0, "{document}");
+    let criteria = document["criteria"].as_array().unwrap();
+    let failed = criteria.iter().filter(|criterion| criterion["word"] == "fail");
+    let failed: Vec<&Value> = failed.map(|criterion| &criterion["name"]).collect();
+    assert!(failed.contains(&&Value::from(class)), "{failed:?}");
+    assert_whole(&env, &out, &document);
+    document
+}
+
+#[test]
+fn a_primary_that_is_killed_loses_nothing_and_a_backup_that_drops_is_found_out() {
+    let document = passes("primary-killed");
+    assert_eq!(document["messages"]["accepted"], of_class(&document, "delivered"));
+    let outages = document["rto"].as_array().unwrap();
+    let of = |service: &str| outages.iter().find(|outage| outage["service"] == service).unwrap();
+    // With a backup nobody waits; the primary itself was away as long as the scenario says.
+    assert_eq!(of("mail")["rto_us"], 0);
+    assert!(of("primary")["rto_us"].as_u64().unwrap() > 2_000_000, "{document}");
+    let document = fails("primary-killed", "lost");
+    let lost = of_class(&document, "lost");
+    assert_eq!(document["rpo"]["final"]["messages"], lost);
+    assert!(document["examples"][0]["found"] == "nowhere" && lost > 10, "{document}");
+}
+
+#[test]
+fn a_journal_that_somebody_changed_is_no_evidence() {
+    let env = Env::new();
+    let out = env.path("drill");
+    drill(&env, "primary-killed", &out).expect(0);
+    let path = out.join("journal.jsonl");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let output = env.run(&["drill", "analyze", text(&out)]).expect(1);
+    assert!(output.stderr.contains("journal.jsonl: line "), "{output}");
+}
