@@ -89,6 +89,8 @@ async fn rules_make_go_wrong_what_they_say_and_the_client_knows_what_it_cannot_k
         ("at = 'end'\nlose_reply = true", (0, 'u', 1)),
         ("at = 'end'\nhalf_line = true", (0, 'u', 1)),
         ("at = 'end'\ngarbage = true", (0, 'u', 1)),
+        ("at = 'end'\nlie = '451 4.3.0 no'", (451, 'r', 1)),
+        ("at = 'end'\nahead_ms = 100000", (250, 'a', 0)),
         ("at = 'end'\nstall_ms = 20", (250, 'a', 1)),
         ("at = 'mail'\ndelay_ms = 20", (250, 'a', 1)),
         ("at = 'data'\nread_bytes_per_s = 2000", (250, 'a', 1)),

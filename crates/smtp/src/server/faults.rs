@@ -55,6 +55,10 @@ pub enum Act {
     Garbage,
     /// What was asked for is done, and the reply ends in the middle.
     HalfLine,
+    /// What was asked for is done, and this is said, which is not so.
+    Lie(Answer),
+    /// The message is answered as if it were kept, and kept so much later; who dies meanwhile has lost it.
+    Ahead(Duration),
     /// From here on so many bytes are read a second.
     ReadSlowly(u32),
     /// Who comes for the first time is told to come again after a while.
@@ -102,6 +106,8 @@ impl Act {
             Act::LoseReply => "lose_reply",
             Act::Garbage => "garbage",
             Act::HalfLine => "half_line",
+            Act::Lie(_) => "lie",
+            Act::Ahead(_) => "ahead",
             Act::ReadSlowly(_) => "read_slowly",
             Act::Greylist(_) => "greylist",
         }
@@ -109,7 +115,7 @@ impl Act {
 
     /// Whether the client hears what is not so, or not all of it.
     pub(super) fn is_untrue(&self) -> bool {
-        matches!(self, Act::LoseReply | Act::Garbage | Act::HalfLine)
+        matches!(self, Act::LoseReply | Act::Garbage | Act::HalfLine | Act::Lie(_) | Act::Ahead(_))
     }
 }
 
@@ -195,6 +201,8 @@ struct RuleLine {
     garbage: bool,
     #[serde(default)]
     half_line: bool,
+    lie: Option<String>,
+    ahead_ms: Option<u64>,
     read_bytes_per_s: Option<u32>,
     greylist_ms: Option<u64>,
 }
@@ -240,15 +248,22 @@ impl RuleLine {
         acts.extend(self.lose_reply.then_some(Act::LoseReply));
         acts.extend(self.garbage.then_some(Act::Garbage));
         acts.extend(self.half_line.then_some(Act::HalfLine));
+        if let Some(lie) = &self.lie {
+            acts.push(Act::Lie(answer(lie)?));
+        }
+        acts.extend(self.ahead_ms.map(|ahead| Act::Ahead(ms(ahead))));
         acts.extend(self.read_bytes_per_s.map(|bytes| Act::ReadSlowly(bytes.max(1))));
         acts.extend(self.greylist_ms.map(|wait| Act::Greylist(ms(wait))));
         let Ok([act]) = <[Act; 1]>::try_from(acts) else {
             return Err(
                 "it takes one of reply, delay_ms, drop, hang, stall_ms, lose_reply, garbage, \
-                        half_line, read_bytes_per_s, greylist_ms"
+                        half_line, lie, ahead_ms, read_bytes_per_s, greylist_ms"
                     .into(),
             );
         };
+        if matches!(act, Act::Ahead(_)) && self.at != At::End {
+            return Err("ahead_ms goes with at = \"end\"".into());
+        }
         if matches!(act, Act::Greylist(_)) && self.at != At::Rcpt {
             return Err("greylist_ms goes with at = \"rcpt\"".into());
         }
@@ -403,6 +418,8 @@ mod tests {
             ("[[rule]]\nat = 'mail'\nreply = '99 x'\n", "rule 1: reply = `99 x` is no reply"),
             ("[[rule]]\nat = 'mail'\nreply = \"450 a\\nb\"\n", "is no reply"),
             ("[[rule]]\nat = 'mail'\ngreylist_ms = 1\n", "goes with at"),
+            ("[[rule]]\nat = 'mail'\nahead_ms = 1\n", "goes with at"),
+            ("[[rule]]\nat = 'end'\nlie = 'yes'\n", "`yes` is no reply"),
             ("[[rule]]\nat = 'mail'\nprobability = 2.0\ndrop = true\n", "probability is 0 to 1"),
             ("[[rule]]\nat = 'mail'\nnth = 0\ndrop = true\n", "begin at 1"),
             ("[[rule]]\nat = 'mail'\ncolour = 1\n", "colour"),

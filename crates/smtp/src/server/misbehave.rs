@@ -77,6 +77,7 @@ impl Session {
                 self.flush().await?;
                 return Err(End::Silent);
             }
+            Some(Act::Lie(other)) if answer.is_positive() => other.write(&mut self.out),
             Some(Act::Garbage) => self.out.extend_from_slice(GARBAGE),
             Some(Act::HalfLine) => {
                 let before = self.out.len();

@@ -1,6 +1,8 @@
 //! How a message comes in, by DATA or BDAT, and what is said of it in the end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use super::body::{Body, Room};
 use super::deliver::{Trace, id};
@@ -98,6 +100,9 @@ impl Session {
             return self.tell(&answers, bytes, None).await;
         }
         self.account.keeping();
+        if let Some(Act::Ahead(ahead)) = act {
+            return self.keep_later(transaction, body, ahead).await;
+        }
         match self.keep(transaction, body).await {
             Some(answers) => self.tell(&answers, bytes, act).await,
             None => {
@@ -106,6 +111,24 @@ impl Session {
                 Err(End::Silent)
             }
         }
+    }
+
+    /// Says first that a message is kept, and keeps it afterwards: what no server may do.
+    async fn keep_later(
+        &mut self,
+        transaction: Transaction,
+        body: Body,
+        ahead: Duration,
+    ) -> Result<(), End> {
+        let bytes = body.size_bytes();
+        let count = if self.listener.policy.is_lmtp { transaction.recipients.len() } else { 1 };
+        let answers = vec![Answer::new(250, "2.0.0 ok"); count];
+        self.tell(&answers, bytes, Some(Act::Ahead(ahead))).await?;
+        self.flush().await?;
+        sleep(ahead).await;
+        // Whatever becomes of it, it was answered.
+        self.keep(transaction, body).await;
+        Ok(())
     }
 
     /// Says what became of a message.
