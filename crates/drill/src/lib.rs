@@ -15,6 +15,7 @@ mod steps;
 mod survey;
 mod traffic;
 mod undo;
+mod watch;
 mod world;
 
 pub use self::recover::{Recovered, recover};

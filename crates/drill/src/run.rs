@@ -19,7 +19,7 @@ use crate::stack::{Left, Stack};
 use crate::survey::{Readable, Reading, Source, mailboxes};
 use crate::traffic::Traffic;
 use crate::world::{Stop, World};
-use crate::{lab, owned, services, steps};
+use crate::{lab, owned, services, steps, watch};
 
 /// What a run needs besides its scenario.
 pub struct Setup {
@@ -125,6 +125,7 @@ fn world(
     let recipients = setup.recipients.iter().cloned().zip(0..).collect::<HashMap<_, _>>();
     let mut values = Values::default();
     values.set("lab", dir.join("lab").to_string_lossy());
+    values.set("mailrig", setup.program.to_string_lossy());
     let Loaded { scenario, tree } = loaded;
     let (ports, mut values) = lab::ports(&scenario, values)?;
     for (name, secret) in &scenario.secrets {
@@ -162,8 +163,10 @@ fn world(
 fn places(world: &World, recipients: &[String]) -> Result<Vec<Readable>, String> {
     let mut places = Vec::new();
     for (role, (name, facts)) in (0..).zip(&world.scenario.roles) {
-        let mut add = |what: &str, kind, source| {
-            let store = places.len() as u16;
+        let mut add = |what: &str, kind, source: Source| {
+            // Two roles that share a store have the same copies.
+            let same = places.iter().find(|other: &&Readable| other.source.is_same(&source));
+            let store = same.map_or(places.len() as u16, |other| other.place.store);
             let place = Place { name: format!("{name} {what}"), role, kind, store };
             places.push(Readable { place, source });
         };
@@ -252,6 +255,7 @@ async fn all(
     phase(world, "baseline");
     let mut traffic = Traffic::start(world, Arc::clone(&setup.letters), &setup.plan);
     let asking = services::start(world);
+    let watching = watch::start(world, places).await;
     let done = in_traffic(world, stack, &surveyor).await;
     phase(world, "drain");
     let drain = match done {
@@ -265,6 +269,7 @@ async fn all(
     }
     drop(asking);
     queues_empty(world, drain.saturating_sub(begun.elapsed())).await;
+    drop(watching);
     surveyor.survey(world, Moment::Final).await;
     done
 }

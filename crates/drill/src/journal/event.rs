@@ -309,8 +309,9 @@ pub struct Done {
 pub struct Seen {
     /// The message.
     pub m: u64,
-    /// Whose mailbox.
-    pub r: u32,
+    /// Whose mailbox; none: that of its recipients, whoever they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r: Option<u32>,
     /// Where.
     pub p: u16,
 }

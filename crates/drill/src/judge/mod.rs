@@ -136,8 +136,8 @@ impl Judge {
                 self.incidents.push(Incident { name: name.clone(), t_us, clocks });
             }
             Event::Promoted { .. } => {
-                let clocks = self.incidents.last_mut().map(|incident| &mut incident.clocks);
-                clocks.into_iter().flatten().for_each(|clock| clock.promoted(t_us));
+                let clocks = self.incidents.iter_mut().flat_map(|incident| &mut incident.clocks);
+                clocks.for_each(|clock| clock.promoted(t_us));
             }
             // The answer to a question from before the incident says nothing of it.
             Event::Probe { s, failed, took } => {
@@ -181,11 +181,12 @@ impl Judge {
         Ok(())
     }
 
-    /// A service did what it is for, or did not.
+    /// A service did what it is for, or did not. An answer to a question from before an incident says nothing of it.
     fn service(&mut self, service: u16, asked_us: u64, answered_us: u64, is_ok: bool) {
-        let incident = self.incidents.last_mut().filter(|incident| asked_us >= incident.t_us);
-        if let Some(clock) = incident.and_then(|it| it.clocks.get_mut(usize::from(service))) {
-            clock.take(answered_us, is_ok);
+        for incident in self.incidents.iter_mut().filter(|incident| asked_us >= incident.t_us) {
+            if let Some(clock) = incident.clocks.get_mut(usize::from(service)) {
+                clock.take(answered_us, is_ok);
+            }
         }
     }
 

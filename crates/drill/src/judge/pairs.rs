@@ -163,8 +163,10 @@ impl Pairs {
         Ok(())
     }
 
-    pub(super) fn seen(&mut self, message: u64, recipient: u32, t_us: u64) {
-        if let Some(row) = self.find(message, recipient) {
+    pub(super) fn seen(&mut self, message: u64, recipient: Option<u32>, t_us: u64) {
+        let rows = self.rows_of(message);
+        let is_its = |row: &&mut Pair| recipient.is_none_or(|recipient| row.recipient == recipient);
+        for row in self.rows[rows].iter_mut().filter(is_its) {
             row.seen_us = row.seen_us.min(t_us);
         }
     }

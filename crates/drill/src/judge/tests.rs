@@ -129,7 +129,7 @@ fn story(random: &mut Random, m: u64, recipients: u32) -> Story {
     match class {
         Class::Bounced => events.push(Event::Bounced { m, r: Some(r) }),
         Class::Expunged => {
-            events.push(Event::Seen(Seen { m, r, p: MAIL }));
+            events.push(Event::Seen(Seen { m, r: Some(r), p: MAIL }));
             events.push(Event::Expunged { m, r });
         }
         _ => {}

@@ -402,13 +402,20 @@ fn sentence(verdict: Word, criteria: &[Criterion], messages: &Messages) -> Strin
         })
         .unwrap_or_default();
     match verdict {
-        Word::Pass => {
-            let bound = messages.lost_share_bound.unwrap_or(1.0) * 100.0;
-            format!(
-                "all {} accepted are accounted for, which proves a loss of no more than {bound:.2} % (95 %)",
-                messages.accepted
-            )
-        }
+        Word::Pass => match messages.lost_share_bound {
+            Some(bound) => format!(
+                "all {} accepted are accounted for, which proves a loss of no more than {:.2} % (95 %)",
+                messages.accepted,
+                bound * 100.0,
+            ),
+            None => {
+                let lost = messages.by_class.get(&Class::Lost).copied().unwrap_or(0);
+                format!(
+                    "{lost} of {} accepted are lost, which is within what was asked for",
+                    messages.accepted
+                )
+            }
+        },
         Word::Unknown => format!("nobody can tell: {because}"),
         Word::Fail => because,
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use load::letters::{read_mark, sum};
 use maildir::Pattern;
 
-use crate::journal::{Event, Found, Journal, Moment, Place, Survey};
+use crate::journal::{Event, Folder, Found, Imap, Journal, Moment, Place, Survey};
 
 /// Where a place is, and how it is read.
 #[derive(Debug, Clone)]
@@ -22,6 +22,18 @@ pub(crate) enum Source {
     MailrigQueue(PathBuf),
     /// A folder of messages, a file each.
     Files(PathBuf),
+}
+
+impl Source {
+    /// Whether both show the same copies.
+    pub(crate) fn is_same(&self, other: &Source) -> bool {
+        match (self, other) {
+            (Source::Store { root: one, .. }, Source::Store { root: other, .. })
+            | (Source::MailrigQueue(one), Source::MailrigQueue(other))
+            | (Source::Files(one), Source::Files(other)) => one == other,
+            _ => false,
+        }
+    }
 }
 
 /// A place of the journal with its source.
@@ -64,34 +76,55 @@ impl Reading {
     /// Gives how many messages are not of this run.
     fn read(&self, p: u16, source: &Source) -> Result<u64, String> {
         self.journal.note(Event::Read { p });
-        let mut foreign = 0;
+        let mut telling = Telling { reading: self, p, foreign: 0 };
         match source {
-            Source::Store { root, mailboxes } => {
-                store::read(root, mailboxes, &mut |r, message| {
-                    foreign += u64::from(!self.tell(p, r, message));
-                })?;
-            }
+            Source::Store { root, mailboxes } => store::read(root, mailboxes, &mut telling)?,
             Source::MailrigQueue(dir) => queue::read(dir, &mut |to, message| {
                 for address in to {
                     let r = self.recipients.get(address).copied();
-                    foreign += u64::from(!self.tell(p, r, message));
+                    telling.tell(r, message, None);
                 }
             })?,
-            Source::Files(dir) => queue::read_files(dir, &mut |message| {
-                foreign += u64::from(!self.tell(p, None, message));
-            })?,
+            Source::Files(dir) => {
+                queue::read_files(dir, &mut |message| telling.tell(None, message, None))?;
+            }
         }
-        Ok(foreign)
+        Ok(telling.foreign)
+    }
+}
+
+/// Writes down what one place holds.
+struct Telling<'r> {
+    reading: &'r Reading,
+    p: u16,
+    /// Messages that are not of this run.
+    foreign: u64,
+}
+
+impl Telling<'_> {
+    fn tell(&mut self, r: Option<u32>, message: &[u8], imap: Option<Imap>) {
+        let body = body_start(message);
+        let mark = read_mark(&message[..body]).filter(|mark| mark.run == self.reading.run);
+        let Some(mark) = mark else {
+            self.foreign += 1;
+            return;
+        };
+        let bad = sum(&message[body..]) != mark.sum;
+        self.reading.journal.note(Event::Found(Found { m: mark.index, r, p: self.p, bad, imap }));
+    }
+}
+
+impl store::Taker for Telling<'_> {
+    fn folder(&mut self, owner: Option<u32>, facts: &store::FolderFacts) {
+        let Some(r) = owner else { return };
+        let store::FolderFacts { name, validity, next } = facts;
+        let folder =
+            Folder { r, p: self.p, folder: name.clone(), validity: *validity, next: *next };
+        self.reading.journal.note(Event::Folder(folder));
     }
 
-    /// Writes down a copy; false if it is not of this run.
-    fn tell(&self, p: u16, r: Option<u32>, message: &[u8]) -> bool {
-        let body = body_start(message);
-        let mark = read_mark(&message[..body]).filter(|mark| mark.run == self.run);
-        let Some(mark) = mark else { return false };
-        let bad = sum(&message[body..]) != mark.sum;
-        self.journal.note(Event::Found(Found { m: mark.index, r, p, bad, imap: None }));
-        true
+    fn message(&mut self, owner: Option<u32>, message: &[u8], imap: Option<Imap>) {
+        self.tell(owner, message, imap);
     }
 }
 

@@ -52,7 +52,13 @@ fn messages(result: &Result) -> String {
     let row =
         |(class, number): (&Class, &u64)| vec![class.name().replace('_', " "), count(*number)];
     let rows: Vec<_> = by_class.map(row).collect();
-    format!("{}\n", table(&["Messages", ""], &rows))
+    let copies = match result.messages.explained_copies {
+        0 => String::new(),
+        copies => {
+            format!("{} more copies came from attempts whose end nobody knew.\n", count(copies))
+        }
+    };
+    format!("{}{copies}\n", table(&["Messages", ""], &rows))
 }
 
 fn examples(result: &Result) -> String {

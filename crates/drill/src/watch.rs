@@ -1,0 +1,52 @@
+//! Sees mail come into stores while it comes: how long after its reply a message is there for its reader. Only what serves
+//! at the beginning is watched; a store that is replaced later is read at the end, as all are.
+
+use std::sync::Arc;
+
+use load::deliver::{Judge, Judged, What, watch_maildir};
+use load::letters::{read_mark, sum};
+use tokio::task::JoinSet;
+
+use crate::journal::{Event, Seen};
+use crate::survey::{Readable, Source, body_start};
+use crate::world::World;
+
+/// Watches until it is dropped.
+pub(crate) async fn start(world: &Arc<World>, places: &[Readable]) -> JoinSet<()> {
+    let mut watching = JoinSet::new();
+    for (p, readable) in (0..).zip(places) {
+        let Source::Store { root, .. } = &readable.source else { continue };
+        match watch_maildir(root, judge(world.run)).await {
+            Ok(watch) => {
+                watching.spawn(see(Arc::clone(world), watch, p));
+            }
+            // Then it is not known how late mail is, which nobody may have asked.
+            Err(e) => {
+                let text = format!("{} is not watched: {e}", readable.place.name);
+                world.journal.note(Event::Note { text });
+            }
+        }
+    }
+    watching
+}
+
+async fn see(world: Arc<World>, mut watch: load::deliver::Watch, p: u16) {
+    while let Some(seen) = watch.next().await {
+        if let What::Message(Judged::Ours { index, .. }) = seen.what {
+            world.journal.note_at(seen.at, Event::Seen(Seen { m: index, r: None, p }));
+        }
+    }
+}
+
+fn judge(run: u64) -> Judge {
+    Arc::new(move |message| {
+        let body = body_start(message);
+        match read_mark(&message[..body]) {
+            Some(mark) if mark.run == run => {
+                Judged::Ours { index: mark.index, sum_ok: sum(&message[body..]) == mark.sum }
+            }
+            Some(_) => Judged::Foreign,
+            None => Judged::Other,
+        }
+    })
+}
