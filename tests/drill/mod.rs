@@ -3,6 +3,7 @@
 
 mod killed;
 mod shipped;
+mod told;
 
 use std::path::{Path, PathBuf};
 

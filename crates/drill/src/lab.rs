@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::owned::{self, Owned};
 use crate::scenario::{Process, Scenario, Values, Where};
 use crate::stack::Stack;
-use crate::undo::{MARK, MARKER, Undo};
+use crate::undo::{MARK, Undo, make_dir};
 use crate::world::{World, lock};
 
 /// Ports that nobody else gets as long as these are held.
@@ -34,8 +34,7 @@ pub(crate) async fn build(world: &World, stack: &mut Stack, ports: Ports) -> Res
     let run = format!("{:016x}", world.run);
     stack.arm("lab", Undo::RemoveDir { dir: dir.clone(), run: run.clone() }).await?;
     let failed = |e: std::io::Error| format!("cannot make {}: {e}", dir.display());
-    fs::create_dir(&dir).map_err(failed)?;
-    fs::write(dir.join(MARKER), format!("{run}\n")).map_err(failed)?;
+    make_dir(&dir, &run).map_err(failed)?;
     for path in &world.scenario.lab.folders {
         fs::create_dir_all(dir.join(path)).map_err(failed)?;
     }

@@ -21,16 +21,13 @@ pub struct Recovered {
     pub left: Vec<Left>,
 }
 
-/// Undoes what is still armed. A run that goes on is left alone.
-pub async fn recover(dir: &Path) -> Result<Recovered, RunFailed> {
-    let path = journal_of(dir);
-    let failed = |why: String| RunFailed::Dir { dir: dir.to_owned(), why };
-    let told = |what: &dyn std::fmt::Display| failed(format!("{}: {what}", path.display()));
-    let file = File::open(&path).map_err(|e| told(&e))?;
-    let mut reader = Reader::new(BufReader::new(file));
+/// What a journal says that is still armed, by number, and when its last line was written.
+fn armed(
+    reader: &mut Reader<impl std::io::BufRead>,
+) -> Result<(BTreeMap<u32, serde_json::Value>, u64), BadJournal> {
     let mut armed: BTreeMap<u32, serde_json::Value> = BTreeMap::new();
     let mut last_us = 0;
-    while let Some((t_us, event)) = reader.next_event().map_err(|e: BadJournal| told(&e))? {
+    while let Some((t_us, event)) = reader.next_event()? {
         last_us = t_us.max(last_us);
         match event {
             Event::Armed(one) => drop(armed.insert(one.id, one.undo)),
@@ -38,6 +35,25 @@ pub async fn recover(dir: &Path) -> Result<Recovered, RunFailed> {
             _ => {}
         }
     }
+    Ok((armed, last_us))
+}
+
+/// Whether nothing of a run is left. What cannot be read is not clean; a folder that is gone tells nothing either.
+pub fn is_clean(dir: &Path) -> bool {
+    let file = File::open(journal_of(dir));
+    file.is_ok_and(|file| {
+        armed(&mut Reader::new(BufReader::new(file))).is_ok_and(|(armed, _)| armed.is_empty())
+    })
+}
+
+/// Undoes what is still armed. A run that goes on is left alone.
+pub async fn recover(dir: &Path) -> Result<Recovered, RunFailed> {
+    let path = journal_of(dir);
+    let failed = |why: String| RunFailed::Dir { dir: dir.to_owned(), why };
+    let told = |what: &dyn std::fmt::Display| failed(format!("{}: {what}", path.display()));
+    let file = File::open(&path).map_err(|e| told(&e))?;
+    let mut reader = Reader::new(BufReader::new(file));
+    let (armed, last_us) = armed(&mut reader).map_err(|e| told(&e))?;
     let undo = |(id, data): (u32, serde_json::Value)| {
         let undo: Undo =
             serde_json::from_value(data).map_err(|e| told(&format!("undo {id}: {e}")))?;

@@ -128,8 +128,11 @@ fn world(
     values.set("mailrig", setup.program.to_string_lossy());
     let Loaded { scenario, tree } = loaded;
     let (ports, mut values) = lab::ports(&scenario, values)?;
+    let mut secrets = Vec::new();
     for (name, secret) in &scenario.secrets {
-        values.set(format!("secret.{name}"), secret.read(&setup.variable)?);
+        let value = secret.read(&setup.variable)?;
+        values.set(format!("secret.{name}"), value.as_str());
+        secrets.push(value);
     }
     // What steps print comes later, and what processes are called.
     let mut filled = tree.clone();
@@ -150,6 +153,7 @@ fn world(
         journal: journal.clone(),
         stop,
         processes: Mutex::new(BTreeMap::new()),
+        secrets,
         away: Mutex::default(),
         had_incident: Mutex::new(false),
         serving: Mutex::new(serving),

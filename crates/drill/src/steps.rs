@@ -77,11 +77,11 @@ async fn one(
         Err(Failed::from(format!("it took longer than {}", crate::human(step.timeout.0))))
     });
     let (failed, said) = match done {
-        Ok(said) => (None, said),
+        Ok(said) => (None, world.masked(&said)),
         Err(failed) => (Some(failed), String::new()),
     };
     let is_answer = failed.as_ref().is_some_and(|failed| failed.is_answer);
-    let why = failed.map(|failed| failed.why);
+    let why = failed.map(|failed| world.masked(&failed.why));
     let end = Event::StepEnd { name: name.clone(), failed: why.clone(), judged: is_answer, said };
     world.journal.note(end);
     match why {

@@ -96,7 +96,7 @@ impl Undo {
 /// The name of the variable that marks processes.
 pub(crate) const MARK: &str = "MAILRIG_DRILL";
 /// The file that says whose a folder is.
-pub(crate) const MARKER: &str = ".mailrig-drill";
+const MARKER: &str = ".mailrig-drill";
 
 /// Processes with a mark in the environment that they were started with.
 pub(crate) fn marked(mark: &str) -> Vec<Owned> {
@@ -137,7 +137,28 @@ async fn end_marked(mark: &str) -> Result<(), String> {
     if left.is_empty() { Ok(()) } else { Err(format!("processes {} do not end", left.join(", "))) }
 }
 
+/// Makes a folder that says whose it is. It has its name only when it does: what a kill leaves is known for what it is.
+pub(crate) fn make_dir(dir: &Path, run: &str) -> std::io::Result<()> {
+    let new = unfinished(dir);
+    fs::create_dir(&new)?;
+    fs::write(new.join(MARKER), format!("{run}\n"))?;
+    fs::rename(&new, dir)
+}
+
+/// What a folder is called before it says whose it is.
+fn unfinished(dir: &Path) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
 fn remove_dir(dir: &Path, run: &str) -> Result<(), String> {
+    let new = unfinished(dir);
+    if new.exists() {
+        // It has nothing but its marker yet; with anything else in it, it is not ours, and stays.
+        let _ = fs::remove_file(new.join(MARKER));
+        fs::remove_dir(&new).map_err(|e| format!("cannot remove {}: {e}", new.display()))?;
+    }
     match fs::read_to_string(dir.join(MARKER)) {
         Ok(text) if text.trim() == run => {}
         Ok(_) => return Err(format!("{} is of another drill", dir.display())),
@@ -147,7 +168,7 @@ fn remove_dir(dir: &Path, run: &str) -> Result<(), String> {
         }
         Err(e) => return Err(format!("cannot read {}: {e}", dir.join(MARKER).display())),
     }
-    // The marker goes last: what is interrupted can be done again.
+    // The marker goes last, together with the name: what is interrupted can be done again.
     let failed = |e: std::io::Error| format!("cannot remove {}: {e}", dir.display());
     for entry in fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -159,8 +180,9 @@ fn remove_dir(dir: &Path, run: &str) -> Result<(), String> {
             if is_dir { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
         removed.map_err(failed)?;
     }
-    fs::remove_file(dir.join(MARKER)).map_err(failed)?;
-    fs::remove_dir(dir).map_err(failed)
+    fs::rename(dir, &new).map_err(failed)?;
+    fs::remove_file(new.join(MARKER)).map_err(failed)?;
+    fs::remove_dir(&new).map_err(failed)
 }
 
 /// `None`: it did not become true.
@@ -180,3 +202,44 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Of one command.
 const COMMAND: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_is_removed_as_far_as_it_is_ours_and_as_often_as_is_wanted() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("lab");
+        let undo = Undo::RemoveDir { dir: dir.clone(), run: "7".into() };
+        let other = Undo::RemoveDir { dir: dir.clone(), run: "8".into() };
+        undo.apply().await.unwrap();
+        make_dir(&dir, "7").unwrap();
+        fs::create_dir(dir.join("mail")).unwrap();
+        fs::write(dir.join("mail/1"), "x").unwrap();
+        assert!(other.apply().await.unwrap_err().contains("is of another drill"));
+        undo.apply().await.unwrap();
+        undo.apply().await.unwrap();
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+        // One that somebody else made.
+        fs::create_dir(&dir).unwrap();
+        assert!(undo.apply().await.unwrap_err().contains("does not say that it is ours"));
+    }
+
+    #[tokio::test]
+    async fn what_a_kill_leaves_at_any_moment_is_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("lab");
+        let undo = Undo::RemoveDir { dir: dir.clone(), run: "7".into() };
+        let new = unfinished(&dir);
+        fs::create_dir(&new).unwrap();
+        undo.apply().await.unwrap();
+        fs::create_dir(&new).unwrap();
+        fs::write(new.join(MARKER), "").unwrap();
+        undo.apply().await.unwrap();
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+        fs::create_dir(&new).unwrap();
+        fs::write(new.join("mail"), "not ours").unwrap();
+        assert!(undo.apply().await.is_err());
+    }
+}

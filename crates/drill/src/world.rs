@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub(crate) stop: Stop,
     /// Processes of the lab that were started, by name.
     pub(crate) processes: Mutex<BTreeMap<String, Owned>>,
+    /// Values that nobody may see.
+    pub(crate) secrets: Vec<String>,
     /// Services that are away, and since when.
     pub(crate) away: Mutex<HashMap<String, std::time::Instant>>,
     /// Whether anything has happened that recovery runs from.
@@ -84,6 +86,12 @@ impl World {
     pub(crate) fn role(&self, name: &str) -> Option<u16> {
         let at = self.roles.iter().position(|role| role == name)?;
         u16::try_from(at).ok()
+    }
+
+    /// Without the values of secrets, wherever a program has printed them.
+    pub(crate) fn masked(&self, text: &str) -> String {
+        let secrets = self.secrets.iter().filter(|secret| !secret.is_empty());
+        secrets.fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
     }
 
     /// Another role serves from now on.

@@ -196,6 +196,12 @@ impl Check<'_> {
                 "{place}: a secret in `argv` is seen by everybody on that machine; put it into `env`"
             ));
         }
+        if run.undo.is_some() && run.env.values().any(|value| value.contains("${secret.")) {
+            return Err(format!(
+                "{place}: a command with a secret can have no `undo`: it would stand in the journal, from which \
+                 `recover` undoes"
+            ));
+        }
         match &run.on {
             Some(role) => self.role(role, place).map(|_| ()),
             None => Ok(()),

@@ -18,9 +18,11 @@ pub(crate) struct DrillArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DrillCommand {
     Plan(ScenarioArgs),
+    Rehearse(RehearseArgs),
     Run(RunArgs),
     Analyze(ResultArgs),
     Recover(RecoverArgs),
+    Runbook(RunbookArgs),
 }
 
 /// Show what a scenario would do, and do none of it
@@ -39,9 +41,26 @@ pub(crate) struct ScenarioArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) scenario: ScenarioArgs,
+    /// Allow it to touch the hosts that it names: the scenario's name, typed once more
+    #[arg(long, value_name = "NAME")]
+    pub(crate) yes_affect: Option<String>,
     /// Folder for the journal and all else, which must not be there yet [default: drill-NAME-TIME]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+}
+
+/// Ask what a run would ask first, and change nothing
+#[derive(Debug, Args)]
+pub(crate) struct RehearseArgs {
+    #[command(flatten)]
+    pub(crate) scenario: ScenarioArgs,
+}
+
+/// Print a scenario as instructions for people, in Markdown
+#[derive(Debug, Args)]
+pub(crate) struct RunbookArgs {
+    #[command(flatten)]
+    pub(crate) scenario: ScenarioArgs,
 }
 
 /// Undo what a run left that was killed; nothing is done twice
@@ -70,4 +89,6 @@ const EXAMPLES: &str = "\
 Examples:
   mailrig drill plan scenarios/primary-killed.toml              what it would do
   mailrig drill run scenarios/primary-killed.toml --out drill   do it
+  mailrig drill runbook scenarios/primary-killed.toml           the same for people
+  mailrig drill recover drill                                   undo what a killed run left
   mailrig drill analyze drill                                   judge it again";

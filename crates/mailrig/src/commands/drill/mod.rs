@@ -2,6 +2,7 @@
 
 mod args;
 mod plan;
+mod runbook;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ use self::args::{DrillCommand, RecoverArgs, ResultArgs, RunArgs, ScenarioArgs};
 use crate::commands::load::{Style, templates, write_whole};
 use crate::exit::{Exit, UsageError};
 use crate::interrupt;
-use crate::ui::{Ui, cell};
+use crate::repository::default_state_dir;
+use crate::ui::{Ui, cell, table};
 
 /// What a run came to, as it is printed and written.
 #[derive(Debug, Serialize)]
@@ -41,6 +43,8 @@ pub(crate) struct Document {
 pub(crate) fn run(args: &DrillArgs, ui: &Ui) -> Result<Exit> {
     match &args.command {
         DrillCommand::Plan(args) => plan::run(&read(args)?, ui),
+        DrillCommand::Rehearse(args) => rehearse(&args.scenario, ui),
+        DrillCommand::Runbook(args) => runbook::run(&read(&args.scenario)?, ui),
         DrillCommand::Run(args) => run_scenario(args, ui),
         DrillCommand::Analyze(args) => analyze(args, ui),
         DrillCommand::Recover(args) => recover(args, ui),
@@ -63,7 +67,11 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
     let loaded = read(&args.scenario)?;
     let (title, at) = (loaded.scenario.title.clone(), Timestamp::now());
     let name = name_of(&args.scenario.scenario);
+    drill::safety::check(&loaded.scenario, &name, args.yes_affect.as_deref())
+        .map_err(|e| UsageError(e.to_string()))?;
     let dir = args.out.clone().unwrap_or_else(|| folder(&name, at));
+    let dir = std::path::absolute(&dir).with_context(|| format!("cannot use {}", dir.display()))?;
+    let held = hold(&loaded, &dir)?;
     let run = run_id();
     let (letters, recipients) = letters(&loaded, run, at)?;
     let (told, hearing) = sync_channel(1000);
@@ -91,6 +99,9 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
         runtime.block_on(drill::run(loaded, setup, stop.clone()))
     })?;
     drop(runtime);
+    if left.is_empty() {
+        held.release();
+    }
     let document = document(&dir, &title)?;
     deliver(&document, &dir, ui)?;
     for one in &left {
@@ -101,6 +112,53 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
         (true, Some("it was interrupted")) => Exit::Interrupted,
         (true, _) => exit(&document),
     })
+}
+
+/// Nobody else drills on what this one touches, until it is undone.
+fn hold(loaded: &Loaded, dir: &Path) -> Result<drill::targets::Held> {
+    let targets = drill::safety::targets(&loaded.scenario);
+    let locks = default_state_dir()?.join("drills");
+    Ok(drill::targets::hold(&locks, &targets, dir, drill::is_clean)?)
+}
+
+#[derive(Serialize)]
+struct Rehearsal {
+    is_ready: bool,
+    answers: Vec<Answer>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    question: String,
+    failed: Option<String>,
+}
+
+fn rehearse(args: &ScenarioArgs, ui: &Ui) -> Result<Exit> {
+    let loaded = read(args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answers = runtime.block_on(drill::rehearse(&loaded.scenario));
+    let answer = |one: drill::Rehearsed| Answer { question: one.question, failed: one.failed };
+    let answers: Vec<Answer> = answers.into_iter().map(answer).collect();
+    let rehearsal = Rehearsal { is_ready: answers.iter().all(|one| one.failed.is_none()), answers };
+    ui.result("drill_rehearsal", &rehearsal, || {
+        let row = |one: &Answer| {
+            let answer = one.failed.as_deref().map_or("yes".into(), |why| format!("no: {why}"));
+            vec![cell(&one.question).into_owned(), cell(&answer).into_owned()]
+        };
+        let rows: Vec<_> = rehearsal.answers.iter().map(row).collect();
+        let sentence = match (rows.len(), rehearsal.is_ready) {
+            (0, _) => "There is nothing to ask: the lab makes all that takes part.",
+            (_, true) => "Ready.",
+            (_, false) => "Not ready.",
+        };
+        let asked = if rows.is_empty() {
+            String::new()
+        } else {
+            table(&["Question", "Answer"], &rows) + "\n"
+        };
+        format!("{asked}{sentence}\n")
+    })?;
+    Ok(if rehearsal.is_ready { Exit::Done } else { Exit::Negative })
 }
 
 /// What happens, while it happens.

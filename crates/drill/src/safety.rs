@@ -1,0 +1,201 @@
+//! What a scenario touches outside of this machine's loopback and of the lab: that must be said by name before anything
+//! happens, and what is protected is never touched.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::scenario::{Action, Probe, Run, Scenario, Step, Where};
+
+/// Why a scenario may not run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAllowed {
+    /// It names hosts, and nobody said that they may be touched.
+    #[error(
+        "the scenario touches {}: if they are yours and this is what you want, say so with --yes-affect {name}",
+        list(hosts)
+    )]
+    NotSaid {
+        /// What is to be typed: the scenario's name.
+        name: String,
+        /// The hosts.
+        hosts: Vec<String>,
+    },
+    /// What was typed is another name.
+    #[error("--yes-affect {typed}: this scenario is called {name}")]
+    OtherName {
+        /// What was typed.
+        typed: String,
+        /// The scenario's name.
+        name: String,
+    },
+    /// A host is protected.
+    #[error("{0} is protected by the scenario, and a role or step names it")]
+    Protected(String),
+}
+
+/// Hosts outside of loopback, of this machine's namespaces and of the lab, in order.
+pub fn foreign_hosts(scenario: &Scenario) -> Vec<String> {
+    let mut hosts = Hosts::default();
+    hosts.scenario(scenario);
+    hosts.found.into_iter().filter(|host| !is_here(host)).collect()
+}
+
+/// Addresses that outlive a run, and which two drills must not touch at one time.
+pub fn targets(scenario: &Scenario) -> Vec<String> {
+    let mut targets = foreign_hosts(scenario);
+    let own = |role: &crate::scenario::Role| {
+        let submission = role.submission.as_ref().map(|submission| submission.address.clone());
+        let imap = role.imap.as_ref().map(|imap| imap.address.clone());
+        let store = role.store.as_ref().map(|store| store.maildirs.clone());
+        [role.smtp.clone(), submission, imap, store]
+    };
+    let named = scenario.roles.values().flat_map(own).flatten();
+    // What the lab makes is this run's alone.
+    targets.extend(named.filter(|text| !text.contains("${")));
+    targets.sort();
+    targets.dedup();
+    targets
+}
+
+/// Whether a scenario of this name may run.
+pub fn check(scenario: &Scenario, name: &str, yes_affect: Option<&str>) -> Result<(), NotAllowed> {
+    let hosts = foreign_hosts(scenario);
+    let is_protected = |host: &&String| scenario.protected.contains(host);
+    if let Some(host) = hosts.iter().find(is_protected) {
+        return Err(NotAllowed::Protected(host.clone()));
+    }
+    match yes_affect {
+        Some(typed) if typed != name => {
+            Err(NotAllowed::OtherName { typed: typed.to_owned(), name: name.to_owned() })
+        }
+        None if !hosts.is_empty() => Err(NotAllowed::NotSaid { name: name.to_owned(), hosts }),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Default)]
+struct Hosts {
+    found: BTreeSet<String>,
+}
+
+impl Hosts {
+    fn scenario(&mut self, scenario: &Scenario) {
+        for role in scenario.roles.values() {
+            self.place(&role.on);
+            let submission = role.submission.as_ref().map(|submission| &submission.address);
+            let imap = role.imap.as_ref().map(|imap| &imap.address);
+            for address in [role.smtp.as_ref(), submission, imap].into_iter().flatten() {
+                self.address(address);
+            }
+        }
+        let services = scenario.services.values().map(|service| &service.probe);
+        let ready = scenario.lab.processes.values().map(|process| &process.ready);
+        for probe in services.chain(ready).chain(&scenario.steady) {
+            self.probe(probe);
+        }
+        self.steps(&scenario.steps);
+    }
+
+    fn steps(&mut self, steps: &[Step]) {
+        for step in steps {
+            match &step.action {
+                Action::WaitUntil(wait) => self.probe(&wait.probe),
+                Action::Expect(probe) => self.probe(probe),
+                Action::Parallel(steps) => self.steps(steps),
+                _ => {}
+            }
+        }
+    }
+
+    fn probe(&mut self, probe: &Probe) {
+        match probe {
+            Probe::Tcp(address) | Probe::Smtp(address) => self.address(address),
+            // Where it runs is a role's.
+            Probe::Command(Run { .. }) | Probe::File(_) | Probe::Queue { .. } => {}
+        }
+    }
+
+    fn place(&mut self, place: &Where) {
+        match place {
+            Where::Local | Where::Namespace(_) => {}
+            Where::Ssh(target) => {
+                let host = target.rsplit('@').next().unwrap_or(target);
+                self.found.insert(host.to_owned());
+            }
+            Where::Container(prefix) => {
+                self.found.insert(prefix.join(" "));
+            }
+        }
+    }
+
+    fn address(&mut self, address: &str) {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        self.found.insert(host.trim_matches(['[', ']']).to_owned());
+    }
+}
+
+fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(load::safety::is_loopback)
+}
+
+fn list(hosts: &[String]) -> String {
+    hosts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario;
+
+    fn scenario(role: &str, more: &str) -> Scenario {
+        let text = format!(
+            "version = 1\ntitle = 'x'\n{more}\n[roles.a]\nserves = true\n{role}\n[traffic]\nrate = '1/s'\n\
+             recipients = 'u@drill.test'\nto = ['a']\n"
+        );
+        scenario::load("x.toml", &text, &[]).unwrap().scenario
+    }
+
+    #[test]
+    fn hosts_outside_must_be_said_by_the_scenarios_name() {
+        for (role, hosts) in [
+            ("smtp = '127.0.0.1:25'", &[][..]),
+            ("smtp = '[::1]:25'", &[]),
+            ("smtp = 'localhost:25'", &[]),
+            ("smtp = '127.0.0.1:25'\non = { namespace = 'p' }", &[]),
+            ("smtp = '192.0.2.1:25'", &["192.0.2.1"]),
+            ("smtp = 'mx1.example.org:25'", &["mx1.example.org"]),
+            ("smtp = '127.0.0.1:25'\non = { ssh = 'root@mx1' }", &["mx1"]),
+            (
+                "smtp = '127.0.0.1:25'\non = { container = ['podman', 'exec', 'mx1'] }",
+                &["podman exec mx1"],
+            ),
+            (
+                "smtp = '127.0.0.1:25'\nimap = { address = '192.0.2.2:143', password = 'x' }",
+                &["192.0.2.2"],
+            ),
+        ] {
+            let scenario = scenario(role, "");
+            assert_eq!(foreign_hosts(&scenario), hosts, "{role}");
+            assert_eq!(check(&scenario, "x", None).is_ok(), hosts.is_empty(), "{role}");
+            assert_eq!(check(&scenario, "x", Some("x")), Ok(()), "{role}");
+            assert!(matches!(check(&scenario, "x", Some("y")), Err(NotAllowed::OtherName { .. })));
+        }
+        let error = check(&scenario("smtp = 'mx1.example.org:25'", ""), "x", None).unwrap_err();
+        assert!(error.to_string().ends_with("--yes-affect x"), "{error}");
+    }
+
+    #[test]
+    fn what_is_protected_is_never_touched() {
+        let scenario = scenario("smtp = 'mx1.example.org:25'", "protected = ['mx1.example.org']");
+        let refused = check(&scenario, "x", Some("x"));
+        assert_eq!(refused, Err(NotAllowed::Protected("mx1.example.org".into())));
+    }
+
+    #[test]
+    fn two_drills_meet_where_what_they_touch_outlives_them() {
+        let fixed = scenario("smtp = '127.0.0.1:25'\nstore = { maildirs = '/srv/mail' }", "");
+        assert_eq!(targets(&fixed), ["/srv/mail", "127.0.0.1:25"]);
+        let lab = scenario("smtp = '127.0.0.1:${port.x}'", "lab = { ports = ['x'] }");
+        assert_eq!(targets(&lab), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,113 @@
+//! What a drill tells before it does anything: its plan, its runbook, what it would ask; and what it refuses.
+
+use std::fs;
+use std::net::TcpListener;
+
+use super::scenario;
+use crate::env::{Env, text};
+
+/// A scenario on servers that are there already, as one role's lines and more.
+fn fixed(env: &Env, role: &str, more: &str) -> String {
+    let path = env.path("fixed.toml");
+    let text_of = format!(
+        "version = 1\ntitle = \"On what is there\"\n{more}\n[roles.primary]\nserves = true\n{role}\n\
+         [traffic]\nrate = \"10/s\"\nrecipients = \"u{{1..3}}@drill.test\"\nto = [\"primary\"]\nbaseline = \"1s\"\n\
+         recovered = \"1s\"\ndrain = \"2s\"\n"
+    );
+    fs::write(&path, text_of).unwrap();
+    text(&path).to_owned()
+}
+
+#[test]
+fn a_plan_and_a_runbook_tell_each_step_and_do_none() {
+    let env = Env::new();
+    for name in ["primary-killed", "total-loss"] {
+        let path = scenario(name);
+        let plan = env.run(&["drill", "plan", text(&path), "--json"]).expect(0).json();
+        let steps = plan["steps"].as_array().unwrap();
+        assert!(steps.iter().any(|step| step["name"] == "kill"), "{plan}");
+        let runbook = env.run(&["drill", "runbook", text(&path), "--json"]).expect(0).json();
+        let markdown = runbook["markdown"].as_str().unwrap();
+        for step in steps {
+            assert!(markdown.contains(step["name"].as_str().unwrap()), "{markdown}");
+        }
+        let rehearsal = env.run(&["drill", "rehearse", text(&path)]).expect(0);
+        assert!(rehearsal.stdout.contains("There is nothing to ask"), "{rehearsal}");
+    }
+}
+
+#[test]
+fn a_rehearsal_asks_and_says_who_does_not_answer() {
+    let env = Env::new();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let path = fixed(&env, &format!("smtp = \"{nobody}\""), "");
+    let rehearsal = env.run(&["drill", "rehearse", &path, "--json"]).expect(4).json();
+    assert_eq!(rehearsal["is_ready"], false);
+    let failed = rehearsal["answers"][0]["failed"].as_str().unwrap();
+    assert!(failed.contains("refused"), "{rehearsal}");
+}
+
+#[test]
+fn hosts_of_others_are_not_touched_unless_that_is_said() {
+    let env = Env::new();
+    let out = env.path("out");
+    let run = |path: &str, more: &[&str]| {
+        env.run(&[&["drill", "run", path, "--out", text(&out)], more].concat()).expect(2)
+    };
+    let path = fixed(&env, "smtp = \"192.0.2.1:25\"", "");
+    let refused = run(&path, &[]);
+    assert!(refused.stderr.contains("the scenario touches 192.0.2.1"), "{refused}");
+    assert!(refused.stderr.contains("--yes-affect fixed"), "{refused}");
+    let refused = run(&path, &["--yes-affect", "other"]);
+    assert!(refused.stderr.contains("this scenario is called fixed"), "{refused}");
+    let path = fixed(&env, "smtp = \"192.0.2.1:25\"", "protected = [\"192.0.2.1\"]");
+    let refused = run(&path, &["--yes-affect", "fixed"]);
+    assert!(refused.stderr.contains("192.0.2.1 is protected"), "{refused}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_scenario_that_makes_no_sense_is_told_where_and_leaves_nothing() {
+    let env = Env::new();
+    let out = env.path("out");
+    for (more, expected) in [
+        (
+            "obectives = {}",
+            "fixed.toml:3:1: there is no key `obectives` here; did you mean `objectives`?",
+        ),
+        ("steps = [{ name = \"x\" }]", "step `x` does nothing"),
+        ("steps = [{ name = \"x\", start = \"y\" }]", "the lab has no process `y`"),
+    ] {
+        let path = fixed(&env, "smtp = \"127.0.0.1:25\"", more);
+        let refused = env.run(&["drill", "run", &path, "--out", text(&out)]).expect(2);
+        assert!(refused.stderr.contains(expected), "{refused}");
+        assert!(!out.exists());
+    }
+    let path = fixed(&env, "smtp = \"127.0.0.1:25\"", "");
+    let refused = env.run(&["drill", "run", &path, "--set", "rate=1"]).expect(2);
+    assert!(refused.stderr.contains("--set rate: the scenario has no such variable"), "{refused}");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("there"), "x").unwrap();
+    let refused = env.run(&["drill", "run", &path, "--out", text(&out)]).expect(1);
+    assert!(
+        refused.stderr.contains("it is not empty; each run has a folder of its own"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_server_that_is_not_there_is_an_account_of_nothing_and_no_pass() {
+    let env = Env::new();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let store = env.path("store");
+    let role = format!("smtp = \"{nobody}\"\nstore = {{ maildirs = \"{}\" }}", store.display());
+    let path = fixed(&env, &role, "");
+    let out = env.path("out");
+    let document =
+        env.run(&["drill", "run", &path, "--out", text(&out), "--json"]).expect(6).json();
+    assert_eq!(
+        (&document["verdict"], &document["messages"]["accepted"]),
+        (&"unknown".into(), &0.into())
+    );
+    assert!(document["messages"]["by_class"]["refused"].as_u64().unwrap() > 0, "{document}");
+}
