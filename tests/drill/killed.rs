@@ -41,6 +41,23 @@ fn what_a_killed_drill_leaves_is_undone_and_its_journal_is_no_pass() {
 }
 
 #[test]
+fn a_dead_man_undoes_what_nobody_comes_back_for() {
+    let env = Env::new();
+    let out = env.path("drill");
+    let journal = out.join("journal.jsonl");
+    let path = scenario("primary-killed");
+    let dead_man = ["drill", "run", text(&path), "--out", text(&out), "--dead-man", "10m"];
+    let running = env.start(&dead_man);
+    let read = || fs::read_to_string(&journal).unwrap_or_default();
+    wait_until("mail is sent", || read().contains("\"intent\""));
+    running.signal(Signal::KILL);
+    running.wait();
+    wait_until("the lab is gone", || !out.join("lab").exists() && !out.join("lab.new").exists());
+    let run = read().split("\"run\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    wait_until("nothing of it runs", || processes_of(&run).is_empty());
+}
+
+#[test]
 fn a_drill_that_goes_on_is_not_undone_by_somebody_else() {
     let env = Env::new();
     let out = env.path("drill");

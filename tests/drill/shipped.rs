@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::{drill, of_class, processes_of};
 use crate::env::{Env, text};
@@ -21,9 +22,31 @@ fn assert_whole(env: &Env, out: &Path, document: &Value) {
     assert_eq!(document["left"], serde_json::json!([]), "{document}");
     assert_eq!(processes_of(document["run"].as_str().unwrap()), Vec::<String>::new());
     assert!(!out.join("lab").exists());
+    assert_listed(out);
     let again = env.run(&["drill", "analyze", text(out), "--json"]).json();
     for key in ["verdict", "criteria", "messages", "rto", "rpo", "examples"] {
         assert_eq!(again[key], document[key], "{key}");
+    }
+}
+
+/// The manifest lists every file as it is.
+#[track_caller]
+fn assert_listed(out: &Path) {
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
+    let files = manifest["files"].as_array().unwrap();
+    for file in files {
+        let bytes = fs::read(out.join(file["path"].as_str().unwrap())).unwrap();
+        let sum =
+            Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(
+            (&file["size_bytes"], &file["sha256"]),
+            (&bytes.len().into(), &sum.into()),
+            "{file}"
+        );
+    }
+    for name in ["journal.jsonl", "result.json", "scenario.toml", "logs/primary.log"] {
+        assert!(files.iter().any(|file| file["path"] == name), "{name}: {manifest}");
     }
 }
 

@@ -2,6 +2,7 @@
 //! on every message. The journal comes first: what is not on disk has not happened, and can be undone.
 
 mod command;
+mod dead_man;
 pub mod journal;
 pub mod judge;
 mod lab;
@@ -21,6 +22,7 @@ mod undo;
 mod watch;
 mod world;
 
+pub use self::dead_man::watch;
 pub use self::recover::{Recovered, is_clean, recover};
 pub use self::rehearse::{Rehearsed, rehearse};
 pub use self::run::{JOURNAL, RunFailed, Setup, analyze, journal_of, run};

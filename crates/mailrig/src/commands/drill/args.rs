@@ -1,6 +1,7 @@
 //! Arguments of `mailrig drill`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -23,6 +24,8 @@ pub(crate) enum DrillCommand {
     Analyze(ResultArgs),
     Recover(RecoverArgs),
     Runbook(RunbookArgs),
+    #[command(hide = true)]
+    Watch(WatchArgs),
 }
 
 /// Show what a scenario would do, and do none of it
@@ -44,6 +47,9 @@ pub(crate) struct RunArgs {
     /// Allow it to touch the hosts that it names: the scenario's name, typed once more
     #[arg(long, value_name = "NAME")]
     pub(crate) yes_affect: Option<String>,
+    /// Undo everything after so long, whatever has become of this process; a process of its own sees to that
+    #[arg(long, value_name = "DURATION", value_parser = length)]
+    pub(crate) dead_man: Option<Duration>,
     /// Folder for the journal and all else, which must not be there yet [default: drill-NAME-TIME]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -63,6 +69,19 @@ pub(crate) struct RunbookArgs {
     pub(crate) scenario: ScenarioArgs,
 }
 
+/// Watch a run from beside it, and undo it when it is gone or over its time
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// The folder of the run
+    pub(crate) dir: PathBuf,
+    /// Its process
+    #[arg(long)]
+    pub(crate) pid: i32,
+    /// How long it may be there
+    #[arg(long, value_parser = length)]
+    pub(crate) after: Duration,
+}
+
 /// Undo what a run left that was killed; nothing is done twice
 #[derive(Debug, Args)]
 pub(crate) struct RecoverArgs {
@@ -77,6 +96,10 @@ pub(crate) struct ResultArgs {
     /// The folder of the run
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    load::plan::parse_duration(text).map_err(|e| e.to_string())
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -1,6 +1,7 @@
 //! `mailrig drill`: fail over on purpose, and account for every message.
 
 mod args;
+mod manifest;
 mod plan;
 mod runbook;
 mod text;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use drill::journal::Event;
@@ -22,7 +24,7 @@ use load::safety;
 use serde::Serialize;
 
 pub(crate) use self::args::DrillArgs;
-use self::args::{DrillCommand, RecoverArgs, ResultArgs, RunArgs, ScenarioArgs};
+use self::args::{DrillCommand, RecoverArgs, ResultArgs, RunArgs, ScenarioArgs, WatchArgs};
 use crate::commands::load::{Style, templates, write_whole};
 use crate::exit::{Exit, UsageError};
 use crate::interrupt;
@@ -44,6 +46,7 @@ pub(crate) fn run(args: &DrillArgs, ui: &Ui) -> Result<Exit> {
     match &args.command {
         DrillCommand::Plan(args) => plan::run(&read(args)?, ui),
         DrillCommand::Rehearse(args) => rehearse(&args.scenario, ui),
+        DrillCommand::Watch(args) => watch(args, ui),
         DrillCommand::Runbook(args) => runbook::run(&read(&args.scenario)?, ui),
         DrillCommand::Run(args) => run_scenario(args, ui),
         DrillCommand::Analyze(args) => analyze(args, ui),
@@ -72,6 +75,9 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
     let dir = args.out.clone().unwrap_or_else(|| folder(&name, at));
     let dir = std::path::absolute(&dir).with_context(|| format!("cannot use {}", dir.display()))?;
     let held = hold(&loaded, &dir)?;
+    if let Some(after) = args.dead_man {
+        arm_dead_man(&dir, after)?;
+    }
     let run = run_id();
     let (letters, recipients) = letters(&loaded, run, at)?;
     let (told, hearing) = sync_channel(1000);
@@ -112,6 +118,30 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
         (true, Some("it was interrupted")) => Exit::Interrupted,
         (true, _) => exit(&document),
     })
+}
+
+/// Starts a process that undoes the run when this one cannot. It has a process group of its own: what ends this one from
+/// a terminal does not end it.
+fn arm_dead_man(dir: &Path, after: Duration) -> Result<()> {
+    use std::os::unix::process::CommandExt;
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let (pid, after) = (std::process::id().to_string(), format!("{}ms", after.as_millis()));
+    let mut command = std::process::Command::new(program);
+    command.args(["drill", "watch"]).arg(dir).args(["--pid", &pid, "--after", &after, "--quiet"]);
+    let null = std::process::Stdio::null;
+    command.stdin(null()).stdout(null()).stderr(null()).process_group(0);
+    command.spawn().context("cannot start the dead-man's watcher")?;
+    Ok(())
+}
+
+fn watch(args: &WatchArgs, ui: &Ui) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let watched = drill::watch(&args.dir, args.pid, args.after);
+    let Some(recovered) = runtime.block_on(watched)? else {
+        ui.status("The run ended, and left nothing.");
+        return Ok(Exit::Done);
+    };
+    recovery(recovered, ui)
 }
 
 /// Nobody else drills on what this one touches, until it is undone.
@@ -197,7 +227,10 @@ struct NotUndone {
 
 fn recover(args: &RecoverArgs, ui: &Ui) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let recovered = runtime.block_on(drill::recover(&args.dir))?;
+    recovery(runtime.block_on(drill::recover(&args.dir))?, ui)
+}
+
+fn recovery(recovered: drill::Recovered, ui: &Ui) -> Result<Exit> {
     let not_undone = |left: drill::Left| NotUndone { why: left.why, by_hand: left.by_hand };
     let left = recovered.left.into_iter().map(not_undone).collect();
     let recovery = Recovery { undone: recovered.undone, left };
@@ -229,7 +262,8 @@ fn document(dir: &Path, title: &str) -> Result<Document> {
 
 fn deliver(document: &Document, dir: &Path, ui: &Ui) -> Result<()> {
     ui.result("drill", document, || text::text(document))?;
-    write_whole(&dir.join("result.json"), &serde_json::to_vec_pretty(document)?)
+    write_whole(&dir.join("result.json"), &serde_json::to_vec_pretty(document)?)?;
+    manifest::write(dir)
 }
 
 fn exit(document: &Document) -> Exit {
