@@ -225,7 +225,7 @@ pub(super) struct RunArgs {
     /// Size of messages: bytes (4K), a range (1K-64K), or lognormal:MEDIAN,SIGMA [default: 4K]
     #[arg(long, value_name = "SIZE", conflicts_with_all = ["mix", "corpus"], help_heading = "Messages")]
     pub(super) size: Option<String>,
-    /// A mix of sizes: office, domino or mstone (see docs/load.md)
+    /// A mix of sizes: office, isp2001, domino or mstone (see docs/load.md)
     #[arg(long, value_name = "NAME", conflicts_with = "corpus", help_heading = "Messages")]
     pub(super) mix: Option<String>,
     /// Send the messages below this folder
