@@ -3,6 +3,7 @@
 
 mod limits;
 mod throttle;
+mod truth;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -73,6 +74,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
         plan.rounds,
     );
     throttle::measure(plan, &work.path, &mut text)?;
+    truth::measure(&work.path, &mut text)?;
     limits::lateness(plan, &work.path, &mut text)?;
     limits::idle(plan, &work.path, &mut text)?;
     if let Some(messages) = plan.memory_messages {
