@@ -45,7 +45,7 @@ fn assert_listed(out: &Path) {
             "{file}"
         );
     }
-    for name in ["journal.jsonl", "result.json", "scenario.toml", "logs/primary.log"] {
+    for name in ["journal.jsonl", "result.json", "scenario.toml"] {
         assert!(files.iter().any(|file| file["path"] == name), "{name}: {manifest}");
     }
 }
@@ -129,6 +129,16 @@ fn a_store_comes_back_with_its_uids_and_one_without_them_is_found_out() {
     assert_eq!((document["rpo"]["final"]["messages"].as_u64(), lost > 0), (Some(lost), true));
     let document = fails("total-loss", "imap_breaches");
     assert!(document["continuity"]["breaches"].as_u64().unwrap() > 10, "{document}");
+}
+
+#[test]
+fn a_dead_relays_queue_is_brought_over_and_one_that_nobody_looks_at_is_stranded() {
+    let document = passes("salvage");
+    let at_promotion = document["rpo"]["promotion"]["messages"].as_u64().unwrap();
+    assert_eq!(document["rpo"]["salvage"]["messages"], 0, "{document}");
+    let document = fails("salvage", "stranded");
+    assert!(of_class(&document, "stranded") > 20 && of_class(&document, "lost") == 0, "{document}");
+    assert!(at_promotion < of_class(&document, "stranded"), "{document}");
 }
 
 #[test]

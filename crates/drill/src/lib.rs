@@ -11,6 +11,7 @@ mod recover;
 mod rehearse;
 mod run;
 pub mod safety;
+mod salvage;
 pub mod scenario;
 mod services;
 mod stack;

@@ -8,7 +8,8 @@ use rustix::process::Signal;
 use crate::journal::{Event, Moment};
 use crate::lab;
 use crate::owned::Owned;
-use crate::scenario::{Action, Fault, Promote, Run, Step, WaitUntil};
+use crate::salvage::Salvaged;
+use crate::scenario::{Action, Fault, Promote, Run, Salvage, Step, WaitUntil};
 use crate::stack::Stack;
 use crate::survey::{Readable, Reading};
 use crate::undo::Undo;
@@ -148,7 +149,24 @@ impl Doing<'_> {
                 self.surveyor.survey(self.world, *moment).await;
                 Ok(String::new())
             }
+            Action::Salvage(salvage) => Ok(self.salvage(salvage).await?),
             other => Err(format!("{other} is not there yet").into()),
+        }
+    }
+
+    async fn salvage(&self, salvage: &Salvage) -> Result<String, String> {
+        let roles = &self.world.scenario.roles;
+        let queue = roles.get(&salvage.from).and_then(|role| role.queue.as_ref());
+        let queue = queue.ok_or_else(|| format!("{} has no queue", salvage.from))?;
+        let to = roles.get(&salvage.to).and_then(|role| role.smtp.as_ref());
+        let to = to.ok_or_else(|| format!("{} takes no mail", salvage.to))?;
+        let salvaged = crate::salvage::salvage(queue, to, self.step.timeout.0).await?;
+        self.surveyor.survey(self.world, Moment::Salvage).await;
+        match salvaged {
+            Salvaged { accepted, left: 0 } => Ok(format!("{accepted} brought over")),
+            Salvaged { accepted, left } => {
+                Err(format!("{accepted} brought over, {left} not accepted"))
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use load::letters::{read_mark, sum};
 use maildir::Pattern;
 
 use crate::journal::{Event, Folder, Found, Imap, Journal, Moment, Place, Survey};
+use crate::salvage::Waiting;
 
 /// Where a place is, and how it is read.
 #[derive(Debug, Clone)]
@@ -79,8 +80,8 @@ impl Reading {
         let mut telling = Telling { reading: self, p, foreign: 0 };
         match source {
             Source::Store { root, mailboxes } => store::read(root, mailboxes, &mut telling)?,
-            Source::MailrigQueue(dir) => queue::read(dir, &mut |to, message| {
-                for address in to {
+            Source::MailrigQueue(dir) => queue::read(dir, &mut |envelope, message| {
+                for address in &envelope.to {
                     let r = self.recipients.get(address).copied();
                     telling.tell(r, message, None);
                 }
@@ -126,6 +127,20 @@ impl store::Taker for Telling<'_> {
     fn message(&mut self, owner: Option<u32>, message: &[u8], imap: Option<Imap>) {
         self.tell(owner, message, imap);
     }
+}
+
+/// Gives each message of a queue with its envelope, until nobody wants more.
+pub(crate) fn read_queue(
+    dir: &std::path::Path,
+    take: &mut dyn FnMut(Waiting) -> bool,
+) -> Result<(), String> {
+    let mut is_wanted = true;
+    queue::read(dir, &mut |envelope, message| {
+        if is_wanted {
+            let (from, to) = (envelope.from.clone(), envelope.to.clone());
+            is_wanted = take(Waiting { from, to, message: message.to_vec() });
+        }
+    })
 }
 
 /// How many messages wait in a queue.

@@ -10,12 +10,14 @@ use super::LONGEST;
 
 /// What matters of an envelope in a queue of `mailrig serve`.
 #[derive(Deserialize)]
-struct Envelope {
-    to: Vec<String>,
+pub(super) struct Envelope {
+    /// Empty for the null path.
+    pub(super) from: String,
+    pub(super) to: Vec<String>,
 }
 
 /// Gives each message that waits with who is still to get it.
-pub(super) fn read(dir: &Path, tell: &mut dyn FnMut(&[String], &[u8])) -> Result<(), String> {
+pub(super) fn read(dir: &Path, tell: &mut dyn FnMut(&Envelope, &[u8])) -> Result<(), String> {
     let failed =
         |path: &Path, e: &dyn std::fmt::Display| format!("cannot read {}: {e}", path.display());
     let entries = fs::read_dir(dir).map_err(|e| failed(dir, &e))?;
@@ -36,7 +38,7 @@ pub(super) fn read(dir: &Path, tell: &mut dyn FnMut(&[String], &[u8])) -> Result
         };
         let envelope: Envelope =
             serde_json::from_slice(&envelope).map_err(|e| failed(&entry.path(), &e))?;
-        tell(&envelope.to, &message);
+        tell(&envelope, &message);
     }
     Ok(())
 }
