@@ -30,6 +30,8 @@ pub struct Judge {
     incidents: Vec<Incident>,
     /// What a survey that goes on wants to know.
     survey: Option<Survey>,
+    /// When that began: what was accepted later may be where it had looked already.
+    survey_us: u64,
     /// Places that are read now or were, in that survey, with why they could not be.
     reads: BTreeMap<u16, Option<String>>,
     losses: BTreeMap<Moment, Loss>,
@@ -69,6 +71,7 @@ impl Judge {
             uids: Uids::default(),
             incidents: Vec::new(),
             survey: None,
+            survey_us: 0,
             reads: BTreeMap::new(),
             losses: BTreeMap::new(),
             last: None,
@@ -106,7 +109,7 @@ impl Judge {
             Event::Expunged { m, r } => self.pairs.expunged(*m, *r),
             Event::Bounced { m, r } => self.pairs.bounced(*m, *r),
             Event::Survey(survey) => {
-                self.survey = Some(survey.clone());
+                (self.survey, self.survey_us) = (Some(survey.clone()), t_us);
                 self.reads.clear();
             }
             Event::Read { p } => {
@@ -232,8 +235,12 @@ impl Judge {
     /// What is out of sight of what was accepted. RPO looks back from the first incident.
     fn loss(&self, moment: Moment, serving: &[u16], unread: &[String]) -> Loss {
         let until_us = match moment {
-            Moment::Final | Moment::Salvage => u64::MAX,
-            _ => self.incidents.first().map_or(self.t_us, |incident| incident.t_us),
+            Moment::Final => u64::MAX,
+            Moment::Salvage => self.survey_us,
+            _ => self
+                .incidents
+                .first()
+                .map_or(self.survey_us, |first| first.t_us.min(self.survey_us)),
         };
         let is_snapshot = moment == Moment::Snapshot;
         let mut loss = Loss { unread: unread.to_vec(), ..Loss::default() };
