@@ -111,3 +111,27 @@ fn a_server_that_is_not_there_is_an_account_of_nothing_and_no_pass() {
     );
     assert!(document["messages"]["by_class"]["refused"].as_u64().unwrap() > 0, "{document}");
 }
+
+#[test]
+fn every_scenario_that_ships_has_a_plan_and_a_broken_twin() {
+    let env = Env::new();
+    let folder = scenario("x").parent().unwrap().to_owned();
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let twin = folder.join("broken").join(path.file_name().unwrap());
+            for path in [&path, &twin] {
+                let plan = env.run(&["drill", "plan", text(path), "--json"]).expect(0).json();
+                assert!(plan["steps"].as_array().unwrap().len() > 2, "{plan}");
+                assert!(fs::read_to_string(path).unwrap().starts_with("# "), "{}", path.display());
+            }
+            names.push(path.file_stem().unwrap().to_string_lossy().into_owned());
+        }
+    }
+    assert!(names.len() >= 7, "{names:?}");
+    // Each is run by a test that calls it by its name.
+    for name in names {
+        assert!(include_str!("shipped.rs").contains(&format!("fails(\"{name}\"")), "{name}");
+    }
+}
