@@ -3,8 +3,10 @@
 use std::fs;
 use std::net::TcpListener;
 
-use super::scenario;
-use crate::env::{Env, text};
+use rustix::process::Signal;
+
+use super::{processes_of, scenario};
+use crate::env::{Env, text, wait_until};
 
 /// A scenario on servers that are there already, as one role's lines and more.
 fn fixed(env: &Env, role: &str, more: &str) -> String {
@@ -93,6 +95,45 @@ fn a_scenario_that_makes_no_sense_is_told_where_and_leaves_nothing() {
         refused.stderr.contains("it is not empty; each run has a folder of its own"),
         "{refused}"
     );
+}
+
+#[test]
+fn a_run_that_could_not_begin_stands_in_nobodys_way_and_one_that_was_killed_does() {
+    let env = Env::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let role = format!("smtp = \"{}\"", listener.local_addr().unwrap());
+    let path = fixed(
+        &env,
+        &role,
+        "steps = [{ name = \"wait\", run = { argv = [\"sleep\", \"600\"], undo = [\"true\"] } }]",
+    );
+    let (first, second) = (env.path("first"), env.path("second"));
+    fs::create_dir(&first).unwrap();
+    fs::write(first.join("there"), "x").unwrap();
+    env.run(&["drill", "run", &path, "--out", text(&first)]).expect(1);
+    let third = env.path("third");
+    let running = env.start(&["drill", "run", &path, "--out", text(&third)]);
+    let journal = third.join("journal.jsonl");
+    wait_until("the step has begun", || {
+        fs::read_to_string(&journal).is_ok_and(|text| text.contains("\"by_hand\":\"true\""))
+    });
+    let again = || env.run(&["drill", "run", &path, "--out", text(&second)]).expect(1).stderr;
+    assert!(again().contains("another drill runs on"), "{}", again());
+    running.signal(Signal::KILL);
+    running.wait();
+    let refused = again();
+    let next = format!("was not undone: run `mailrig drill recover {}` first", third.display());
+    assert!(refused.contains(&next), "{refused}");
+    assert!(!second.exists());
+    let run = fs::read_to_string(&journal).unwrap();
+    let run = run.split("\"run\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    wait_until("the command runs that the kill left", || !processes_of(&run).is_empty());
+    env.run(&["drill", "recover", text(&third)]).expect(0);
+    assert_eq!(processes_of(&run), Vec::<String>::new());
+    let running = env.start(&["drill", "run", &path, "--out", text(&second)]);
+    wait_until("another one has begun", || second.join("journal.jsonl").exists());
+    running.signal(Signal::INT);
+    running.wait().expect(130);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::owned::{self, Owned};
 use crate::scenario::{Process, Scenario, Values, Where};
 use crate::stack::Stack;
 use crate::undo::{MARK, Undo, make_dir};
-use crate::world::{World, lock};
+use crate::world::{COMMANDS, World, lock};
 
 /// Ports that nobody else gets as long as these are held.
 pub(crate) type Ports = Vec<TcpListener>;
@@ -35,6 +35,8 @@ pub(crate) async fn build(world: &World, stack: &mut Stack, ports: Ports) -> Res
     stack.arm("lab", Undo::RemoveDir { dir: dir.clone(), run: run.clone() }).await?;
     let failed = |e: std::io::Error| format!("cannot make {}: {e}", dir.display());
     make_dir(&dir, &run).map_err(failed)?;
+    let boot_id = owned::boot_id().map_err(failed)?;
+    stack.arm("commands", Undo::EndMarked { mark: world.mark(COMMANDS), boot_id }).await?;
     for path in &world.scenario.lab.folders {
         fs::create_dir_all(dir.join(path)).map_err(failed)?;
     }
@@ -58,11 +60,6 @@ pub(crate) async fn build(world: &World, stack: &mut Stack, ports: Ports) -> Res
     Ok(())
 }
 
-/// The mark of a process and all that it starts.
-pub(crate) fn mark(world: &World, name: &str) -> String {
-    format!("{:016x}.{name}", world.run)
-}
-
 /// Starts a process, and waits until it is ready.
 pub(crate) async fn start(
     world: &World,
@@ -70,7 +67,7 @@ pub(crate) async fn start(
     name: &str,
     process: &Process,
 ) -> Result<(), String> {
-    let mark = mark(world, name);
+    let mark = world.mark(name);
     let boot_id = owned::boot_id().map_err(|e| e.to_string())?;
     let is_running = lock(&world.processes).get(name).is_some_and(Owned::is_there);
     if is_running {

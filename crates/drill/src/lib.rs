@@ -6,6 +6,7 @@ mod dead_man;
 pub mod journal;
 pub mod judge;
 mod lab;
+mod lock;
 mod owned;
 mod recover;
 mod rehearse;

@@ -38,12 +38,14 @@ fn armed(
     Ok((armed, last_us))
 }
 
-/// Whether nothing of a run is left. What cannot be read is not clean; a folder that is gone tells nothing either.
+/// Whether nothing of a run is left. One that never came as far as to write a journal has done nothing; of one whose
+/// folder is gone, or whose journal cannot be read, nobody knows.
 pub fn is_clean(dir: &Path) -> bool {
-    let file = File::open(journal_of(dir));
-    file.is_ok_and(|file| {
-        armed(&mut Reader::new(BufReader::new(file))).is_ok_and(|(armed, _)| armed.is_empty())
-    })
+    let Ok(file) = File::open(journal_of(dir)) else {
+        return dir.is_dir() && !journal_of(dir).exists();
+    };
+    let armed = armed(&mut Reader::new(BufReader::new(file)));
+    armed.is_ok_and(|(armed, _)| armed.is_empty())
 }
 
 /// Undoes what is still armed. A run that goes on is left alone.

@@ -1,11 +1,12 @@
 //! One drill at a time on one target, and none over the rests of another: a file for each target, locked by whoever
 //! drills, that names the run. A run that was killed leaves the file, and stands in the way until it is recovered.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::journal::hash;
+use crate::lock::lock;
 
 /// Targets that are ours until this is dropped.
 #[derive(Debug)]
@@ -23,12 +24,18 @@ pub enum NotHeld {
         run: String,
     },
     /// One that was killed is not undone.
-    #[error("an earlier drill on {target} was not undone: run `mailrig drill recover {run}` first")]
+    #[error(
+        "an earlier drill on {target} was not undone: run `mailrig drill recover {run}` first; if that folder is \
+         gone, see for yourself that all is as it was, and remove {}",
+        file.display()
+    )]
     Unfinished {
         /// The target.
         target: String,
         /// The folder of its run.
         run: String,
+        /// What stands in the way.
+        file: PathBuf,
     },
     /// No file for it.
     #[error("cannot lock {target} in {}: {error}", dir.display())]
@@ -60,18 +67,15 @@ pub fn hold(
         let mut file = opened.map_err(failed)?;
         let mut text = String::new();
         let read = |file: &mut File, text: &mut String| file.read_to_string(text).map_err(failed);
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                read(&mut file, &mut text)?;
-                return Err(NotHeld::Busy { target: target.clone(), run: text.trim().to_owned() });
-            }
-            Err(TryLockError::Error(e)) => return Err(failed(e)),
+        if !lock(&file).map_err(failed)? {
+            read(&mut file, &mut text)?;
+            return Err(NotHeld::Busy { target: target.clone(), run: text.trim().to_owned() });
         }
         read(&mut file, &mut text)?;
         let before = text.trim();
         if !before.is_empty() && !is_clean(Path::new(before)) {
-            return Err(NotHeld::Unfinished { target: target.clone(), run: before.to_owned() });
+            let (target, run) = (target.clone(), before.to_owned());
+            return Err(NotHeld::Unfinished { target, run, file: path });
         }
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| {
             writeln!(file, "{}", run_dir.display())?;

@@ -13,6 +13,7 @@ use crate::command::{Command, Ran};
 use crate::journal::Journal;
 use crate::owned::Owned;
 use crate::scenario::{Probe, Scenario, Values, Where};
+use crate::undo::MARK;
 
 /// What all parts of a run share.
 pub(crate) struct World {
@@ -111,6 +112,11 @@ impl World {
         role.map(|role| role.on.clone()).unwrap_or_default()
     }
 
+    /// The mark of a process and all that it starts.
+    pub(crate) fn mark(&self, name: &str) -> String {
+        format!("{:016x}.{name}", self.run)
+    }
+
     /// A command where it is to run.
     pub(crate) fn command(
         &self,
@@ -123,7 +129,12 @@ impl World {
         if let Some(program) = argv.first_mut().filter(|program| is_here && *program == "mailrig") {
             program.clone_from(&self.program);
         }
-        Command::new(&argv, env, on)
+        let mut env = env.clone();
+        if is_here {
+            // What a kill of ours leaves running is found by it.
+            env.insert(MARK.to_owned(), self.mark(COMMANDS));
+        }
+        Command::new(&argv, &env, on)
     }
 
     pub(crate) async fn run(
@@ -183,3 +194,6 @@ pub(crate) fn resolve(address: &str) -> Result<SocketAddr, String> {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// In the marks of commands that steps run; no process of a lab is called so.
+pub(crate) const COMMANDS: &str = "/commands";

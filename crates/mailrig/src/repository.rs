@@ -109,6 +109,9 @@ pub(crate) fn default_identity_path(repository_id: &str) -> Result<PathBuf> {
 
 /// Where state is kept unless `--state` says otherwise.
 pub(crate) fn default_state_dir() -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("MAILRIG_STATE").filter(|dir| !dir.is_empty()) {
+        return Ok(dir.into());
+    }
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/mailrig"));
     }

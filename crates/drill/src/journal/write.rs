@@ -1,7 +1,7 @@
 //! Writes a journal. One thread appends and syncs; whoever must be sure waits until his line is on disk, and all that
 //! wait at one time share one sync: a thousand intents a second need no thousand syncs.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,6 +11,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::{Event, Line, hash};
+use crate::lock::lock;
 
 /// A journal that grows. Clones write the same one.
 #[derive(Debug, Clone)]
@@ -74,10 +75,9 @@ impl Journal {
         prev: String,
         start: Instant,
     ) -> io::Result<(Self, Writer)> {
-        file.try_lock().map_err(|e| match e {
-            TryLockError::WouldBlock => io::Error::other("the drill still runs"),
-            TryLockError::Error(e) => e,
-        })?;
+        if !lock(&file)? {
+            return Err(io::Error::other("the drill still runs"));
+        }
         let (lines, orders) = sync_channel(QUEUE);
         let appender = Appender { file, path: path.to_owned(), prev, buffer: Vec::new() };
         let thread = thread::Builder::new()

@@ -75,8 +75,7 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<Exit> {
     let root =
         root.canonicalize().with_context(|| format!("opening the store {}", root.display()))?;
     let repository = open(&location, &args.s3)?;
-    let variable = std::env::var_os("MAILRIG_STATE").filter(|dir| !dir.is_empty());
-    let state_dir = match args.state.or(variable.map(PathBuf::from)) {
+    let state_dir = match args.state {
         Some(dir) => dir,
         None => default_state_dir()?,
     };

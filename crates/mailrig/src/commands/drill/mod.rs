@@ -100,14 +100,16 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
     ui.status(format!("{title}\nin {}", dir.display()));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let left = thread::scope(|scope| {
+    let ran = thread::scope(|scope| {
         scope.spawn(move || tell(&hearing, ui));
         runtime.block_on(drill::run(loaded, setup, stop.clone()))
-    })?;
+    });
     drop(runtime);
-    if left.is_empty() {
+    // A run that could not begin, or undid all, stands in nobody's way.
+    if drill::is_clean(&dir) {
         held.release();
     }
+    let left = ran?;
     let document = document(&dir, &title)?;
     deliver(&document, &dir, ui)?;
     for one in &left {
@@ -147,8 +149,14 @@ fn watch(args: &WatchArgs, ui: &Ui) -> Result<Exit> {
 /// Nobody else drills on what this one touches, until it is undone.
 fn hold(loaded: &Loaded, dir: &Path) -> Result<drill::targets::Held> {
     let targets = drill::safety::targets(&loaded.scenario);
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let locks = default_state_dir()?.join("drills");
-    Ok(drill::targets::hold(&locks, &targets, dir, drill::is_clean)?)
+    let held = drill::targets::hold(&locks, &targets, dir, drill::is_clean);
+    if held.is_err() {
+        // Nothing is in it yet, if it is ours.
+        let _ = std::fs::remove_dir(dir);
+    }
+    Ok(held?)
 }
 
 #[derive(Serialize)]
