@@ -6,6 +6,7 @@ pub mod journal;
 pub mod judge;
 mod lab;
 mod owned;
+pub mod proxy;
 mod recover;
 mod run;
 pub mod scenario;

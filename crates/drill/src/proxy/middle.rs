@@ -1,0 +1,473 @@
+//! What passes between a client and a server, and what a rule makes of it. Pure: bytes and the time go in, bytes come
+//! out. A command on which a rule acts waits until all before it are answered, and what follows waits until that is
+//! over, so that pipelining changes nothing about what a rule does.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::commands::{Commands, Said, Verb};
+use super::faults::{Faults, Number};
+use super::pipe::Pipe;
+use super::replies::{Heard, Replies, without_starttls};
+use super::rule::{Act, At};
+
+/// One direction: what was read and waits to be looked at, and what goes out.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) input: Vec<u8>,
+    /// Whether nothing more is to be read.
+    pub(super) is_ended: bool,
+    pub(super) pipe: Pipe,
+}
+
+/// How a session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Both sides are closed when what waits for them is written.
+    Close,
+    /// The same, by RST.
+    Reset,
+}
+
+/// A session without its sockets.
+#[derive(Debug)]
+pub(super) struct Middle {
+    /// To the server.
+    pub(super) up: Way,
+    /// To the client.
+    pub(super) down: Way,
+    faults: Arc<Faults>,
+    session: Number,
+    transaction: Number,
+    commands: Commands,
+    replies: Replies,
+    /// What the server has not answered yet, in order.
+    asked: VecDeque<Verb>,
+    state: State,
+    is_lmtp: bool,
+    /// Recipients of this transaction: in LMTP each has a reply at the end.
+    accepted: usize,
+    /// How many of these are still to come.
+    left: usize,
+    /// A reply that goes on when it is complete.
+    kept: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Everything passes until a rule acts.
+    Free,
+    /// A rule acts on the command of so many bytes, when all before it are answered.
+    Armed(Verb, usize, Act),
+    /// The server has the command; something happens to its reply.
+    Watching(Act),
+    /// The reply waits.
+    Held(Instant),
+    /// So many bytes of a chunk pass, then comes the end.
+    Half(u64),
+    /// So many bytes of a chunk do not pass, then this is said.
+    Swallowing(u64, Verb, String),
+    /// The server has gone without the client's knowing.
+    Alone,
+    /// Nothing is looked at any more.
+    Opaque,
+}
+
+enum Step {
+    Idle,
+    Moved,
+    End(End),
+}
+
+impl Middle {
+    pub(super) fn new(faults: Arc<Faults>) -> Self {
+        let way = || Way { input: Vec::new(), is_ended: false, pipe: Pipe::new() };
+        Self {
+            up: way(),
+            down: way(),
+            session: faults.session(),
+            transaction: Number::default(),
+            faults,
+            commands: Commands::default(),
+            replies: Replies::default(),
+            asked: VecDeque::new(),
+            state: State::Free,
+            is_lmtp: false,
+            accepted: 0,
+            left: 0,
+            kept: Vec::new(),
+        }
+    }
+
+    /// The client has connected; the server was not called yet.
+    pub(super) fn open(&mut self, now: Instant) -> Option<End> {
+        if let Some(act) = self.faults.due(At::Connect, self.session, self.transaction) {
+            self.state = State::Armed(Verb::Connect, 0, act);
+        } else {
+            self.asked.push_back(Verb::Connect);
+        }
+        self.advance(now)
+    }
+
+    /// Whether there is no server any more, or never was.
+    pub(super) fn is_alone(&self) -> bool {
+        matches!(self.state, State::Alone)
+    }
+
+    /// When to come again although nothing was read or written.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Held(until) => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Moves on as far as what was read and the time allow.
+    pub(super) fn advance(&mut self, now: Instant) -> Option<End> {
+        loop {
+            let said = self.say(now);
+            let heard = if self.is_alone() { Step::Idle } else { self.hear(now) };
+            match (said, heard) {
+                (Step::End(end), _) | (_, Step::End(end)) => return Some(end),
+                (Step::Idle, Step::Idle) => return None,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// From the client to the server.
+impl Middle {
+    fn say(&mut self, now: Instant) -> Step {
+        if !self.up.pipe.has_room() || self.asked.len() >= ASKED_MAX {
+            return Step::Idle;
+        }
+        match &mut self.state {
+            State::Free => self.say_next(now),
+            State::Armed(..) if self.asked.is_empty() => self.act(now),
+            State::Armed(..) => Step::Idle,
+            // It is part of the command.
+            State::Watching(_) if self.commands.is_in_chunk() => self.say_next(now),
+            State::Watching(Act::HoldForEver) | State::Held(_) if self.up.is_ended => {
+                Step::End(End::Close)
+            }
+            State::Watching(_) | State::Held(_) => Step::Idle,
+            State::Half(0) => Step::End(End::Close),
+            // The rest of it never comes.
+            State::Half(_) | State::Swallowing(1.., ..)
+                if self.up.is_ended && self.up.input.is_empty() =>
+            {
+                Step::End(End::Close)
+            }
+            State::Half(left) => {
+                let bytes = at_most(*left, self.up.input.len());
+                *left -= bytes as u64;
+                self.say_bytes(bytes, now)
+            }
+            State::Swallowing(0, verb, text) => {
+                let (verb, text) = (*verb, std::mem::take(text));
+                self.say_instead(verb, &text, now)
+            }
+            State::Swallowing(left, ..) => {
+                let bytes = at_most(*left, self.up.input.len());
+                *left -= bytes as u64;
+                self.up.input.drain(..bytes);
+                self.ended_or(bytes)
+            }
+            State::Alone => self.say_to_nobody(now),
+            State::Opaque => self.say_bytes(self.up.input.len(), now),
+        }
+    }
+
+    fn say_next(&mut self, now: Instant) -> Step {
+        match self.commands.next(&self.up.input) {
+            Said::Wait => Step::Idle,
+            Said::More if self.up.is_ended => self.say_bytes(self.up.input.len(), now),
+            Said::More => Step::Idle,
+            Said::Pass(bytes) => self.say_bytes(bytes, now),
+            Said::Body(bytes, is_first) => {
+                let due = is_first.then(|| self.due(At::Body)).flatten();
+                match due {
+                    Some(Act::Reset) => return Step::End(End::Reset),
+                    Some(Act::Cut) => return Step::End(End::Close),
+                    Some(Act::CutInTheMiddle) => {
+                        self.say_bytes(bytes / 2, now);
+                        return Step::End(End::Close);
+                    }
+                    Some(act) => self.slow(&act),
+                    None => {}
+                }
+                self.say_bytes(bytes, now)
+            }
+            Said::Command(verb, bytes) => {
+                if verb == Verb::Mail {
+                    self.transaction = self.faults.transaction();
+                }
+                match self.due_at(verb) {
+                    Some(act) => self.state = State::Armed(verb, bytes, act),
+                    None => self.say_command(verb, bytes, now),
+                }
+                Step::Moved
+            }
+        }
+    }
+
+    fn due(&self, at: At) -> Option<Act> {
+        self.faults.due(at, self.session, self.transaction)
+    }
+
+    fn due_at(&self, verb: Verb) -> Option<Act> {
+        let at = match verb {
+            Verb::Hello { .. } => At::Ehlo,
+            Verb::StartTls => At::StartTls,
+            Verb::Auth => At::Auth,
+            Verb::Mail => At::Mail,
+            Verb::Rcpt => At::Rcpt,
+            Verb::Data | Verb::Bdat { is_last: false, .. } => At::Data,
+            Verb::End | Verb::Bdat { is_last: true, .. } => At::End,
+            Verb::Quit => At::Quit,
+            Verb::Connect | Verb::AuthAnswer | Verb::Rset | Verb::Other => return None,
+        };
+        let begins = matches!(verb, Verb::Bdat { is_first: true, size_bytes: 1.., .. });
+        begins.then(|| self.due(At::Body)).flatten().or_else(|| self.due(at))
+    }
+
+    /// Does what a rule wants with the command at the beginning of the input.
+    fn act(&mut self, now: Instant) -> Step {
+        let State::Armed(verb, bytes, act) = std::mem::replace(&mut self.state, State::Free) else {
+            return Step::Idle;
+        };
+        match act {
+            Act::Latency(_) | Act::Bandwidth(_) => {
+                self.slow(&act);
+                self.say_command(verb, bytes, now);
+            }
+            Act::Refuse | Act::Reset => return Step::End(End::Reset),
+            Act::Cut => return Step::End(End::Close),
+            Act::CutInTheMiddle => {
+                if let Verb::Bdat { size_bytes: size_bytes @ 1.., .. } = verb {
+                    self.say_bytes(bytes, now);
+                    self.state = State::Half(size_bytes / 2);
+                } else {
+                    self.say_bytes(bytes / 2, now);
+                    return Step::End(End::Close);
+                }
+            }
+            Act::CutAfter | Act::Hold(_) | Act::HoldForEver | Act::StripStartTls => {
+                self.say_command(verb, bytes, now);
+                self.state = State::Watching(act);
+            }
+            Act::Reply(text) => {
+                self.up.input.drain(..bytes);
+                if let Verb::Bdat { size_bytes, .. } = verb {
+                    self.commands.forget_chunk();
+                    self.state = State::Swallowing(size_bytes, verb, text);
+                } else {
+                    return self.say_instead(verb, &text, now);
+                }
+            }
+        }
+        Step::Moved
+    }
+
+    fn slow(&mut self, act: &Act) {
+        for pipe in [&mut self.up.pipe, &mut self.down.pipe] {
+            match act {
+                Act::Latency(latency) => pipe.delay(*latency),
+                Act::Bandwidth(bytes_per_s) => pipe.throttle(*bytes_per_s),
+                _ => {}
+            }
+        }
+    }
+
+    fn say_command(&mut self, verb: Verb, bytes: usize, now: Instant) {
+        if let Verb::Hello { is_lmtp } = verb {
+            self.is_lmtp = is_lmtp;
+        }
+        self.asked.push_back(verb);
+        self.say_bytes(bytes, now);
+    }
+
+    fn say_bytes(&mut self, bytes: usize, now: Instant) -> Step {
+        self.up.pipe.push(&self.up.input[..bytes], now);
+        self.up.input.drain(..bytes);
+        self.ended_or(bytes)
+    }
+
+    /// After so many bytes: none are the end, if the client says nothing more.
+    fn ended_or(&mut self, bytes: usize) -> Step {
+        if bytes > 0 {
+            return Step::Moved;
+        }
+        if self.up.is_ended && self.up.input.is_empty() {
+            self.up.pipe.is_ending = true;
+        }
+        Step::Idle
+    }
+
+    /// Answers in the server's place. A message it must never have: it loses its client, who does not know.
+    fn say_instead(&mut self, verb: Verb, text: &str, now: Instant) -> Step {
+        let is_end = matches!(verb, Verb::End | Verb::Bdat { is_last: true, .. });
+        let times = if is_end && self.is_lmtp { self.accepted.max(1) } else { 1 };
+        for _ in 0..times {
+            self.tell(text, now);
+        }
+        if text.starts_with("421") {
+            return Step::End(End::Close);
+        }
+        self.commands.answered(verb, 0);
+        let has_lost = is_end || matches!(verb, Verb::Connect | Verb::Bdat { .. });
+        self.state = if has_lost { State::Alone } else { State::Free };
+        Step::Moved
+    }
+
+    fn say_to_nobody(&mut self, now: Instant) -> Step {
+        match self.commands.next(&self.up.input) {
+            Said::More if !self.up.is_ended => return Step::Idle,
+            Said::Pass(bytes) => {
+                self.up.input.drain(..bytes);
+                return Step::Moved;
+            }
+            Said::Command(Verb::Quit, _) => self.tell("221 2.0.0 bye", now),
+            Said::Command(..) => self.tell("421 4.4.2 the connection was lost", now),
+            _ => {}
+        }
+        Step::End(End::Close)
+    }
+
+    fn tell(&mut self, text: &str, now: Instant) {
+        self.down.pipe.push(text.as_bytes(), now);
+        self.down.pipe.push(b"\r\n", now);
+    }
+}
+
+/// From the server to the client.
+impl Middle {
+    fn hear(&mut self, now: Instant) -> Step {
+        if !self.down.pipe.has_room() {
+            return Step::Idle;
+        }
+        match self.state {
+            State::Held(until) if now < until => return Step::Idle,
+            State::Held(_) => self.state = State::Free,
+            _ => {}
+        }
+        if self.down.input.is_empty() {
+            return if self.down.is_ended { self.hear_end(now) } else { Step::Idle };
+        }
+        match &self.state {
+            State::Opaque => return self.hear_bytes(self.down.input.len(), now),
+            State::Watching(Act::CutAfter) => return Step::End(End::Close),
+            State::Watching(Act::HoldForEver) => return Step::Idle,
+            State::Watching(Act::Hold(hold)) => {
+                // Nobody lives to see the end of what cannot be added.
+                self.state = State::Held(now + (*hold).min(HOLD_MAX));
+                return Step::Moved;
+            }
+            _ => {}
+        }
+        match self.replies.next(&self.down.input) {
+            Heard::Part(bytes) => self.hear_bytes(bytes, now),
+            Heard::End(bytes, code) => {
+                self.hear_bytes(bytes, now);
+                self.hear_reply(code, now);
+                Step::Moved
+            }
+            Heard::Lost => {
+                self.give_up(now);
+                Step::Moved
+            }
+        }
+    }
+
+    fn hear_bytes(&mut self, bytes: usize, now: Instant) -> Step {
+        let is_kept = matches!(self.state, State::Watching(Act::StripStartTls));
+        if is_kept && self.kept.len() < KEPT_BYTES {
+            self.kept.extend_from_slice(&self.down.input[..bytes]);
+        } else {
+            self.release(now);
+            self.down.pipe.push(&self.down.input[..bytes], now);
+        }
+        self.down.input.drain(..bytes);
+        Step::Moved
+    }
+
+    /// What was kept back goes on as it is.
+    fn release(&mut self, now: Instant) {
+        self.down.pipe.push(&std::mem::take(&mut self.kept), now);
+    }
+
+    /// A reply has ended: it answers the first command that has none yet.
+    fn hear_reply(&mut self, code: u16, now: Instant) {
+        if matches!(self.state, State::Watching(Act::StripStartTls)) {
+            self.kept = without_starttls(&self.kept);
+            self.release(now);
+            self.state = State::Free;
+        }
+        self.find_place(code);
+        let Some(verb) = self.asked.front().copied() else { return };
+        match verb {
+            Verb::Mail => self.accepted = 0,
+            Verb::Rcpt if code / 100 == 2 => self.accepted += 1,
+            Verb::End | Verb::Bdat { is_last: true, .. } if self.is_lmtp => {
+                let left = if self.left == 0 { self.accepted.max(1) } else { self.left };
+                self.left = left - 1;
+                if self.left > 0 {
+                    return;
+                }
+            }
+            Verb::StartTls if code == 220 => self.state = State::Opaque,
+            _ => {}
+        }
+        self.asked.pop_front();
+        self.commands.answered(verb, code);
+    }
+
+    /// Two codes tell what they answer, if a server left out an answer before.
+    fn find_place(&mut self, code: u16) {
+        let is_it = |verb: &Verb| match code {
+            354 => matches!(verb, Verb::Data),
+            334 => matches!(verb, Verb::Auth | Verb::AuthAnswer),
+            _ => true,
+        };
+        if let Some(at) = self.asked.iter().position(is_it) {
+            self.asked.drain(..at);
+        }
+    }
+
+    /// The server says nothing more.
+    fn hear_end(&mut self, now: Instant) -> Step {
+        self.asked.clear();
+        match self.state {
+            State::Watching(Act::CutAfter) => return Step::End(End::Close),
+            State::Watching(Act::HoldForEver) => return Step::Idle,
+            State::Free | State::Watching(_) => self.give_up(now),
+            _ => {}
+        }
+        // What a rule has still to do comes before the end.
+        let is_over = matches!(self.state, State::Opaque);
+        if is_over && !std::mem::replace(&mut self.down.pipe.is_ending, true) {
+            return Step::Moved;
+        }
+        Step::Idle
+    }
+
+    fn give_up(&mut self, now: Instant) {
+        self.release(now);
+        self.commands.give_up();
+        self.state = State::Opaque;
+    }
+}
+
+fn at_most(left: u64, there: usize) -> usize {
+    usize::try_from(left).unwrap_or(usize::MAX).min(there)
+}
+
+/// Commands that wait for their replies. A client that has more has to wait, too.
+const ASKED_MAX: usize = 1000;
+
+/// A reply to EHLO that is longer is not changed.
+const KEPT_BYTES: usize = 16 * 1024;
+
+const HOLD_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
