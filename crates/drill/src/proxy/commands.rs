@@ -215,9 +215,10 @@ impl Commands {
         self.place = Place::Line;
     }
 
-    /// The reply to a command after which all depends on it.
+    /// The reply to a command. Those before it may be answered while all waits for this one.
     pub(super) fn answered(&mut self, verb: Verb, code: u16) {
-        if self.place != Place::Unknown {
+        let is_it = matches!(verb, Verb::Data | Verb::Auth | Verb::AuthAnswer | Verb::StartTls);
+        if self.place != Place::Unknown || !is_it {
             return;
         }
         self.place = match (verb, code) {
