@@ -50,14 +50,15 @@ async fn each_rule_at_each_moment_does_what_it_says_and_nothing_else() {
                 let limits = Limits::all(Duration::from_millis(patience_ms));
                 let options = Options { pipelining, chunking, limits, ..options() };
                 let world = World::start(Plan::default()).await;
-                let rule = format!("[[rule]]\nat = '{at}'\ntimes = 1\n{act}\n");
+                let rule = format!("[[rule]]\nat = '{at}'\n{act}\n");
                 world.proxy.set(rules(&rule), Mode::Pass).await.unwrap();
                 let is = world.send(&options, LETTER).await;
                 // A small message is one chunk, which is the last.
                 let acts = !(chunking && at == "data");
                 let (told, kept) = if acts { (told, kept) } else { WELL };
                 assert!(is.iter().all(|is| is == told), "{context}: {is:?}");
-                assert_eq!(world.proxy.counts().acted, [u64::from(acts)], "{context}");
+                let acted = world.proxy.counts().acted;
+                assert_eq!(acted[0] > 0, acts, "{context}");
                 let messages = world.stop().await;
                 assert_eq!(messages.len(), kept, "{context}");
                 assert!(messages.iter().all(|message| message.ends_with(LETTER)), "{context}");
