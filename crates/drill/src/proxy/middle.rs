@@ -147,10 +147,15 @@ impl Middle {
             State::Free => self.say_next(now),
             State::Armed(..) if self.asked.is_empty() => self.act(now),
             State::Armed(..) => Step::Idle,
-            // It is part of the command.
-            State::Watching(_) if self.commands.is_in_chunk() => self.say_next(now),
-            State::Watching(Act::HoldForEver) | State::Held(_) if self.up.is_ended => {
+            State::Watching(Act::HoldForEver) | State::Held(_)
+                if self.up.is_ended
+                    && (self.up.input.is_empty() || !self.commands.is_in_chunk()) =>
+            {
                 Step::End(End::Close)
+            }
+            // It is part of the command.
+            State::Watching(_) | State::Held(_) if self.commands.is_in_chunk() => {
+                self.say_next(now)
             }
             State::Watching(_) | State::Held(_) => Step::Idle,
             State::Half(0) => Step::End(End::Close),

@@ -109,6 +109,9 @@ struct RuleLine {
     reset: bool,
 }
 
+/// A probability that was checked is a number.
+impl Eq for Rule {}
+
 impl Rule {
     /// One that always acts.
     pub fn new(at: At, act: Act) -> Self {

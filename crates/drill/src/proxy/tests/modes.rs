@@ -112,3 +112,25 @@ async fn a_server_that_is_not_there_is_no_session() {
     assert_eq!(not_connected(&error), "no session");
     proxy.stop().await;
 }
+
+#[tokio::test]
+async fn a_reset_is_one_and_a_cut_is_none() {
+    for (rule, says, is_reset) in [
+        ("at = 'connect'\nrefuse = true", "", true),
+        ("at = 'connect'\nreset = true", "", true),
+        ("at = 'connect'\ncut = true", "", false),
+        ("at = 'ehlo'\nreset = true", "EHLO c\r\n", true),
+        ("at = 'ehlo'\ncut = true", "EHLO c\r\n", false),
+    ] {
+        let world = World::start(Plan::default()).await;
+        world.proxy.set(rules(&format!("[[rule]]\n{rule}\n")), Mode::Pass).await.unwrap();
+        let mut stream = TcpStream::connect(world.proxy.address()).await.unwrap();
+        stream.write_all(says.as_bytes()).await.unwrap();
+        let mut said = Vec::new();
+        let end = stream.read_to_end(&mut said).await;
+        let kind = end.err().map(|e| e.kind());
+        let expected = is_reset.then_some(std::io::ErrorKind::ConnectionReset);
+        assert_eq!(kind, expected, "{rule}");
+        world.stop().await;
+    }
+}
