@@ -8,6 +8,7 @@ pub mod judge;
 mod lab;
 mod lock;
 mod owned;
+pub mod proxy;
 mod recover;
 mod rehearse;
 mod run;
