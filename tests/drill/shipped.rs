@@ -142,6 +142,13 @@ fn a_dead_relays_queue_is_brought_over_and_one_that_nobody_looks_at_is_stranded(
 }
 
 #[test]
+fn a_partition_loses_nothing_and_a_split_brain_is_found_out() {
+    let document = passes("partition");
+    assert!(document["messages"]["explained_copies"].as_u64().unwrap() > 0, "{document}");
+    fails("partition", "stranded");
+}
+
+#[test]
 fn a_journal_that_somebody_changed_is_no_evidence() {
     let env = Env::new();
     let out = env.path("drill");

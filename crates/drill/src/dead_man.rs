@@ -30,8 +30,15 @@ pub async fn watch(dir: &Path, pid: i32, after: Duration) -> Result<Option<Recov
             tokio::time::sleep(LOOK_ROUND).await;
         }
     }
-    if is_clean(dir) {
-        return Ok(None);
+    for _ in 0..ATTEMPTS {
+        if is_clean(dir) {
+            return Ok(None);
+        }
+        if let Ok(recovered) = recover(dir).await {
+            return Ok(Some(recovered));
+        }
+        // Somebody else may be at it, or the disk was full.
+        tokio::time::sleep(AT_ONCE).await;
     }
     recover(dir).await.map(Some)
 }
@@ -39,4 +46,6 @@ pub async fn watch(dir: &Path, pid: i32, after: Duration) -> Result<Option<Recov
 const LOOK_ROUND: Duration = Duration::from_millis(100);
 /// To undo what it has done.
 const LAST_WORDS: Duration = Duration::from_secs(120);
+/// Before it gives up, which nobody else would notice.
+const ATTEMPTS: u32 = 60;
 const AT_ONCE: Duration = Duration::from_secs(5);

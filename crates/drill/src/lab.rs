@@ -4,13 +4,15 @@
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::owned::{self, Owned};
+use crate::proxy::Proxy;
 use crate::scenario::{Process, Scenario, Values, Where};
 use crate::stack::Stack;
 use crate::undo::{MARK, Undo, make_dir};
-use crate::world::{COMMANDS, World, lock};
+use crate::world::{COMMANDS, World, lock, resolve};
 
 /// Ports that nobody else gets as long as these are held.
 pub(crate) type Ports = Vec<TcpListener>;
@@ -52,6 +54,14 @@ pub(crate) async fn build(world: &World, stack: &mut Stack, ports: Ports) -> Res
         world.run(&run, PREPARE).await?;
     }
     drop(ports);
+    for (name, place) in &world.scenario.lab.proxies {
+        let failed = |why: String| format!("the proxy `{name}`: {why}");
+        let listen = resolve(&place.listen).map_err(failed)?;
+        let to = resolve(&place.to).map_err(failed)?;
+        let proxy =
+            Proxy::start(listen, to, Vec::new()).await.map_err(|e| failed(e.to_string()))?;
+        lock(&world.proxies).insert(name.clone(), Arc::new(proxy));
+    }
     for (name, process) in &world.scenario.lab.processes {
         if process.starts {
             start(world, stack, name, process).await?;

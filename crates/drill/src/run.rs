@@ -153,6 +153,7 @@ fn world(
         journal: journal.clone(),
         stop,
         processes: Mutex::new(BTreeMap::new()),
+        proxies: Mutex::default(),
         secrets,
         away: Mutex::default(),
         had_incident: Mutex::new(false),

@@ -24,7 +24,7 @@ async fn ask(world: Arc<World>, s: u16, name: String) {
     let mut next = Instant::now();
     loop {
         let asked = Instant::now();
-        let answer = world.ask(&service.probe, LIMIT).await;
+        let answer = world.ask(&service.probe, service.patience.0).await;
         let took = asked.elapsed().as_micros() as u64;
         let is_well = answer.is_ok();
         let failed = answer.err();
@@ -48,5 +48,3 @@ fn note(world: &World, name: &str, is_well: bool) {
 
 /// Between two questions to one that is away.
 const AWAY: Duration = Duration::from_millis(10);
-/// Of one question.
-const LIMIT: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use crate::journal::{Event, Moment};
 use crate::lab;
 use crate::owned::Owned;
 use crate::salvage::Salvaged;
-use crate::scenario::{Action, Fault, Promote, Run, Salvage, Step, WaitUntil};
+use crate::scenario::{Action, Fault, Promote, ProxyFault, Run, Salvage, Step, WaitUntil};
 use crate::stack::Stack;
 use crate::survey::{Readable, Reading};
 use crate::undo::Undo;
@@ -196,8 +196,12 @@ impl Doing<'_> {
     }
 
     async fn fault(&mut self, fault: &Fault) -> Result<(), String> {
-        let (Fault::Kill(name) | Fault::Stop(name) | Fault::Pause(name) | Fault::Resume(name)) =
-            fault;
+        let name = match fault {
+            Fault::Proxy(fault) => return self.proxy(fault).await,
+            Fault::Kill(name) | Fault::Stop(name) | Fault::Pause(name) | Fault::Resume(name) => {
+                name
+            }
+        };
         let owned = lock(&self.world.processes).get(name).cloned();
         let owned =
             owned.filter(Owned::is_there).ok_or_else(|| format!("`{name}` does not run"))?;
@@ -208,7 +212,7 @@ impl Doing<'_> {
                 self.stack.arm(&self.step.name, Undo::Resume(owned.clone())).await?;
                 (Signal::STOP, Owned::is_stopped)
             }
-            Fault::Resume(_) => (Signal::CONT, |owned| !owned.is_stopped()),
+            Fault::Resume(_) | Fault::Proxy(_) => (Signal::CONT, |owned| !owned.is_stopped()),
         };
         let failed = |e: std::io::Error| format!("cannot signal `{name}`: {e}");
         if matches!(fault, Fault::Stop(_)) {
@@ -219,6 +223,18 @@ impl Doing<'_> {
         while !is_done(&owned) {
             tokio::time::sleep(PAUSE).await;
         }
+        if self.step.is_incident {
+            self.incident();
+        }
+        Ok(())
+    }
+
+    /// It is of this process, and ends with it: there is nothing to undo.
+    async fn proxy(&self, fault: &ProxyFault) -> Result<(), String> {
+        let proxy = lock(&self.world.proxies).get(&fault.name).cloned();
+        let proxy = proxy.ok_or_else(|| format!("the lab has no proxy `{}`", fault.name))?;
+        let set = proxy.set(fault.rules.clone(), fault.mode).await;
+        set.map_err(|e| format!("{}: {e}", fault.name))?;
         if self.step.is_incident {
             self.incident();
         }

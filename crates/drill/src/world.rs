@@ -12,6 +12,7 @@ use toml::Value;
 use crate::command::{Command, Ran};
 use crate::journal::Journal;
 use crate::owned::Owned;
+use crate::proxy::Proxy;
 use crate::scenario::{Probe, Scenario, Values, Where};
 use crate::undo::MARK;
 
@@ -29,6 +30,8 @@ pub(crate) struct World {
     pub(crate) stop: Stop,
     /// Processes of the lab that were started, by name.
     pub(crate) processes: Mutex<BTreeMap<String, Owned>>,
+    /// Proxies of the lab, by name.
+    pub(crate) proxies: Mutex<BTreeMap<String, Arc<Proxy>>>,
     /// Values that nobody may see.
     pub(crate) secrets: Vec<String>,
     /// Services that are away, and since when.

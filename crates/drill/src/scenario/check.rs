@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use toml::Value;
 
 use super::parse::hint;
-use super::steps::{Action, Fault, Probe, Run, Step};
+use super::steps::{Action, Fault, Probe, ProxyFault, Run, Step};
 use super::{Scenario, vars};
+use crate::proxy::Rule;
 
 pub(super) fn check(scenario: &Scenario, tree: &Value) -> Result<(), String> {
     let check = Check { scenario };
@@ -149,13 +150,13 @@ impl Check<'_> {
             let place = format!("step `{}`", step.name);
             match &step.action {
                 Action::Run(run) => self.run(run, &place)?,
-                Action::Fault(fault) => {
-                    let (Fault::Kill(name)
+                Action::Fault(Fault::Proxy(fault)) => self.proxy(fault, &place)?,
+                Action::Fault(
+                    Fault::Kill(name)
                     | Fault::Stop(name)
                     | Fault::Pause(name)
-                    | Fault::Resume(name)) = fault;
-                    self.process(name, &place)?;
-                }
+                    | Fault::Resume(name),
+                ) => self.process(name, &place)?,
                 Action::Start(name) => self.process(name, &place)?,
                 Action::Promote(promote) | Action::Failback(promote) => {
                     self.role(&promote.to, &place)?;
@@ -229,6 +230,15 @@ impl Check<'_> {
         }
         let hint = hint(name, roles.keys().map(String::as_str));
         Err(format!("{place}: there is no role `{name}`{hint}"))
+    }
+
+    fn proxy(&self, fault: &ProxyFault, place: &str) -> Result<(), String> {
+        let proxies = &self.scenario.lab.proxies;
+        if !proxies.contains_key(&fault.name) {
+            let hint = hint(&fault.name, proxies.keys().map(String::as_str));
+            return Err(format!("{place}: the lab has no proxy `{}`{hint}", fault.name));
+        }
+        fault.rules.iter().try_for_each(Rule::check).map_err(|why| format!("{place}: {why}"))
     }
 
     fn process(&self, name: &str, place: &str) -> Result<(), String> {

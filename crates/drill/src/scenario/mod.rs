@@ -12,11 +12,13 @@ mod vars;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 pub(crate) use self::check::MAIL;
 pub use self::parse::{BadScenario, Loaded, load};
-pub use self::steps::{Action, Fault, Manual, Probe, Promote, Run, Salvage, Step, WaitUntil};
+pub use self::steps::{
+    Action, Fault, Manual, Probe, Promote, ProxyFault, Run, Salvage, Step, WaitUntil,
+};
 pub use self::vars::{BadVariable, Values};
 
 /// What a drill does.
@@ -28,13 +30,13 @@ pub struct Scenario {
     /// One line: what it shows.
     pub title: String,
     /// For people who read the report.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub description: String,
     /// Names and values that may stand in all texts as `${name}`; `--set` changes them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub variables: BTreeMap<String, String>,
     /// Values that no journal and no report shows: `${secret.name}`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub secrets: BTreeMap<String, Secret>,
     /// What is asked of the run.
     #[serde(default)]
@@ -47,13 +49,13 @@ pub struct Scenario {
     /// Mail that is sent all the time.
     pub traffic: Traffic,
     /// Services that are asked all the time how they are, by name. `mail` is the traffic itself.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub services: BTreeMap<String, Service>,
     /// What must be true before the first step.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub steady: Vec<Probe>,
     /// What ends the run before its time.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub abort_if: Vec<AbortIf>,
     /// The whole must be done by then; undoing is not counted.
     #[serde(default = "ten_minutes")]
@@ -62,7 +64,7 @@ pub struct Scenario {
     #[serde(default)]
     pub steps: Vec<Step>,
     /// Hosts that are never touched, whatever a step says.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub protected: Vec<String>,
     /// What stands in the report besides.
     #[serde(default)]
@@ -70,7 +72,7 @@ pub struct Scenario {
 }
 
 /// Where a secret comes from; one of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Secret {
     /// The first line of a file.
@@ -111,11 +113,11 @@ impl Secret {
 }
 
 /// What is asked of the run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Objectives {
     /// By service: how long it may be away after an incident.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub rto: BTreeMap<String, Span>,
     /// Accepted messages that may be out of sight when somebody else serves.
     pub rpo_messages: Option<u64>,
@@ -142,7 +144,7 @@ pub struct Objectives {
 }
 
 /// When a message is late.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Late {
     /// From the reply until it is seen.
@@ -153,7 +155,7 @@ pub struct Late {
 }
 
 /// When a service is stable again: after a row of successes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stable {
     /// At least so many.
@@ -170,28 +172,41 @@ impl Default for Stable {
 }
 
 /// Servers that the drill makes for itself, in a folder of its own: `${lab}`. They end with it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lab {
     /// Ports that the kernel chooses: `${port.NAME}`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub ports: Vec<String>,
     /// Folders in it, by their path.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub folders: Vec<String>,
     /// Files in it, by their path.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Proxies that can break what passes through them, by name. They are of this process, and need no root.
+    #[serde(default)]
+    pub proxies: BTreeMap<String, ProxyAt>,
     /// Programs that prepare it, one after the other.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub prepare: Vec<Vec<String>>,
     /// Programs that run as long as it does, by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub processes: BTreeMap<String, Process>,
 }
 
+/// Where a proxy stands.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyAt {
+    /// Where it listens: `ADDRESS:PORT`.
+    pub listen: String,
+    /// Whom it calls: `ADDRESS:PORT`.
+    pub to: String,
+}
+
 /// A program that runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Process {
     /// It and its arguments; `mailrig` is this program.
@@ -207,7 +222,7 @@ pub struct Process {
 }
 
 /// A signal that ends a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum Signal {
     /// It may end what it is at.
     #[serde(rename = "TERM")]
@@ -221,7 +236,7 @@ pub enum Signal {
 }
 
 /// Somebody who takes part.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Role {
     /// Where its commands run.
@@ -245,7 +260,7 @@ pub struct Role {
 }
 
 /// Where commands run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Where {
     /// On this machine.
@@ -260,7 +275,7 @@ pub enum Where {
 }
 
 /// Where mail is submitted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
     /// `HOST:PORT`.
@@ -272,7 +287,7 @@ pub struct Submission {
 }
 
 /// Where mail is read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Imap {
     /// `HOST:PORT`.
@@ -285,7 +300,7 @@ pub struct Imap {
 }
 
 /// A store of mailboxes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
     /// Its folder.
@@ -296,7 +311,7 @@ pub struct Store {
 }
 
 /// A queue; one of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Queue {
     /// The folder that `mailrig serve --queue` has.
@@ -308,7 +323,7 @@ pub enum Queue {
 }
 
 /// Mail that is sent all the time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Traffic {
     /// Messages a second: `100/s`.
@@ -321,7 +336,7 @@ pub struct Traffic {
     /// Roles in the order in which a sender tries them, as by MX records.
     pub to: Vec<String>,
     /// Roles that take mail for submission beside.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub submit_to: Vec<String>,
     /// How long a sender waits before each further round.
     #[serde(default = "retries")]
@@ -350,7 +365,7 @@ pub struct Traffic {
 }
 
 /// Something that is asked all the time how it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
     /// How it is asked.
@@ -358,10 +373,13 @@ pub struct Service {
     /// Between two questions.
     #[serde(default = "a_hundred_ms")]
     pub interval: Span,
+    /// An answer that takes longer is none.
+    #[serde(default = "one_second")]
+    pub patience: Span,
 }
 
 /// What ends the run before its time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AbortIf {
     /// The service that fails.
@@ -372,20 +390,20 @@ pub struct AbortIf {
 }
 
 /// What stands in the report besides.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// Who answers for the drill.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub operator: String,
     /// Who allowed it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub approver: String,
     /// The number of a change or ticket.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub ticket: String,
     /// What this drill is evidence for.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub reference: String,
 }
 
@@ -404,21 +422,16 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-impl Serialize for Span {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let ms = self.0.as_millis();
-        let text =
-            if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") };
-        serializer.serialize_str(&text)
-    }
-}
-
 fn ten_minutes() -> Span {
     Span(Duration::from_secs(600))
 }
 
 fn thirty_seconds() -> Span {
     Span(Duration::from_secs(30))
+}
+
+fn one_second() -> Span {
+    Span(Duration::from_secs(1))
 }
 
 fn five_seconds() -> Span {

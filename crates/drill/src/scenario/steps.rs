@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::Span;
 use crate::journal::Moment;
+use crate::proxy::{Mode, Rule};
 
 /// A step.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -77,7 +78,7 @@ impl TryFrom<StepFile> for Step {
                 return Err(format!("step `{name}` does two things: make two steps of it"));
             }
         };
-        let breaks = matches!(&action, Action::Fault(fault) if !matches!(fault, Fault::Resume(_)));
+        let breaks = matches!(&action, Action::Fault(fault) if fault.breaks());
         let (incident, is_incident) = (file.incident, file.incident.unwrap_or(breaks));
         let timeout = file.timeout.unwrap_or_else(|| action.usual_timeout());
         Ok(Self { name, after: file.after, timeout, incident, is_incident, action })
@@ -126,6 +127,16 @@ impl std::fmt::Display for Action {
             Action::Fault(Fault::Stop(name)) => write!(f, "stop {name}"),
             Action::Fault(Fault::Pause(name)) => write!(f, "freeze {name}"),
             Action::Fault(Fault::Resume(name)) => write!(f, "let {name} go on"),
+            Action::Fault(Fault::Proxy(fault)) if fault.is_mended() => {
+                write!(f, "let all pass at {} again", fault.name)
+            }
+            Action::Fault(Fault::Proxy(ProxyFault { name, mode: Mode::Down, .. })) => {
+                write!(f, "refuse connections at {name}")
+            }
+            Action::Fault(Fault::Proxy(ProxyFault { name, mode: Mode::BlackHole, .. })) => {
+                write!(f, "let nothing pass at {name}")
+            }
+            Action::Fault(Fault::Proxy(fault)) => write!(f, "break what passes at {}", fault.name),
             Action::Start(name) => write!(f, "start {name}"),
             Action::Promote(promote) => write!(f, "let {} serve", promote.to),
             Action::Failback(promote) => write!(f, "let {} serve again", promote.to),
@@ -166,7 +177,7 @@ impl Action {
 }
 
 /// A command.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
     /// The program and its arguments.
@@ -174,7 +185,7 @@ pub struct Run {
     /// The role on whose machine; without it: on this one.
     pub on: Option<String>,
     /// Its environment besides, in which secrets may stand.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// The exit code that it must have.
     #[serde(default)]
@@ -186,7 +197,7 @@ pub struct Run {
 }
 
 /// Something that is broken. Each is mended at the end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// Kills a process of the lab (SIGKILL).
@@ -197,10 +208,44 @@ pub enum Fault {
     Pause(String),
     /// Lets a frozen process go on.
     Resume(String),
+    /// Lets a proxy of the lab break what its rules say, or takes that back.
+    Proxy(ProxyFault),
+}
+
+/// What a proxy does from now on; nothing of what it did before is left.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyFault {
+    /// Which.
+    pub name: String,
+    /// What it breaks; none: nothing.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// What becomes of connections.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+impl ProxyFault {
+    /// Whether all passes again.
+    pub fn is_mended(&self) -> bool {
+        self.rules.is_empty() && self.mode == Mode::Pass
+    }
+}
+
+impl Fault {
+    /// Whether it is none that mends.
+    fn breaks(&self) -> bool {
+        match self {
+            Fault::Resume(_) => false,
+            Fault::Proxy(fault) => !fault.is_mended(),
+            Fault::Kill(_) | Fault::Stop(_) | Fault::Pause(_) => true,
+        }
+    }
 }
 
 /// Another role serves.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Promote {
     /// Who serves from now on.
@@ -208,7 +253,7 @@ pub struct Promote {
     /// Who does not any more.
     pub from: Option<String>,
     /// What makes it so, one after the other.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub run: Vec<Run>,
     /// Whether to look at all places then; what is out of sight is what RPO counts.
     #[serde(default = "yes")]
@@ -216,7 +261,7 @@ pub struct Promote {
 }
 
 /// A wait with an end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WaitUntil {
     /// What must be true.
@@ -232,7 +277,7 @@ pub struct WaitUntil {
 }
 
 /// One question about something that lives. One of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Probe {
     /// Somebody listens at `HOST:PORT`.
@@ -253,7 +298,7 @@ pub enum Probe {
 }
 
 /// What a dead role has, and who gets it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Salvage {
     /// Whose queue.
@@ -263,7 +308,7 @@ pub struct Salvage {
 }
 
 /// What a person does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manual {
     /// What to do.
