@@ -137,6 +137,20 @@ fn a_run_that_could_not_begin_stands_in_nobodys_way_and_one_that_was_killed_does
 }
 
 #[test]
+fn a_run_ends_when_a_service_is_away_for_longer_than_it_may() {
+    let env = Env::new();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let more = "abort_if = [{ service = \"mail\", for = \"500ms\" }]\n\
+                steps = [{ name = \"long\", run = { argv = [\"sleep\", \"600\"] }, timeout = \"10m\" }]";
+    let path = fixed(&env, &format!("smtp = \"{nobody}\""), more);
+    let out = env.path("out");
+    let document =
+        env.run(&["drill", "run", &path, "--out", text(&out), "--json"]).expect(6).json();
+    assert_eq!(document["aborted"], "`mail` was away for 0.5 s", "{document}");
+    assert_eq!(processes_of(document["run"].as_str().unwrap()), Vec::<String>::new());
+}
+
+#[test]
 fn a_server_that_is_not_there_is_an_account_of_nothing_and_no_pass() {
     let env = Env::new();
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -91,10 +91,12 @@ pub async fn run(loaded: Loaded, setup: Setup, stop: Stop) -> Result<Vec<Left>, 
     let world = Arc::new(world);
     let mut stack = Stack::new(journal.clone());
     let limit = tokio::spawn(limit(Arc::clone(&world)));
+    let abort = tokio::spawn(services::abort(Arc::clone(&world)));
     if let Err(why) = all(&world, &mut stack, ports, &setup, &places).await {
         journal.note(Event::Aborted { why });
     }
     limit.abort();
+    abort.abort();
     let left = stack.undo_all().await;
     let ended = journal.commit(Event::End).await;
     drop((world, stack, journal));

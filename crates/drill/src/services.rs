@@ -37,7 +37,7 @@ async fn ask(world: Arc<World>, s: u16, name: String) {
 }
 
 /// How long each has been away, for what ends a run before its time.
-fn note(world: &World, name: &str, is_well: bool) {
+pub(crate) fn note(world: &World, name: &str, is_well: bool) {
     let mut away = lock(&world.away);
     if is_well {
         away.remove(name);
@@ -46,5 +46,21 @@ fn note(world: &World, name: &str, is_well: bool) {
     }
 }
 
+/// Ends the run when a service is away for longer than the scenario bears.
+pub(crate) async fn abort(world: Arc<World>) {
+    loop {
+        for abort in &world.scenario.abort_if {
+            let since = lock(&world.away).get(&abort.service).copied();
+            if since.is_some_and(|since| since.elapsed() >= abort.length.0) {
+                let length = crate::human(abort.length.0);
+                return world.stop.stop(&format!("`{}` was away for {length}", abort.service));
+            }
+        }
+        tokio::time::sleep(LOOK_ROUND).await;
+    }
+}
+
 /// Between two questions to one that is away.
 const AWAY: Duration = Duration::from_millis(10);
+/// How often somebody looks whether the run is to end.
+const LOOK_ROUND: Duration = Duration::from_millis(50);

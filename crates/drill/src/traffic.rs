@@ -12,6 +12,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::journal::{Done, Event, Intent};
+use crate::scenario::MAIL;
+use crate::services;
 use crate::world::{World, resolve};
 
 /// Traffic that goes on.
@@ -172,6 +174,9 @@ impl Sender {
         // Who does not know whether it was taken tries the same again later, not somebody else at once.
         let is_later = !done.info.is_empty() || still.is_empty();
         done.more = !is_last && !is_later;
+        if !done.ok.is_empty() || !done.more {
+            services::note(&self.world, MAIL, !done.ok.is_empty());
+        }
         *left = still;
         let ended = if is_later { Ended::Later } else { Ended::Next };
         journal.note_at(at, Event::Done(done));

@@ -2,6 +2,7 @@
 //! second ends the process at once, which loses nothing that is in a snapshot either.
 
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use snapshot::progress::Progress;
@@ -19,6 +20,18 @@ pub(crate) fn watch_all(operations: Vec<Arc<Progress>>) {
 
 /// Watches for signals: `stop` is called at the first.
 pub(crate) fn on_signal(stop: impl Fn() + Send + 'static) {
+    on_each_signal(move |attempt| {
+        if attempt > 0 {
+            std::process::exit(i32::from(crate::exit::Exit::Interrupted as u8));
+        }
+        stop();
+    });
+}
+
+/// Watches for signals: `act` is called at each, with its number from 0 on. When this returns, none ends the process by
+/// itself any more.
+pub(crate) fn on_each_signal(act: impl Fn(u32) + Send + 'static) {
+    let (ready, is_ready) = sync_channel(1);
     thread::spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
             return;
@@ -29,16 +42,17 @@ pub(crate) fn on_signal(stop: impl Fn() + Send + 'static) {
             else {
                 return;
             };
+            // Somebody waits for it.
+            let _ = ready.send(());
             for attempt in 0.. {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
-                if attempt > 0 {
-                    std::process::exit(i32::from(crate::exit::Exit::Interrupted as u8));
-                }
-                stop();
+                act(attempt);
             }
         });
     });
+    // Where none can be watched for, each has its usual effect.
+    let _ = is_ready.recv();
 }

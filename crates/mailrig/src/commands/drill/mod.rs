@@ -74,6 +74,10 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
         .map_err(|e| UsageError(e.to_string()))?;
     let dir = args.out.clone().unwrap_or_else(|| folder(&name, at));
     let dir = std::path::absolute(&dir).with_context(|| format!("cannot use {}", dir.display()))?;
+    let stop = Stop::default();
+    let stopping = stop.clone();
+    // What was broken is mended first, however often somebody asks: a drill that is cut off leaves its faults behind.
+    interrupt::on_each_signal(move |_| stopping.stop("it was interrupted"));
     let held = hold(&loaded, &dir)?;
     if let Some(after) = args.dead_man {
         arm_dead_man(&dir, after)?;
@@ -94,9 +98,6 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
         at: at.to_string(),
         told: Some(told),
     };
-    let stop = Stop::default();
-    let stopping = stop.clone();
-    interrupt::on_signal(move || stopping.stop("it was interrupted"));
     ui.status(format!("{title}\nin {}", dir.display()));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
