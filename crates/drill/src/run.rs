@@ -14,7 +14,7 @@ use load::plan::Plan;
 use crate::journal::{
     self, Begin, Event, Journal, JournalFailed, Moment, Objectives, Place, PlaceKind,
 };
-use crate::scenario::{self, Loaded, Queue, Scenario, Values};
+use crate::scenario::{self, Loaded, Scenario, Values};
 use crate::stack::{Left, Stack};
 use crate::survey::{Readable, Reading, Source, mailboxes};
 use crate::traffic::Traffic;
@@ -185,12 +185,8 @@ fn places(world: &World, recipients: &[String]) -> Result<Vec<Readable>, String>
             };
             add("store", PlaceKind::Mailbox, source);
         }
-        match &facts.queue {
-            Some(Queue::Mailrig(dir)) => {
-                add("queue", PlaceKind::Queue, Source::MailrigQueue(dir.into()));
-            }
-            Some(other) => return Err(format!("{other:?} cannot be read yet")),
-            None => {}
+        if let Some(queue) = &facts.queue {
+            add("queue", PlaceKind::Queue, Source::Queue(queue.clone()));
         }
         if let Some(dir) = &facts.quarantine {
             add("quarantine", PlaceKind::Quarantine, Source::Files(dir.into()));

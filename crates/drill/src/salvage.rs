@@ -1,14 +1,13 @@
 //! Brings what waits in a dead role's queue to somebody who serves: each message is read from the queue's own files and
 //! handed over as its server would have done. The queue stays as it is; who starts that server again must empty it first.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use smtp::client::{Client, Endpoint, Limits, Options};
 use smtp::{Address, Content, Envelope, Outcome};
 
 use crate::scenario::Queue;
-use crate::survey;
+use crate::survey::{self, Waiting};
 use crate::world::resolve;
 
 /// What was brought over.
@@ -20,22 +19,12 @@ pub(crate) struct Salvaged {
     pub(crate) left: u64,
 }
 
-/// A message that waits, with who is still to get it.
-pub(crate) struct Waiting {
-    pub(crate) from: String,
-    pub(crate) to: Vec<String>,
-    pub(crate) message: Vec<u8>,
-}
-
 /// Hands everything over, within `limit`.
 pub(crate) async fn salvage(queue: &Queue, to: &str, limit: Duration) -> Result<Salvaged, String> {
-    let Queue::Mailrig(dir) = queue else {
-        return Err(format!("{queue:?} cannot be salvaged yet"));
-    };
-    let (dir, begun) = (PathBuf::from(dir), Instant::now());
+    let (queue, begun) = (queue.clone(), Instant::now());
     let (waiting_to, mut waiting) = tokio::sync::mpsc::channel(READ_AHEAD);
     let read = tokio::task::spawn_blocking(move || {
-        survey::read_queue(&dir, &mut |one| waiting_to.blocking_send(one).is_ok())
+        survey::read_queue(&queue, &mut |one| waiting_to.blocking_send(one).is_ok())
     });
     let mut salvaged = Salvaged::default();
     let mut client = None;

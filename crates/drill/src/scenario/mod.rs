@@ -316,9 +316,9 @@ pub struct Store {
 pub enum Queue {
     /// The folder that `mailrig serve --queue` has.
     Mailrig(String),
-    /// The configuration folder of a Postfix.
+    /// The queue folder of a Postfix (`queue_directory`), in the file system of the drill.
     Postfix(String),
-    /// The configuration file of an Exim.
+    /// The spool folder of an Exim (`spool_directory`), likewise.
     Exim(String),
 }
 

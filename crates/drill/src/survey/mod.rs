@@ -11,16 +11,17 @@ use std::sync::Arc;
 use load::letters::{read_mark, sum};
 use maildir::Pattern;
 
+pub(crate) use self::queue::{Waiting, read as read_queue};
 use crate::journal::{Event, Folder, Found, Imap, Journal, Moment, Place, Survey};
-use crate::salvage::Waiting;
+use crate::scenario::Queue;
 
 /// Where a place is, and how it is read.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     /// A store of Maildirs, with the path of each recipient's mailbox.
     Store { root: PathBuf, mailboxes: Arc<HashMap<PathBuf, u32>> },
-    /// The folder of a queue of `mailrig serve`.
-    MailrigQueue(PathBuf),
+    /// A queue.
+    Queue(Queue),
     /// A folder of messages, a file each.
     Files(PathBuf),
 }
@@ -30,8 +31,8 @@ impl Source {
     pub(crate) fn is_same(&self, other: &Source) -> bool {
         match (self, other) {
             (Source::Store { root: one, .. }, Source::Store { root: other, .. })
-            | (Source::MailrigQueue(one), Source::MailrigQueue(other))
             | (Source::Files(one), Source::Files(other)) => one == other,
+            (Source::Queue(one), Source::Queue(other)) => one == other,
             _ => false,
         }
     }
@@ -80,11 +81,12 @@ impl Reading {
         let mut telling = Telling { reading: self, p, foreign: 0 };
         match source {
             Source::Store { root, mailboxes } => store::read(root, mailboxes, &mut telling)?,
-            Source::MailrigQueue(dir) => queue::read(dir, &mut |envelope, message| {
-                for address in &envelope.to {
+            Source::Queue(queue) => queue::read(queue, &mut |waiting| {
+                for address in &waiting.to {
                     let r = self.recipients.get(address).copied();
-                    telling.tell(r, message, None);
+                    telling.tell(r, &waiting.message, None);
                 }
+                true
             })?,
             Source::Files(dir) => {
                 queue::read_files(dir, &mut |message| telling.tell(None, message, None))?;
@@ -129,33 +131,18 @@ impl store::Taker for Telling<'_> {
     }
 }
 
-/// Gives each message of a queue with its envelope, until nobody wants more.
-pub(crate) fn read_queue(
-    dir: &std::path::Path,
-    take: &mut dyn FnMut(Waiting) -> bool,
-) -> Result<(), String> {
-    let mut is_wanted = true;
-    queue::read(dir, &mut |envelope, message| {
-        if is_wanted {
-            let (from, to) = (envelope.from.clone(), envelope.to.clone());
-            is_wanted = take(Waiting { from, to, message: message.to_vec() });
-        }
-    })
-}
-
 /// How many messages wait in a queue.
-pub(crate) async fn queue_length(queue: &crate::scenario::Queue) -> Result<u64, String> {
-    match queue {
-        crate::scenario::Queue::Mailrig(dir) => {
-            let dir = PathBuf::from(dir);
-            let count = move || {
-                let mut count = 0;
-                queue::read(&dir, &mut |_, _| count += 1).map(|()| count)
-            };
-            tokio::task::spawn_blocking(count).await.map_err(|e| e.to_string())?
-        }
-        other => Err(format!("{other:?} cannot be asked yet")),
-    }
+pub(crate) async fn queue_length(queue: &Queue) -> Result<u64, String> {
+    let queue = queue.clone();
+    let count = move || {
+        let mut count = 0;
+        let counted = read_queue(&queue, &mut |_| {
+            count += 1;
+            true
+        });
+        counted.map(|()| count)
+    };
+    tokio::task::spawn_blocking(count).await.map_err(|e| e.to_string())?
 }
 
 /// Where the body begins: after the first empty line.
