@@ -149,6 +149,13 @@ fn a_partition_loses_nothing_and_a_split_brain_is_found_out() {
 }
 
 #[test]
+fn a_full_disk_refuses_and_one_that_says_yes_first_is_found_out() {
+    let document = passes("disk-full");
+    assert!(document["messages"]["attempts"].as_u64() > document["messages"]["sent"].as_u64());
+    fails("disk-full", "lost");
+}
+
+#[test]
 fn a_journal_that_somebody_changed_is_no_evidence() {
     let env = Env::new();
     let out = env.path("drill");

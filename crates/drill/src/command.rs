@@ -66,6 +66,8 @@ impl Command {
             Where::Namespace(name) => {
                 [&["ip", "netns", "exec", name].map(str::to_owned)[..], argv].concat()
             }
+            // How a node is entered is known only when it is there.
+            Where::Node(name) => [&["node".to_owned(), name.clone()], argv].concat(),
             Where::Container(prefix) => [prefix, argv].concat(),
             Where::Ssh(target) => {
                 // ssh gives one text to a shell there.

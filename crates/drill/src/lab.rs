@@ -7,12 +7,14 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::marked::MARK;
 use crate::owned::{self, Owned};
 use crate::proxy::Proxy;
 use crate::scenario::{Process, Scenario, Values, Where};
 use crate::stack::Stack;
-use crate::undo::{MARK, Undo, make_dir};
+use crate::undo::{Undo, make_dir};
 use crate::world::{COMMANDS, World, lock, resolve};
+use crate::{disks, faults, nodes};
 
 /// Ports that nobody else gets as long as these are held.
 pub(crate) type Ports = Vec<TcpListener>;
@@ -31,7 +33,7 @@ pub(crate) fn ports(scenario: &Scenario, mut values: Values) -> Result<(Ports, V
 }
 
 /// Makes the folder, its files and its first processes.
-pub(crate) async fn build(world: &World, stack: &mut Stack, ports: Ports) -> Result<(), String> {
+pub(crate) async fn build(world: &World, stack: &Stack, ports: Ports) -> Result<(), String> {
     let dir = world.lab();
     let run = format!("{:016x}", world.run);
     stack.arm("lab", Undo::RemoveDir { dir: dir.clone(), run: run.clone() }).await?;
@@ -39,6 +41,8 @@ pub(crate) async fn build(world: &World, stack: &mut Stack, ports: Ports) -> Res
     make_dir(&dir, &run).map_err(failed)?;
     let boot_id = owned::boot_id().map_err(failed)?;
     stack.arm("commands", Undo::EndMarked { mark: world.mark(COMMANDS), boot_id }).await?;
+    nodes::build(world, stack).await?;
+    disks::build(world, stack).await?;
     for path in &world.scenario.lab.folders {
         fs::create_dir_all(dir.join(path)).map_err(failed)?;
     }
@@ -73,7 +77,7 @@ pub(crate) async fn build(world: &World, stack: &mut Stack, ports: Ports) -> Res
 /// Starts a process, and waits until it is ready.
 pub(crate) async fn start(
     world: &World,
-    stack: &mut Stack,
+    stack: &Stack,
     name: &str,
     process: &Process,
 ) -> Result<(), String> {
@@ -94,7 +98,13 @@ pub(crate) async fn start(
     let log = File::options().create(true).append(true).open(&path);
     let log = log.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     let errors = log.try_clone().map_err(|e| e.to_string())?;
-    let command = world.command(&process.run, &Default::default(), &Where::Local);
+    let on = process.node.clone().map_or(Where::Local, Where::Node);
+    let mut env = process.env.clone();
+    if let Some(library) = &process.clock {
+        faults::write_clock(&faults::clock_file(world, name), "+0")?;
+        env.extend(faults::clock_environment(world, name, library));
+    }
+    let command = world.command(&process.run, &env, &on);
     let mut builder = command.process();
     builder
         .env(MARK, &mark)

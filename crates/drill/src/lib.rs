@@ -3,11 +3,19 @@
 
 mod command;
 mod dead_man;
+mod disks;
+mod faults;
+mod haproxy;
 pub mod journal;
 pub mod judge;
 mod lab;
 mod lock;
+mod marked;
+mod network;
+mod nodes;
 mod owned;
+pub mod plan;
+mod promote;
 pub mod proxy;
 mod recover;
 mod rehearse;

@@ -68,7 +68,7 @@ pub async fn recover(dir: &Path) -> Result<Recovered, RunFailed> {
     let (length, prev) = reader.position();
     let resumed = Journal::resume(&path, length, prev, start.unwrap_or_else(Instant::now));
     let (journal, writer) = resumed.map_err(|e| told(&e))?;
-    let mut stack = Stack::resumed(journal.clone(), armed);
+    let stack = Stack::resumed(journal.clone(), armed);
     let left = stack.undo_all().await;
     drop((stack, journal));
     let written = tokio::task::spawn_blocking(move || writer.finish()).await;

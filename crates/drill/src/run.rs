@@ -89,10 +89,10 @@ pub async fn run(loaded: Loaded, setup: Setup, stop: Stop) -> Result<Vec<Left>, 
     let begin = begin(&world, &setup, &places, &text).map_err(RunFailed::Scenario)?;
     journal.commit(Event::Begin(Box::new(begin))).await?;
     let world = Arc::new(world);
-    let mut stack = Stack::new(journal.clone());
+    let stack = Stack::new(journal.clone());
     let limit = tokio::spawn(limit(Arc::clone(&world)));
     let abort = tokio::spawn(services::abort(Arc::clone(&world)));
-    if let Err(why) = all(&world, &mut stack, ports, &setup, &places).await {
+    if let Err(why) = all(&world, &stack, ports, &setup, &places).await {
         journal.note(Event::Aborted { why });
     }
     limit.abort();
@@ -155,6 +155,7 @@ fn world(
         journal: journal.clone(),
         stop,
         processes: Mutex::new(BTreeMap::new()),
+        nodes: Mutex::default(),
         proxies: Mutex::default(),
         secrets,
         away: Mutex::default(),
@@ -240,7 +241,7 @@ fn objectives(scenario: &Scenario, services: &[String]) -> Objectives {
 /// Everything but undoing.
 async fn all(
     world: &Arc<World>,
-    stack: &mut Stack,
+    stack: &Stack,
     ports: lab::Ports,
     setup: &Setup,
     places: &[Readable],
@@ -280,7 +281,7 @@ async fn all(
 /// What happens while mail is sent.
 async fn in_traffic(
     world: &World,
-    stack: &mut Stack,
+    stack: &Stack,
     surveyor: &steps::Surveyor<'_>,
 ) -> Result<(), String> {
     let traffic = &world.scenario.traffic;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use crate::nodes::is_within;
 use crate::scenario::{Action, Probe, Run, Scenario, Step, Where};
 
 /// Why a scenario may not run.
@@ -37,7 +38,10 @@ pub enum NotAllowed {
 pub fn foreign_hosts(scenario: &Scenario) -> Vec<String> {
     let mut hosts = Hosts::default();
     hosts.scenario(scenario);
-    hosts.found.into_iter().filter(|host| !is_here(host)).collect()
+    let network = scenario.lab.network.as_deref();
+    // From the lab's own network nothing leads out of it.
+    let is_of_lab = |host: &str| network.is_some_and(|net| is_within(net, host) == Some(true));
+    hosts.found.into_iter().filter(|host| !is_here(host) && !is_of_lab(host)).collect()
 }
 
 /// Addresses that outlive a run, and which two drills must not touch at one time.
@@ -82,11 +86,7 @@ impl Hosts {
     fn scenario(&mut self, scenario: &Scenario) {
         for role in scenario.roles.values() {
             self.place(&role.on);
-            let submission = role.submission.as_ref().map(|submission| &submission.address);
-            let imap = role.imap.as_ref().map(|imap| &imap.address);
-            for address in [role.smtp.as_ref(), submission, imap].into_iter().flatten() {
-                self.address(address);
-            }
+            role.addresses().for_each(|address| self.address(address));
         }
         let services = scenario.services.values().map(|service| &service.probe);
         let ready = scenario.lab.processes.values().map(|process| &process.ready);
@@ -117,7 +117,7 @@ impl Hosts {
 
     fn place(&mut self, place: &Where) {
         match place {
-            Where::Local | Where::Namespace(_) => {}
+            Where::Local | Where::Namespace(_) | Where::Node(_) => {}
             Where::Ssh(target) => {
                 let host = target.rsplit('@').next().unwrap_or(target);
                 self.found.insert(host.to_owned());

@@ -3,17 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
 use crate::journal::{Event, Moment};
-use crate::lab;
-use crate::owned::Owned;
 use crate::salvage::Salvaged;
-use crate::scenario::{Action, Fault, Promote, ProxyFault, Run, Salvage, Step, WaitUntil};
+use crate::scenario::{Action, Promote, Run, Salvage, Step, WaitUntil};
 use crate::stack::Stack;
 use crate::survey::{Readable, Reading};
-use crate::undo::Undo;
 use crate::world::{World, lock};
+use crate::{faults, lab, promote};
 
 /// Looks at all places.
 pub(crate) struct Surveyor<'s> {
@@ -43,7 +39,7 @@ impl From<String> for Failed {
 
 pub(crate) async fn all(
     world: &World,
-    stack: &mut Stack,
+    stack: &Stack,
     surveyor: &Surveyor<'_>,
 ) -> Result<(), String> {
     let texts = world.tree.get("steps").and_then(toml::Value::as_array);
@@ -63,7 +59,7 @@ pub(crate) async fn all(
 
 async fn one(
     world: &World,
-    stack: &mut Stack,
+    stack: &Stack,
     surveyor: &Surveyor<'_>,
     step: &Step,
 ) -> Result<(), String> {
@@ -95,7 +91,7 @@ async fn one(
 
 struct Doing<'d> {
     world: &'d World,
-    stack: &'d mut Stack,
+    stack: &'d Stack,
     surveyor: &'d Surveyor<'d>,
     step: &'d Step,
 }
@@ -114,20 +110,28 @@ impl Doing<'_> {
     async fn act(&mut self) -> Result<String, Failed> {
         match &self.step.action {
             Action::Run(run) => {
-                self.arm(run).await?;
+                promote::arm(self.world, self.stack, &self.step.name, run).await?;
                 Ok(self.run(run).await?)
             }
             Action::Mailrig(args) => {
                 let argv = [&["mailrig".to_owned()], args.as_slice()].concat();
                 Ok(self.run(&Run { argv, ..Run::default() }).await?)
             }
-            Action::Fault(fault) => Ok(self.fault(fault).await.map(|()| String::new())?),
-            Action::Start(name) => {
-                let process = self.world.scenario.lab.processes.get(name);
-                let process = process.ok_or_else(|| format!("the lab has no process `{name}`"))?;
-                lab::start(self.world, self.stack, name, process).await?;
-                Ok(String::new())
+            Action::Fault(fault) => {
+                let said = faults::fault(self.world, self.stack, &self.step.name, fault).await?;
+                if self.step.is_incident {
+                    self.incident();
+                }
+                Ok(said)
             }
+            Action::Restart(name) => {
+                if self.step.is_incident {
+                    self.incident();
+                }
+                faults::stop(self.world, name).await?;
+                self.start(name).await
+            }
+            Action::Start(name) => self.start(name).await,
             Action::Promote(promote) => {
                 let is_first = !*lock(&self.world.had_incident);
                 self.promote(promote, is_first, Moment::Promotion).await?;
@@ -154,6 +158,13 @@ impl Doing<'_> {
         }
     }
 
+    async fn start(&self, name: &str) -> Result<String, Failed> {
+        let process = self.world.scenario.lab.processes.get(name);
+        let process = process.ok_or_else(|| format!("the lab has no process `{name}`"))?;
+        lab::start(self.world, self.stack, name, process).await?;
+        Ok(String::new())
+    }
+
     async fn salvage(&self, salvage: &Salvage) -> Result<String, String> {
         let roles = &self.world.scenario.roles;
         let queue = roles.get(&salvage.from).and_then(|role| role.queue.as_ref());
@@ -175,15 +186,6 @@ impl Doing<'_> {
         self.world.journal.note(Event::Incident { name: self.step.name.clone() });
     }
 
-    /// Writes down how a command is undone.
-    async fn arm(&mut self, run: &Run) -> Result<(), String> {
-        let Some(undo) = &run.undo else { return Ok(()) };
-        let on = self.world.place(run.on.as_deref());
-        let command = |argv: &Vec<String>| self.world.command(argv, &run.env, &on);
-        let undo = Undo::Run { undo: command(undo), undone: run.undone.as_ref().map(command) };
-        self.stack.arm(&self.step.name, undo).await.map(|_| ())
-    }
-
     async fn run(&self, run: &Run) -> Result<String, String> {
         let ran = self.world.run(run, self.step.timeout.0).await?;
         let mut values = lock(&self.world.values);
@@ -195,52 +197,6 @@ impl Doing<'_> {
         Ok(ran.stdout.trim().chars().take(SAID).collect())
     }
 
-    async fn fault(&mut self, fault: &Fault) -> Result<(), String> {
-        let name = match fault {
-            Fault::Proxy(fault) => return self.proxy(fault).await,
-            Fault::Kill(name) | Fault::Stop(name) | Fault::Pause(name) | Fault::Resume(name) => {
-                name
-            }
-        };
-        let owned = lock(&self.world.processes).get(name).cloned();
-        let owned =
-            owned.filter(Owned::is_there).ok_or_else(|| format!("`{name}` does not run"))?;
-        let (signal, is_done): (_, fn(&Owned) -> bool) = match fault {
-            Fault::Kill(_) => (Signal::KILL, |owned| !owned.is_there()),
-            Fault::Stop(_) => (Signal::TERM, |owned| !owned.is_there()),
-            Fault::Pause(_) => {
-                self.stack.arm(&self.step.name, Undo::Resume(owned.clone())).await?;
-                (Signal::STOP, Owned::is_stopped)
-            }
-            Fault::Resume(_) | Fault::Proxy(_) => (Signal::CONT, |owned| !owned.is_stopped()),
-        };
-        let failed = |e: std::io::Error| format!("cannot signal `{name}`: {e}");
-        if matches!(fault, Fault::Stop(_)) {
-            owned.signal(signal).map_err(failed)?;
-        } else {
-            owned.signal_group(signal).map_err(failed)?;
-        }
-        while !is_done(&owned) {
-            tokio::time::sleep(PAUSE).await;
-        }
-        if self.step.is_incident {
-            self.incident();
-        }
-        Ok(())
-    }
-
-    /// It is of this process, and ends with it: there is nothing to undo.
-    async fn proxy(&self, fault: &ProxyFault) -> Result<(), String> {
-        let proxy = lock(&self.world.proxies).get(&fault.name).cloned();
-        let proxy = proxy.ok_or_else(|| format!("the lab has no proxy `{}`", fault.name))?;
-        let set = proxy.set(fault.rules.clone(), fault.mode).await;
-        set.map_err(|e| format!("{}: {e}", fault.name))?;
-        if self.step.is_incident {
-            self.incident();
-        }
-        Ok(())
-    }
-
     async fn promote(
         &mut self,
         promote: &Promote,
@@ -250,10 +206,8 @@ impl Doing<'_> {
         if self.step.incident.unwrap_or(is_incident) {
             self.incident();
         }
-        for run in &promote.run {
-            self.arm(run).await?;
-            self.world.run(run, self.step.timeout.0).await?;
-        }
+        let (name, limit) = (&self.step.name, self.step.timeout.0);
+        promote::promote(self.world, self.stack, name, promote, limit).await?;
         let role = |name: &String| {
             self.world.role(name).ok_or_else(|| format!("there is no role `{name}`"))
         };

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::command::Command;
+use crate::command::{Command, quoted};
+use crate::disks;
+use crate::haproxy::{self, NotTold};
+use crate::marked::{self, MARK};
 use crate::owned::{self, Owned};
 
 /// How one thing is undone.
@@ -32,6 +35,46 @@ pub(crate) enum Undo {
         /// What stands in its marker.
         run: String,
     },
+    /// Lets all processes with a mark go on.
+    ResumeMarked {
+        /// The value of `MAILRIG_DRILL`.
+        mark: String,
+        /// The boot in which they were started.
+        boot_id: String,
+    },
+    /// Unmounts a disk of the lab. It is gone by itself where the drill's processes are.
+    Unmount {
+        /// Where it is mounted.
+        dir: PathBuf,
+    },
+    /// Removes what fills a disk.
+    RemoveFiller {
+        /// The folder with it, which has the run in its name.
+        dir: PathBuf,
+    },
+    /// Sets a clock right that only processes of the lab see.
+    SetClock {
+        /// The file from which they read how wrong it is.
+        file: PathBuf,
+    },
+    /// Gives a server of haproxy the state again that it had.
+    Haproxy {
+        /// The admin socket.
+        socket: String,
+        /// `BACKEND/SERVER`.
+        server: String,
+        /// `ready`, `drain` or `maint`.
+        state: String,
+    },
+    /// Runs a command in a node of the lab, as long as that is there: with it all has gone that was done in it.
+    InNode {
+        /// The process that holds the node.
+        node: Owned,
+        /// The command, on this machine.
+        undo: Command,
+        /// Which must end with the code 0.
+        undone: Option<Command>,
+    },
     /// Runs a command, and another one that shows that it worked.
     Run {
         /// The command.
@@ -46,13 +89,23 @@ impl Undo {
     pub(crate) fn by_hand(&self) -> String {
         match self {
             Undo::EndMarked { mark, .. } => format!(
-                "grep -lz '^MAILRIG_DRILL={mark}$' /proc/[0-9]*/environ | cut -d/ -f3 | xargs -r kill -9"
+                "grep -lz '^{MARK}={mark}$' /proc/[0-9]*/environ | cut -d/ -f3 | xargs -r kill -9"
             ),
             Undo::Resume(owned) => format!("kill -CONT {}", owned.pid),
             Undo::RemoveDir { dir, .. } => {
-                format!("rm -r {}", crate::command::quoted(&dir.to_string_lossy()))
+                format!("rm -r {}", quoted(&dir.to_string_lossy()))
             }
-            Undo::Run { undo, .. } => undo.by_hand(),
+            Undo::ResumeMarked { mark, .. } => format!(
+                "grep -lz '^{MARK}={mark}$' /proc/[0-9]*/environ | cut -d/ -f3 | xargs -r kill -CONT"
+            ),
+            Undo::Unmount { dir } => format!("umount {}", quoted(&dir.to_string_lossy())),
+            Undo::RemoveFiller { dir } => format!("rm -r {}", quoted(&dir.to_string_lossy())),
+            Undo::SetClock { file } => format!("echo +0 > {}", quoted(&file.to_string_lossy())),
+            Undo::Haproxy { socket, server, state } => {
+                let line = format!("set server {server} state {state}");
+                format!("echo {} | socat stdio {}", quoted(&line), quoted(socket))
+            }
+            Undo::InNode { undo, .. } | Undo::Run { undo, .. } => undo.by_hand(),
         }
     }
 
@@ -60,9 +113,46 @@ impl Undo {
     pub(crate) async fn apply(&self) -> Result<(), String> {
         match self {
             Undo::EndMarked { mark, boot_id } => {
-                let is_this_boot = owned::boot_id().is_ok_and(|boot| boot == *boot_id);
-                if is_this_boot { end_marked(mark).await } else { Ok(()) }
+                if is_this_boot(boot_id) {
+                    marked::end(mark).await
+                } else {
+                    Ok(())
+                }
             }
+            Undo::ResumeMarked { mark, boot_id } => {
+                if is_this_boot(boot_id) {
+                    marked::resume(mark).await
+                } else {
+                    Ok(())
+                }
+            }
+            Undo::Unmount { dir } => match disks::is_mounted(dir) {
+                true => rustix::mount::unmount(dir, rustix::mount::UnmountFlags::empty())
+                    .map_err(|e| format!("cannot unmount {}: {e}", dir.display())),
+                false => Ok(()),
+            },
+            Undo::RemoveFiller { dir } => match fs::remove_dir_all(dir) {
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    Err(format!("cannot remove {}: {e}", dir.display()))
+                }
+                _ => Ok(()),
+            },
+            Undo::SetClock { file } => match file.exists() {
+                true => crate::faults::write_clock(file, "+0"),
+                false => Ok(()),
+            },
+            Undo::Haproxy { socket, server, state } => {
+                match haproxy::set(socket, server, state).await {
+                    // One that has ended knows nothing of it any more.
+                    Ok(()) | Err(NotTold::Gone(_)) => Ok(()),
+                    Err(NotTold::Refused(why)) => Err(why),
+                }
+            }
+            Undo::InNode { node, undo, undone } => match node.is_there() {
+                true => run(undo, undone.as_ref()).await,
+                false => Ok(()),
+            },
+            Undo::Run { undo, undone } => run(undo, undone.as_ref()).await,
             Undo::Resume(owned) => {
                 owned
                     .signal(Signal::CONT)
@@ -72,70 +162,28 @@ impl Undo {
                     .ok_or_else(|| format!("process {} is still stopped", owned.pid))
             }
             Undo::RemoveDir { dir, run } => remove_dir(dir, run),
-            Undo::Run { undo, undone } => {
-                for command in [Some(undo), undone.as_ref()].into_iter().flatten() {
-                    let ran = command
-                        .run(COMMAND, std::future::pending())
-                        .await
-                        .map_err(|e| e.to_string())?;
-                    if ran.code != Some(0) {
-                        let code = ran.code.map_or("no code".into(), |code| format!("code {code}"));
-                        return Err(format!(
-                            "`{}` ended with {code}: {}",
-                            command.by_hand(),
-                            ran.last_words()
-                        ));
-                    }
-                }
-                Ok(())
-            }
         }
     }
 }
 
-/// The name of the variable that marks processes.
-pub(crate) const MARK: &str = "MAILRIG_DRILL";
+fn is_this_boot(boot_id: &str) -> bool {
+    owned::boot_id().is_ok_and(|boot| boot == boot_id)
+}
+
+async fn run(undo: &Command, undone: Option<&Command>) -> Result<(), String> {
+    for command in [Some(undo), undone].into_iter().flatten() {
+        let ran = command.run(COMMAND, std::future::pending()).await.map_err(|e| e.to_string())?;
+        if ran.code != Some(0) {
+            let code = ran.code.map_or("no code".into(), |code| format!("code {code}"));
+            let (command, said) = (command.by_hand(), ran.last_words());
+            return Err(format!("`{command}` ended with {code}: {said}"));
+        }
+    }
+    Ok(())
+}
+
 /// The file that says whose a folder is.
 const MARKER: &str = ".mailrig-drill";
-
-/// Processes with a mark in the environment that they were started with.
-pub(crate) fn marked(mark: &str) -> Vec<Owned> {
-    let wanted = format!("{MARK}={mark}");
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<i32>().ok();
-    let numbers = processes.flatten().filter_map(number);
-    let has_mark = |pid: &i32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|one| one == wanted.as_bytes())
-    };
-    numbers.filter(has_mark).filter_map(|pid| Owned::of(pid).ok()).filter(Owned::is_there).collect()
-}
-
-/// First as their administrator would, then at once. What they start meanwhile has the mark, too.
-async fn end_marked(mark: &str) -> Result<(), String> {
-    for (signal, limit) in [(Signal::TERM, GENTLY), (Signal::KILL, AT_ONCE)] {
-        let begun = Instant::now();
-        loop {
-            let left = marked(mark);
-            if left.is_empty() {
-                return Ok(());
-            }
-            if begun.elapsed() > limit {
-                break;
-            }
-            for owned in &left {
-                // One that is frozen takes no other signal.
-                let _ = owned.signal(Signal::CONT);
-                if begun.elapsed() < PAUSE || signal == Signal::KILL {
-                    let _ = owned.signal(signal);
-                }
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-    let left: Vec<String> = marked(mark).iter().map(|owned| owned.pid.to_string()).collect();
-    if left.is_empty() { Ok(()) } else { Err(format!("processes {} do not end", left.join(", "))) }
-}
 
 /// Makes a folder that says whose it is. It has its name only when it does: what a kill leaves is known for what it is.
 pub(crate) fn make_dir(dir: &Path, run: &str) -> std::io::Result<()> {
@@ -198,7 +246,6 @@ async fn until(is_true: impl Fn() -> bool) -> Option<()> {
 }
 
 const GENTLY: Duration = Duration::from_secs(5);
-const AT_ONCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Of one command.
 const COMMAND: Duration = Duration::from_secs(60);

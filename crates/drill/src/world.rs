@@ -11,10 +11,11 @@ use toml::Value;
 
 use crate::command::{Command, Ran};
 use crate::journal::Journal;
+use crate::marked::MARK;
 use crate::owned::Owned;
 use crate::proxy::Proxy;
 use crate::scenario::{Probe, Scenario, Values, Where};
-use crate::undo::MARK;
+use crate::undo::Undo;
 
 /// What all parts of a run share.
 pub(crate) struct World {
@@ -30,6 +31,8 @@ pub(crate) struct World {
     pub(crate) stop: Stop,
     /// Processes of the lab that were started, by name.
     pub(crate) processes: Mutex<BTreeMap<String, Owned>>,
+    /// Nodes of the lab, by name: who holds them.
+    pub(crate) nodes: Mutex<BTreeMap<String, Owned>>,
     /// Proxies of the lab, by name.
     pub(crate) proxies: Mutex<BTreeMap<String, Arc<Proxy>>>,
     /// Values that nobody may see.
@@ -109,10 +112,19 @@ impl World {
         self.dir.join("lab")
     }
 
-    /// Where commands of a role run.
-    pub(crate) fn place(&self, role: Option<&str>) -> Where {
-        let role = role.and_then(|role| self.scenario.roles.get(role));
-        role.map(|role| role.on.clone()).unwrap_or_default()
+    /// Where commands of a role, or in a node, run.
+    pub(crate) fn place(&self, name: Option<&str>) -> Where {
+        let Some(name) = name else { return Where::Local };
+        match self.scenario.roles.get(name) {
+            Some(role) => role.on.clone(),
+            None if self.scenario.lab.nodes.contains_key(name) => Where::Node(name.to_owned()),
+            None => Where::Local,
+        }
+    }
+
+    /// The run's id, as it stands in names.
+    pub(crate) fn run_id(&self) -> String {
+        format!("{:016x}", self.run)
     }
 
     /// The mark of a process and all that it starts.
@@ -128,7 +140,7 @@ impl World {
         on: &Where,
     ) -> Command {
         let mut argv = argv.to_vec();
-        let is_here = matches!(on, Where::Local | Where::Namespace(_));
+        let is_here = matches!(on, Where::Local | Where::Namespace(_) | Where::Node(_));
         if let Some(program) = argv.first_mut().filter(|program| is_here && *program == "mailrig") {
             program.clone_from(&self.program);
         }
@@ -137,7 +149,41 @@ impl World {
             // What a kill of ours leaves running is found by it.
             env.insert(MARK.to_owned(), self.mark(COMMANDS));
         }
-        Command::new(&argv, &env, on)
+        match on {
+            Where::Node(name) => {
+                // A process with the number 0 is nobody's: it fails, and says so.
+                let pid = lock(&self.nodes).get(name).map_or(0, |node| node.pid).to_string();
+                let enter = ["nsenter", "--target", &pid, "--net", "--"].map(str::to_owned);
+                Command::new(&argv, &env, &Where::Container(enter.to_vec()))
+            }
+            on => Command::new(&argv, &env, on),
+        }
+    }
+
+    /// How a command is undone where it ran.
+    pub(crate) fn undo(
+        &self,
+        undo: &[String],
+        undone: Option<&Vec<String>>,
+        env: &BTreeMap<String, String>,
+        on: &Where,
+    ) -> Result<Undo, String> {
+        let undo = self.command(undo, env, on);
+        let undone = undone.map(|argv| self.command(argv, env, on));
+        let Where::Node(name) = on else { return Ok(Undo::Run { undo, undone }) };
+        let node = lock(&self.nodes).get(name).cloned();
+        let node = node.ok_or_else(|| format!("the node `{name}` is not there"))?;
+        Ok(Undo::InNode { node, undo, undone })
+    }
+
+    /// Runs a command that must succeed.
+    pub(crate) async fn must(&self, argv: &[String], on: &Where) -> Result<(), String> {
+        let command = self.command(argv, &BTreeMap::new(), on);
+        let ran = command.run(MUST, self.stop.asked()).await.map_err(|e| e.to_string())?;
+        match ran.code {
+            Some(0) => Ok(()),
+            _ => Err(format!("`{}`: {}", command.by_hand(), ran.last_words())),
+        }
     }
 
     pub(crate) async fn run(
@@ -198,5 +244,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Of a command that the drill needs for itself.
+const MUST: Duration = Duration::from_secs(30);
+/// In the marks of those who hold the nodes.
+pub(crate) const NODES: &str = "/nodes";
 /// In the marks of commands that steps run; no process of a lab is called so.
 pub(crate) const COMMANDS: &str = "/commands";

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use toml::Value;
 
 use super::parse::hint;
-use super::steps::{Action, Fault, Probe, ProxyFault, Run, Step};
-use super::{Scenario, vars};
+use super::{Action, Fault, NetworkFault, Probe, ProxyFault, Run, Scenario, Step, Where, vars};
 use crate::proxy::Rule;
 
 pub(super) fn check(scenario: &Scenario, tree: &Value) -> Result<(), String> {
@@ -73,9 +72,45 @@ impl Check<'_> {
         for probe in probes.chain(ready).chain(&scenario.steady) {
             self.probe(probe, "a probe")?;
         }
-        for path in scenario.lab.files.keys().chain(&scenario.lab.folders) {
+        self.lab()?;
+        for path in
+            scenario.lab.files.keys().chain(&scenario.lab.folders).chain(scenario.lab.disks.keys())
+        {
             if !is_inside(path) {
                 return Err(format!("lab.files: `{path}` leads out of the lab's folder"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Its nodes are in its network, and who says that he is in a node is.
+    fn lab(&self) -> Result<(), String> {
+        let Scenario { lab, roles, .. } = self.scenario;
+        for (name, address) in &lab.nodes {
+            let Some(network) = &lab.network else {
+                return Err("lab.nodes need a `network`, such as \"10.77.0.1/24\"".into());
+            };
+            match crate::nodes::is_within(network, address) {
+                Some(true) => {}
+                Some(false) => {
+                    return Err(format!("lab.nodes.{name}: {address} is not in {network}"));
+                }
+                None => {
+                    return Err(format!(
+                        "lab: `{network}` or `{address}` is no address in a network"
+                    ));
+                }
+            }
+        }
+        let of_roles = roles.values().filter_map(|role| match &role.on {
+            Where::Node(name) => Some(name),
+            _ => None,
+        });
+        let of_processes = lab.processes.values().filter_map(|process| process.node.as_ref());
+        for name in of_roles.chain(of_processes) {
+            if !lab.nodes.contains_key(name) {
+                let hint = hint(name, lab.nodes.keys().map(String::as_str));
+                return Err(format!("the lab has no node `{name}`{hint}"));
             }
         }
         Ok(())
@@ -150,16 +185,17 @@ impl Check<'_> {
             let place = format!("step `{}`", step.name);
             match &step.action {
                 Action::Run(run) => self.run(run, &place)?,
-                Action::Fault(Fault::Proxy(fault)) => self.proxy(fault, &place)?,
-                Action::Fault(
-                    Fault::Kill(name)
-                    | Fault::Stop(name)
-                    | Fault::Pause(name)
-                    | Fault::Resume(name),
-                ) => self.process(name, &place)?,
-                Action::Start(name) => self.process(name, &place)?,
+                Action::Fault(fault) => self.fault(fault, &place)?,
+                Action::Start(name) | Action::Restart(name) => self.process(name, &place)?,
                 Action::Promote(promote) | Action::Failback(promote) => {
                     self.role(&promote.to, &place)?;
+                    promote.from.iter().try_for_each(|from| self.role(from, &place).map(drop))?;
+                    if let Some(told) = &promote.haproxy {
+                        let all = told.ready.iter().chain(&told.maint);
+                        if let Some(bad) = { all }.find(|server| !server.contains('/')) {
+                            return Err(format!("{place}: `{bad}` is no BACKEND/SERVER"));
+                        }
+                    }
                     promote.run.iter().try_for_each(|run| self.run(run, &place))?;
                 }
                 Action::WaitUntil(wait) => self.probe(&wait.probe, &place)?,
@@ -204,7 +240,8 @@ impl Check<'_> {
             ));
         }
         match &run.on {
-            Some(role) => self.role(role, place).map(|_| ()),
+            Some(name) if self.scenario.lab.nodes.contains_key(name) => Ok(()),
+            Some(role) => self.role(role, place).map(drop),
             None => Ok(()),
         }
     }
@@ -230,6 +267,62 @@ impl Check<'_> {
         }
         let hint = hint(name, roles.keys().map(String::as_str));
         Err(format!("{place}: there is no role `{name}`{hint}"))
+    }
+
+    fn fault(&self, fault: &Fault, place: &str) -> Result<(), String> {
+        match fault {
+            Fault::Kill(name)
+            | Fault::Stop(name)
+            | Fault::Pause(name)
+            | Fault::Freeze(name)
+            | Fault::Resume(name) => self.process(name, place),
+            Fault::Proxy(fault) => self.proxy(fault, place),
+            Fault::Network(fault) => self.network(fault, place),
+            Fault::Fill(_) | Fault::Empty(_) => Ok(()),
+            Fault::Clock(clock) => {
+                self.process(&clock.process, place)?;
+                let process = self.scenario.lab.processes.get(&clock.process);
+                match process.and_then(|process| process.clock.as_ref()) {
+                    Some(_) => Ok(()),
+                    None => Err(format!(
+                        "{place}: process `{}` sees this machine's own clock, which is never set; give it `clock`, the \
+                         path of libfaketime's library",
+                        clock.process
+                    )),
+                }
+            }
+        }
+    }
+
+    fn network(&self, fault: &NetworkFault, place: &str) -> Result<(), String> {
+        let Scenario { lab, roles, .. } = self.scenario;
+        let is_known = |name: &str| lab.nodes.contains_key(name) || roles.contains_key(name);
+        for name in std::iter::once(&fault.of).chain(&fault.from) {
+            let is_address = name != &fault.of && name.parse::<std::net::IpAddr>().is_ok();
+            if !is_known(name) && !is_address && !name.contains("${") {
+                let hint = hint(name, lab.nodes.keys().chain(roles.keys()).map(String::as_str));
+                return Err(format!("{place}: there is no role or node `{name}`{hint}"));
+            }
+        }
+        let on = roles.get(&fault.of).map(|role| &role.on);
+        if on.is_some_and(|on| *on == Where::Local) {
+            return Err(format!(
+                "{place}: role `{}` is on this machine, whose own network is never touched; put it into a node \
+                 (`lab.nodes`, `on = {{ node = … }}`) or a network namespace",
+                fault.of
+            ));
+        }
+        if on.is_some_and(|on| crate::faults::cuts_itself_off(fault, on)) {
+            return Err(format!("{place}: that cuts off ssh, too; say `from` whom"));
+        }
+        let ways = [fault.drop, fault.reset, fault.loss_percent.is_some()];
+        if ways.iter().filter(|is| **is).count() > 1 {
+            return Err(format!("{place}: one of `drop`, `reset` and `loss_percent`, not several"));
+        }
+        if fault.loss_percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
+            return Err(format!("{place}: `loss_percent` is from 1 to 100"));
+        }
+        Ok(())
     }
 
     fn proxy(&self, fault: &ProxyFault, place: &str) -> Result<(), String> {

@@ -3,7 +3,10 @@
 //! `${steps.…}`) stays in the text of a step until then.
 
 pub(crate) mod check;
+mod faults;
+mod lab;
 mod parse;
+mod promote;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -15,10 +18,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub(crate) use self::check::MAIL;
+pub use self::faults::{Clock, Fault, Fill, NetworkFault, ProxyFault};
+pub use self::lab::{Disk, Lab, Process, ProxyAt, Signal};
 pub use self::parse::{BadScenario, Loaded, load};
-pub use self::steps::{
-    Action, Fault, Manual, Probe, Promote, ProxyFault, Run, Salvage, Step, WaitUntil,
-};
+pub use self::promote::{Haproxy, MovedAddress, Promote, Start};
+pub use self::steps::{Action, Manual, Probe, Run, Salvage, Step, WaitUntil};
 pub use self::vars::{BadVariable, Values};
 
 /// What a drill does.
@@ -171,70 +175,6 @@ impl Default for Stable {
     }
 }
 
-/// Servers that the drill makes for itself, in a folder of its own: `${lab}`. They end with it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Lab {
-    /// Ports that the kernel chooses: `${port.NAME}`.
-    #[serde(default)]
-    pub ports: Vec<String>,
-    /// Folders in it, by their path.
-    #[serde(default)]
-    pub folders: Vec<String>,
-    /// Files in it, by their path.
-    #[serde(default)]
-    pub files: BTreeMap<String, String>,
-    /// Proxies that can break what passes through them, by name. They are of this process, and need no root.
-    #[serde(default)]
-    pub proxies: BTreeMap<String, ProxyAt>,
-    /// Programs that prepare it, one after the other.
-    #[serde(default)]
-    pub prepare: Vec<Vec<String>>,
-    /// Programs that run as long as it does, by name.
-    #[serde(default)]
-    pub processes: BTreeMap<String, Process>,
-}
-
-/// Where a proxy stands.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProxyAt {
-    /// Where it listens: `ADDRESS:PORT`.
-    pub listen: String,
-    /// Whom it calls: `ADDRESS:PORT`.
-    pub to: String,
-}
-
-/// A program that runs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Process {
-    /// It and its arguments; `mailrig` is this program.
-    pub run: Vec<String>,
-    /// It is there when this is true.
-    pub ready: Probe,
-    /// Whether it starts with the lab; otherwise a step starts it.
-    #[serde(default = "yes")]
-    pub starts: bool,
-    /// What ends it, at the end.
-    #[serde(default = "terminate")]
-    pub stop: Signal,
-}
-
-/// A signal that ends a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum Signal {
-    /// It may end what it is at.
-    #[serde(rename = "TERM")]
-    Term,
-    /// As at a terminal.
-    #[serde(rename = "INT")]
-    Int,
-    /// At once.
-    #[serde(rename = "KILL")]
-    Kill,
-}
-
 /// Somebody who takes part.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -259,6 +199,15 @@ pub struct Role {
     pub serves: bool,
 }
 
+impl Role {
+    /// Where it is reached, by whatever protocol.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &String> {
+        let submission = self.submission.as_ref().map(|submission| &submission.address);
+        let imap = self.imap.as_ref().map(|imap| &imap.address);
+        [self.smtp.as_ref(), submission, imap].into_iter().flatten()
+    }
+}
+
 /// Where commands run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -270,8 +219,22 @@ pub enum Where {
     Ssh(String),
     /// In a network namespace of this one.
     Namespace(String),
+    /// In a node of the lab.
+    Node(String),
     /// Behind a command that takes a command: `["podman", "exec", "mx1"]`.
     Container(Vec<String>),
+}
+
+impl std::fmt::Display for Where {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Where::Local => f.write_str("here"),
+            Where::Ssh(target) => write!(f, "ssh {target}"),
+            Where::Namespace(name) => write!(f, "network namespace {name}"),
+            Where::Node(name) => write!(f, "node {name}"),
+            Where::Container(prefix) => f.write_str(&prefix.join(" ")),
+        }
+    }
 }
 
 /// Where mail is submitted.
@@ -450,20 +413,12 @@ fn retries() -> Vec<Span> {
     [200, 500, 1000, 2000, 4000].map(|ms| Span(Duration::from_millis(ms))).to_vec()
 }
 
-fn yes() -> bool {
-    true
-}
-
 fn one() -> u64 {
     1
 }
 
 fn fifty() -> u32 {
     50
-}
-
-fn terminate() -> Signal {
-    Signal::Term
 }
 
 fn percent_u() -> String {

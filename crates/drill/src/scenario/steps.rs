@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::Span;
+use super::{Fault, Promote, Span};
 use crate::journal::Moment;
-use crate::proxy::{Mode, Rule};
 
 /// A step.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -39,6 +38,7 @@ struct StepFile {
     mailrig: Option<Vec<String>>,
     fault: Option<Fault>,
     start: Option<String>,
+    restart: Option<String>,
     promote: Option<Promote>,
     failback: Option<Promote>,
     wait_until: Option<WaitUntil>,
@@ -59,6 +59,7 @@ impl TryFrom<StepFile> for Step {
             file.mailrig.map(Action::Mailrig),
             file.fault.map(Action::Fault),
             file.start.map(Action::Start),
+            file.restart.map(Action::Restart),
             file.promote.map(Action::Promote),
             file.failback.map(Action::Failback),
             file.wait_until.map(Action::WaitUntil),
@@ -85,7 +86,7 @@ impl TryFrom<StepFile> for Step {
     }
 }
 
-const ACTIONS: &str = "`run`, `mailrig`, `fault`, `start`, `promote`, `failback`, `wait_until`, `expect`, `survey`, \
+const ACTIONS: &str = "`run`, `mailrig`, `fault`, `start`, `restart`, `promote`, `failback`, `wait_until`, `expect`, `survey`, \
     `salvage`, `manual`, `parallel`";
 
 /// What a step does.
@@ -99,6 +100,8 @@ pub enum Action {
     Fault(Fault),
     /// Starts a process of the lab, or starts it again.
     Start(String),
+    /// Ends a process of the lab as its administrator would, and starts it again.
+    Restart(String),
     /// Lets another role serve.
     Promote(Promote),
     /// Lets the first role serve again.
@@ -123,21 +126,9 @@ impl std::fmt::Display for Action {
         match self {
             Action::Run(run) => write!(f, "run {}", run.argv.join(" ")),
             Action::Mailrig(args) => write!(f, "mailrig {}", args.join(" ")),
-            Action::Fault(Fault::Kill(name)) => write!(f, "kill {name}"),
-            Action::Fault(Fault::Stop(name)) => write!(f, "stop {name}"),
-            Action::Fault(Fault::Pause(name)) => write!(f, "freeze {name}"),
-            Action::Fault(Fault::Resume(name)) => write!(f, "let {name} go on"),
-            Action::Fault(Fault::Proxy(fault)) if fault.is_mended() => {
-                write!(f, "let all pass at {} again", fault.name)
-            }
-            Action::Fault(Fault::Proxy(ProxyFault { name, mode: Mode::Down, .. })) => {
-                write!(f, "refuse connections at {name}")
-            }
-            Action::Fault(Fault::Proxy(ProxyFault { name, mode: Mode::BlackHole, .. })) => {
-                write!(f, "let nothing pass at {name}")
-            }
-            Action::Fault(Fault::Proxy(fault)) => write!(f, "break what passes at {}", fault.name),
+            Action::Fault(fault) => fault.fmt(f),
             Action::Start(name) => write!(f, "start {name}"),
+            Action::Restart(name) => write!(f, "restart {name}"),
             Action::Promote(promote) => write!(f, "let {} serve", promote.to),
             Action::Failback(promote) => write!(f, "let {} serve again", promote.to),
             Action::WaitUntil(wait) => write!(f, "wait until {}", wait.probe),
@@ -194,70 +185,6 @@ pub struct Run {
     pub undo: Option<Vec<String>>,
     /// What shows, with the exit code 0, that the undo worked.
     pub undone: Option<Vec<String>>,
-}
-
-/// Something that is broken. Each is mended at the end.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Fault {
-    /// Kills a process of the lab (SIGKILL).
-    Kill(String),
-    /// Ends a process of the lab as its administrator would.
-    Stop(String),
-    /// Freezes a process of the lab (SIGSTOP): it listens, and answers nothing.
-    Pause(String),
-    /// Lets a frozen process go on.
-    Resume(String),
-    /// Lets a proxy of the lab break what its rules say, or takes that back.
-    Proxy(ProxyFault),
-}
-
-/// What a proxy does from now on; nothing of what it did before is left.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProxyFault {
-    /// Which.
-    pub name: String,
-    /// What it breaks; none: nothing.
-    #[serde(default)]
-    pub rules: Vec<Rule>,
-    /// What becomes of connections.
-    #[serde(default)]
-    pub mode: Mode,
-}
-
-impl ProxyFault {
-    /// Whether all passes again.
-    pub fn is_mended(&self) -> bool {
-        self.rules.is_empty() && self.mode == Mode::Pass
-    }
-}
-
-impl Fault {
-    /// Whether it is none that mends.
-    fn breaks(&self) -> bool {
-        match self {
-            Fault::Resume(_) => false,
-            Fault::Proxy(fault) => !fault.is_mended(),
-            Fault::Kill(_) | Fault::Stop(_) | Fault::Pause(_) => true,
-        }
-    }
-}
-
-/// Another role serves.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Promote {
-    /// Who serves from now on.
-    pub to: String,
-    /// Who does not any more.
-    pub from: Option<String>,
-    /// What makes it so, one after the other.
-    #[serde(default)]
-    pub run: Vec<Run>,
-    /// Whether to look at all places then; what is out of sight is what RPO counts.
-    #[serde(default = "yes")]
-    pub survey: bool,
 }
 
 /// A wait with an end.
@@ -324,8 +251,4 @@ fn a_hundred_ms() -> Span {
 
 fn one() -> u32 {
     1
-}
-
-fn yes() -> bool {
-    true
 }

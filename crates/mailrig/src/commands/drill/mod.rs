@@ -1,5 +1,6 @@
 //! `mailrig drill`: fail over on purpose, and account for every message.
 
+mod apart;
 mod args;
 mod manifest;
 mod plan;
@@ -72,6 +73,7 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
     let name = name_of(&args.scenario.scenario);
     drill::safety::check(&loaded.scenario, &name, args.yes_affect.as_deref())
         .map_err(|e| UsageError(e.to_string()))?;
+    apart::be_apart(&loaded.scenario.lab)?;
     let dir = args.out.clone().unwrap_or_else(|| folder(&name, at));
     let dir = std::path::absolute(&dir).with_context(|| format!("cannot use {}", dir.display()))?;
     let stop = Stop::default();

@@ -1,15 +1,17 @@
 //! `drill plan`: what a scenario would do, step by step, with what undoes it.
 
 use anyhow::Result;
-use drill::scenario::{Action, Loaded, Run, Step};
+use drill::plan::Part;
+use drill::scenario::{Loaded, Process, Scenario, Step};
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::ui::{Ui, table};
+use crate::ui::{Ui, cell, table};
 
 #[derive(Serialize)]
 struct Plan {
     title: String,
+    touches: Vec<String>,
     steps: Vec<Planned>,
 }
 
@@ -17,43 +19,57 @@ struct Plan {
 struct Planned {
     name: String,
     does: String,
-    undo: String,
+    parts: Vec<PlannedPart>,
+}
+
+#[derive(Serialize)]
+struct PlannedPart {
+    on: String,
+    does: String,
+    undo: Option<String>,
 }
 
 pub(super) fn run(loaded: &Loaded, ui: &Ui) -> Result<Exit> {
     let scenario = &loaded.scenario;
-    let mut steps = Vec::new();
-    for (name, process) in &scenario.lab.processes {
-        let does = format!("start {}", process.run.join(" "));
-        steps.push(Planned {
-            name: name.clone(),
-            does,
-            undo: "end it, with all that it started".into(),
-        });
-    }
-    steps.extend(scenario.steps.iter().map(planned));
-    let plan = Plan { title: scenario.title.clone(), steps };
-    ui.result("drill_plan", &plan, || {
-        let row = |step: &Planned| vec![step.name.clone(), step.does.clone(), step.undo.clone()];
-        let rows: Vec<_> = plan.steps.iter().map(row).collect();
-        format!("{}\n\n{}", plan.title, table(&["Step", "Does", "Undo"], &rows))
-    })?;
+    let mut steps: Vec<Planned> = scenario.lab.processes.iter().map(of_lab).collect();
+    steps.extend(scenario.steps.iter().map(|step| planned(step, scenario)));
+    let plan =
+        Plan { title: scenario.title.clone(), touches: drill::plan::touches(scenario), steps };
+    ui.result("drill_plan", &plan, || text(&plan))?;
     Ok(Exit::Done)
 }
 
-fn planned(step: &Step) -> Planned {
-    let of_run = |run: &Run| run.undo.as_ref().map(|undo| undo.join(" "));
-    let undo = match &step.action {
-        Action::Run(run) => of_run(run),
-        Action::Promote(promote) | Action::Failback(promote) => {
-            let undos: Vec<String> = promote.run.iter().rev().filter_map(of_run).collect();
-            (!undos.is_empty()).then(|| undos.join("; "))
+fn of_lab((name, process): (&String, &Process)) -> Planned {
+    let on = process.node.as_ref().map_or("here".to_owned(), |node| format!("node {node}"));
+    let undo = Some("end it, with all that it started".into());
+    let does = process.run.join(" ");
+    let when = if process.starts { "of the lab, from the start" } else { "of the lab, by a step" };
+    let parts = vec![PlannedPart { on, does, undo }];
+    Planned { name: name.clone(), does: when.into(), parts }
+}
+
+fn planned(step: &Step, scenario: &Scenario) -> Planned {
+    let part = |part: Part| PlannedPart { on: part.on, does: part.does, undo: part.undo };
+    let parts = drill::plan::parts(step, scenario).into_iter().map(part).collect();
+    Planned { name: step.name.clone(), does: step.action.to_string(), parts }
+}
+
+fn text(plan: &Plan) -> String {
+    let mut rows = Vec::new();
+    for step in &plan.steps {
+        let mut name = step.name.as_str();
+        for part in &step.parts {
+            let undo = part.undo.as_deref().unwrap_or("-");
+            rows.push(
+                [name, &part.on, &part.does, undo].map(|text| cell(text).into_owned()).to_vec(),
+            );
+            name = "";
         }
-        _ => None,
-    };
-    Planned {
-        name: step.name.clone(),
-        does: step.action.to_string(),
-        undo: undo.unwrap_or_else(|| "-".into()),
     }
+    let touches = match plan.touches.as_slice() {
+        [] => "It touches nothing but what it makes itself.".to_owned(),
+        some => format!("It touches {}.", some.join(", ")),
+    };
+    let table = table(&["Step", "Where", "Does", "Undo"], &rows);
+    format!("{}\n\n{table}\n{touches} Nothing was done.\n", plan.title)
 }

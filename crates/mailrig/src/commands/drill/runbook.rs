@@ -4,7 +4,8 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use drill::scenario::{Action, Loaded, Run, Scenario, Step, Where};
+use drill::plan::{Part, parts};
+use drill::scenario::{Action, Fault, Loaded, Scenario, Step};
 
 use crate::exit::Exit;
 use crate::ui::Ui;
@@ -34,7 +35,7 @@ fn markdown(scenario: &Scenario) -> Result<String> {
     for (name, role) in &scenario.roles {
         let mail = role.smtp.as_deref().unwrap_or("-");
         let serves = if role.serves { "yes" } else { "no" };
-        writeln!(text, "| {name} | {} | {mail} | {serves} |", place(&role.on))?;
+        writeln!(text, "| {name} | {} | {mail} | {serves} |", role.on)?;
     }
     writeln!(text, "\n## Before\n")?;
     writeln!(text, "- [ ] Mail flows, to {}.", scenario.traffic.to.join(", then "))?;
@@ -49,8 +50,8 @@ fn markdown(scenario: &Scenario) -> Result<String> {
     writeln!(text, "\n## Back to normal\n")?;
     writeln!(text, "In this order, whether the drill went well or not:\n")?;
     for step in scenario.steps.iter().rev() {
-        for undo in undos(step) {
-            writeln!(text, "- [ ] take back “{}”: `{undo}`", step.name)?;
+        for (on, undo) in undos(step, scenario) {
+            writeln!(text, "- [ ] take back “{}”, {on}: `{undo}`", step.name)?;
         }
     }
     for name in scenario.lab.processes.keys() {
@@ -74,10 +75,10 @@ fn one(text: &mut String, number: usize, step: &Step, scenario: &Scenario) -> Re
         writeln!(text, "   *Let it go on for {:?}.*\n", after.0)?;
     }
     writeln!(text, "{number}. [ ] **{}**: {}  (time: ____)", step.name, step.action)?;
-    for run in runs(step) {
-        let role = run.on.as_ref().and_then(|role| scenario.roles.get(role));
-        let on = role.map_or_else(|| "here".to_owned(), |role| place(&role.on));
-        writeln!(text, "\n   ```sh\n   # {on}\n   {}\n   ```\n", run.argv.join(" "))?;
+    if is_of_commands(step) {
+        for part in parts(step, scenario) {
+            writeln!(text, "\n   ```sh\n   # {}\n   {}\n   ```\n", part.on, part.does)?;
+        }
     }
     if let Action::WaitUntil(wait) = &step.action {
         writeln!(
@@ -89,23 +90,19 @@ fn one(text: &mut String, number: usize, step: &Step, scenario: &Scenario) -> Re
     Ok(())
 }
 
-fn runs(step: &Step) -> &[Run] {
-    match &step.action {
-        Action::Run(run) => std::slice::from_ref(run),
-        Action::Promote(promote) | Action::Failback(promote) => &promote.run,
-        _ => &[],
-    }
+/// Whether what it does is to be typed, and not already told.
+fn is_of_commands(step: &Step) -> bool {
+    matches!(
+        &step.action,
+        Action::Run(_)
+            | Action::Mailrig(_)
+            | Action::Promote(_)
+            | Action::Failback(_)
+            | Action::Parallel(_)
+    ) || matches!(&step.action, Action::Fault(Fault::Network(_)))
 }
 
-fn undos(step: &Step) -> impl Iterator<Item = String> {
-    runs(step).iter().rev().filter_map(|run| run.undo.as_ref().map(|undo| undo.join(" ")))
-}
-
-fn place(place: &Where) -> String {
-    match place {
-        Where::Local => "here".into(),
-        Where::Ssh(target) => format!("ssh {target}"),
-        Where::Namespace(name) => format!("network namespace {name}"),
-        Where::Container(prefix) => prefix.join(" "),
-    }
+fn undos(step: &Step, scenario: &Scenario) -> impl Iterator<Item = (String, String)> {
+    let with_undo = |part: Part| Some((part.on, part.undo?));
+    parts(step, scenario).into_iter().rev().filter_map(with_undo)
 }

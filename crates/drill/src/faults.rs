@@ -1,0 +1,159 @@
+//! Breaks what a scenario says, and mends what it says. How a fault is mended is written down before it is made; a mending
+//! step does not strike that out, because mending twice does no harm.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::marked;
+use crate::owned::{self, Owned};
+use crate::scenario::{Clock, Fault, Fill, NetworkFault, ProxyFault, Where};
+use crate::stack::Stack;
+use crate::undo::Undo;
+use crate::world::{World, lock};
+use crate::{disks, network};
+
+/// Gives what there is to say of it.
+pub(crate) async fn fault(
+    world: &World,
+    stack: &Stack,
+    step: &str,
+    fault: &Fault,
+) -> Result<String, String> {
+    let mut said = String::new();
+    match fault {
+        Fault::Kill(name) => signal(world, name, Signal::KILL, |owned| !owned.is_there()).await?,
+        Fault::Stop(name) => stop(world, name).await?,
+        Fault::Pause(name) => {
+            stack.arm(step, Undo::Resume(running(world, name)?)).await?;
+            signal(world, name, Signal::STOP, Owned::is_stopped).await?;
+        }
+        Fault::Freeze(name) => {
+            running(world, name)?;
+            let boot_id = owned::boot_id().map_err(|e| e.to_string())?;
+            stack.arm(step, Undo::ResumeMarked { mark: world.mark(name), boot_id }).await?;
+            marked::freeze(&world.mark(name)).await?;
+        }
+        Fault::Resume(name) => marked::resume(&world.mark(name)).await?,
+        Fault::Proxy(fault) => proxy(world, fault).await?,
+        Fault::Network(fault) => spoil(world, stack, step, fault).await?,
+        Fault::Fill(fault) => said = fill(world, stack, step, fault).await?,
+        Fault::Empty(folder) => {
+            let fault = Fill { folder: folder.clone(), ..Fill::default() };
+            let dir = disks::filler(&fault, &world.run_id());
+            Undo::RemoveFiller { dir }.apply().await?;
+        }
+        Fault::Clock(clock) => set_clock(world, stack, step, clock).await?,
+    }
+    Ok(said)
+}
+
+fn running(world: &World, name: &str) -> Result<Owned, String> {
+    let owned = lock(&world.processes).get(name).cloned();
+    owned.filter(Owned::is_there).ok_or_else(|| format!("`{name}` does not run"))
+}
+
+/// Signals a process and its group, and waits until that has its effect.
+async fn signal(
+    world: &World,
+    name: &str,
+    signal: Signal,
+    is_done: impl Fn(&Owned) -> bool,
+) -> Result<(), String> {
+    let owned = running(world, name)?;
+    if signal == Signal::KILL {
+        // What it started goes with it, as when its machine loses power.
+        for one in marked::marked(&world.mark(name)) {
+            let _ = one.signal(signal);
+        }
+    }
+    owned.signal_group(signal).map_err(|e| format!("cannot signal `{name}`: {e}"))?;
+    while !is_done(&owned) {
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Ends a process as its administrator would.
+pub(crate) async fn stop(world: &World, name: &str) -> Result<(), String> {
+    let owned = running(world, name)?;
+    owned.signal(Signal::TERM).map_err(|e| format!("cannot signal `{name}`: {e}"))?;
+    while owned.is_there() {
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+/// It is of this process, and ends with it: there is nothing to undo.
+async fn proxy(world: &World, fault: &ProxyFault) -> Result<(), String> {
+    let proxy = lock(&world.proxies).get(&fault.name).cloned();
+    let proxy = proxy.ok_or_else(|| format!("the lab has no proxy `{}`", fault.name))?;
+    let set = proxy.set(fault.rules.clone(), fault.mode).await;
+    set.map_err(|e| format!("{}: {e}", fault.name))
+}
+
+async fn spoil(
+    world: &World,
+    stack: &Stack,
+    step: &str,
+    fault: &NetworkFault,
+) -> Result<(), String> {
+    let commands = network::commands(fault, &world.scenario, &world.run_id())?;
+    let on = world.place(Some(&fault.of));
+    let undo = world.undo(&commands.undo, Some(&commands.undone), &Default::default(), &on)?;
+    if !stack.has(&undo) {
+        stack.arm(step, undo).await?;
+    }
+    for argv in &commands.apply {
+        world.must(argv, &on).await?;
+    }
+    Ok(())
+}
+
+async fn fill(world: &World, stack: &Stack, step: &str, fault: &Fill) -> Result<String, String> {
+    let dir = disks::filler(fault, &world.run_id());
+    stack.arm(step, Undo::RemoveFiller { dir: dir.clone() }).await?;
+    let (fault, journal_dir) = (fault.clone(), world.dir.clone());
+    let filled = tokio::task::spawn_blocking(move || disks::fill(&fault, &dir, &journal_dir));
+    filled.await.map_err(|e| e.to_string())?
+}
+
+/// Only the processes of the lab that asked for it see it: their library looks into a file.
+async fn set_clock(world: &World, stack: &Stack, step: &str, clock: &Clock) -> Result<(), String> {
+    let path = clock_file(world, &clock.process);
+    stack.arm(step, Undo::SetClock { file: path.clone() }).await?;
+    write_clock(&path, &clock.offset)
+}
+
+/// Where a process of the lab reads how wrong its clock is.
+pub(crate) fn clock_file(world: &World, process: &str) -> PathBuf {
+    world.lab().join(format!(".clock-{process}"))
+}
+
+pub(crate) fn write_clock(path: &std::path::Path, offset: &str) -> Result<(), String> {
+    let new = path.with_extension("new");
+    let written = std::fs::write(&new, format!("{offset}\n"));
+    written
+        .and_then(|()| std::fs::rename(&new, path))
+        .map_err(|e| format!("cannot write {}: {e}", path.display()))
+}
+
+/// What a process needs in its environment to see another time.
+pub(crate) fn clock_environment(world: &World, name: &str, library: &str) -> [(String, String); 3] {
+    let file = clock_file(world, name).to_string_lossy().into_owned();
+    [
+        ("LD_PRELOAD", library.to_owned()),
+        ("FAKETIME_TIMESTAMP_FILE", file),
+        ("FAKETIME_NO_CACHE", "1".into()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+}
+
+/// Whether a fault is at a machine that nobody can reach once it is there.
+pub(crate) fn cuts_itself_off(fault: &NetworkFault, on: &Where) -> bool {
+    let is_remote = matches!(on, Where::Ssh(_));
+    is_remote && fault.from.is_empty() && fault.ports.is_empty() && (fault.drop || fault.reset)
+}
+
+const PAUSE: Duration = Duration::from_millis(1);

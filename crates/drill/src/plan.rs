@@ -1,0 +1,99 @@
+//! What a scenario would do, command by command and machine by machine, and how each is taken back: the same commands that
+//! a run makes, from the same places, so that nobody is shown something else than what happens.
+
+use crate::scenario::{Action, Fault, Run, Scenario, Step};
+use crate::{network, promote, safety};
+
+/// One thing that is done on one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The machine.
+    pub on: String,
+    /// What a person would type, or do.
+    pub does: String,
+    /// What takes it back; none: nothing has to be.
+    pub undo: Option<String>,
+}
+
+impl Part {
+    fn here(does: String, undo: Option<&str>) -> Self {
+        Self { on: "here".into(), does, undo: undo.map(str::to_owned) }
+    }
+}
+
+/// All that a step does.
+pub fn parts(step: &Step, scenario: &Scenario) -> Vec<Part> {
+    match &step.action {
+        Action::Run(run) => vec![part(run, scenario)],
+        Action::Mailrig(args) => vec![Part::here(format!("mailrig {}", args.join(" ")), None)],
+        Action::Fault(fault) => of_fault(fault, scenario),
+        Action::Promote(promote) | Action::Failback(promote) => {
+            let commands = promote::commands(promote);
+            let mut parts: Vec<Part> = commands.iter().map(|run| part(run, scenario)).collect();
+            for told in &promote.haproxy {
+                let all = told.ready.iter().map(|server| (server, "ready"));
+                for (server, state) in all.chain(told.maint.iter().map(|server| (server, "maint")))
+                {
+                    let does = format!(
+                        "echo 'set server {server} state {state}' | socat stdio {}",
+                        told.socket
+                    );
+                    parts.push(Part::here(does, Some("the same with the state in which it was")));
+                }
+            }
+            parts
+        }
+        Action::Parallel(steps) => steps.iter().flat_map(|step| parts(step, scenario)).collect(),
+        other => vec![Part::here(other.to_string(), None)],
+    }
+}
+
+/// What the run touches besides its own lab: hosts, and stores that outlive it.
+pub fn touches(scenario: &Scenario) -> Vec<String> {
+    safety::targets(scenario)
+}
+
+fn part(run: &Run, scenario: &Scenario) -> Part {
+    let line = |argv: &Vec<String>| {
+        argv.iter().map(|word| crate::command::quoted(word)).collect::<Vec<_>>().join(" ")
+    };
+    Part {
+        on: machine(run.on.as_deref(), scenario),
+        does: line(&run.argv),
+        undo: run.undo.as_ref().map(line),
+    }
+}
+
+fn machine(name: Option<&str>, scenario: &Scenario) -> String {
+    let Some(name) = name else { return "here".into() };
+    match scenario.roles.get(name) {
+        Some(role) => role.on.to_string(),
+        None => format!("node {name}"),
+    }
+}
+
+fn of_fault(fault: &Fault, scenario: &Scenario) -> Vec<Part> {
+    let does = fault.to_string();
+    let undo = match fault {
+        Fault::Network(fault) => {
+            let on = machine(Some(&fault.of), scenario);
+            // Addresses that the run gives out are not known yet.
+            let Ok(commands) = network::commands(fault, scenario, "RUN") else {
+                return vec![Part { on, does, undo: Some("remove the drill's own rules".into()) }];
+            };
+            let line = |argv: &Vec<String>| {
+                argv.iter().map(|word| crate::command::quoted(word)).collect::<Vec<_>>().join(" ")
+            };
+            let does = commands.apply.iter().map(line).collect::<Vec<_>>().join("; ");
+            return vec![Part { on, does, undo: Some(line(&commands.undo)) }];
+        }
+        Fault::Pause(_) | Fault::Freeze(_) => Some("let it go on"),
+        Fault::Fill(_) => Some("remove what fills it"),
+        Fault::Clock(_) => Some("set it right"),
+        // What is killed is started again by a step; the lab ends with the run, and its proxies with it.
+        Fault::Kill(_) | Fault::Stop(_) | Fault::Resume(_) | Fault::Proxy(_) | Fault::Empty(_) => {
+            None
+        }
+    };
+    vec![Part::here(does, undo)]
+}
