@@ -3,6 +3,8 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +12,8 @@ use std::time::{Duration, Instant};
 use crate::marked::MARK;
 use crate::owned::{self, Owned};
 use crate::proxy::Proxy;
-use crate::scenario::{Process, Scenario, Values, Where};
+use crate::run::LOGS;
+use crate::scenario::{Process, Scenario, Values, Where, unescaped};
 use crate::stack::Stack;
 use crate::undo::{Undo, make_dir};
 use crate::world::{COMMANDS, World, lock, resolve};
@@ -35,7 +38,10 @@ pub(crate) fn ports(scenario: &Scenario, mut values: Values) -> Result<(Ports, V
 /// Makes the folder, its files and its first processes.
 pub(crate) async fn build(world: &World, stack: &Stack, ports: Ports) -> Result<(), String> {
     let dir = world.lab();
-    let run = format!("{:016x}", world.run);
+    if world.scenario.lab.shared {
+        reachable(&dir)?;
+    }
+    let run = world.run_id();
     stack.arm("lab", Undo::RemoveDir { dir: dir.clone(), run: run.clone() }).await?;
     let failed = |e: std::io::Error| format!("cannot make {}: {e}", dir.display());
     make_dir(&dir, &run).map_err(failed)?;
@@ -51,7 +57,7 @@ pub(crate) async fn build(world: &World, stack: &Stack, ports: Ports) -> Result<
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
         }
-        fs::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        fs::write(&path, unescaped(text)).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     }
     for argv in &world.scenario.lab.prepare {
         let run = crate::scenario::Run { argv: argv.clone(), ..Default::default() };
@@ -69,6 +75,21 @@ pub(crate) async fn build(world: &World, stack: &Stack, ports: Ports) -> Result<
     for (name, process) in &world.scenario.lab.processes {
         if process.starts {
             start(world, stack, name, process).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether users other than ours can reach a folder. Which of them there are nobody knows before servers start.
+fn reachable(dir: &Path) -> Result<(), String> {
+    for above in dir.ancestors().skip(1) {
+        let facts = fs::metadata(above).map_err(|e| format!("cannot look at {}: {e}", above.display()))?;
+        if facts.permissions().mode() & 0o001 == 0 {
+            return Err(format!(
+                "servers of the lab have users of their own, and {} is closed to them; choose another folder with \
+                 --out, such as one in /var/tmp",
+                above.display()
+            ));
         }
     }
     Ok(())
@@ -92,9 +113,7 @@ pub(crate) async fn start(
     if !stack.has(&undo) {
         stack.arm(name, undo).await?;
     }
-    let logs = world.dir.join("logs");
-    fs::create_dir_all(&logs).map_err(|e| format!("cannot make {}: {e}", logs.display()))?;
-    let path = logs.join(format!("{name}.log"));
+    let path = world.dir.join(LOGS).join(format!("{name}.log"));
     let log = File::options().create(true).append(true).open(&path);
     let log = log.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     let errors = log.try_clone().map_err(|e| e.to_string())?;

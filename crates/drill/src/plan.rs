@@ -30,7 +30,7 @@ pub fn parts(step: &Step, scenario: &Scenario) -> Vec<Part> {
         Action::Promote(promote) | Action::Failback(promote) => {
             let commands = promote::commands(promote);
             let mut parts: Vec<Part> = commands.iter().map(|run| part(run, scenario)).collect();
-            for told in &promote.haproxy {
+            if let Some(told) = &promote.haproxy {
                 let all = told.ready.iter().map(|server| (server, "ready"));
                 for (server, state) in all.chain(told.maint.iter().map(|server| (server, "maint")))
                 {

@@ -18,7 +18,7 @@ use crate::scenario::{self, Loaded, Scenario, Values};
 use crate::stack::{Left, Stack};
 use crate::survey::{Readable, Reading, Source, mailboxes};
 use crate::traffic::Traffic;
-use crate::world::{Stop, World};
+use crate::world::{Stop, World, lock};
 use crate::{lab, owned, services, steps, watch};
 
 /// What a run needs besides its scenario.
@@ -66,6 +66,8 @@ pub enum RunFailed {
     Scenario(String),
 }
 
+/// Where in the folder of a run servers of the lab write what they do.
+pub(crate) const LOGS: &str = "logs";
 /// The name of the journal in the folder of a run.
 pub const JOURNAL: &str = "journal.jsonl";
 
@@ -79,6 +81,7 @@ pub async fn run(loaded: Loaded, setup: Setup, stop: Stop) -> Result<Vec<Left>, 
         let why = "it is not empty; each run has a folder of its own".to_owned();
         return Err(RunFailed::Dir { dir, why });
     }
+    fs::create_dir(dir.join(LOGS)).map_err(dir_failed)?;
     let text = toml::to_string(&loaded.tree).map_err(|e| RunFailed::Scenario(e.to_string()))?;
     fs::write(dir.join("scenario.toml"), &text).map_err(dir_failed)?;
     let (journal, writer) =
@@ -127,6 +130,7 @@ fn world(
     let recipients = setup.recipients.iter().cloned().zip(0..).collect::<HashMap<_, _>>();
     let mut values = Values::default();
     values.set("lab", dir.join("lab").to_string_lossy());
+    values.set("logs", dir.join(LOGS).to_string_lossy());
     values.set("mailrig", setup.program.to_string_lossy());
     let Loaded { scenario, tree } = loaded;
     let (ports, mut values) = lab::ports(&scenario, values)?;
@@ -305,7 +309,10 @@ async fn queues_empty(world: &World, limit: Duration) {
     let begun = Instant::now();
     while begun.elapsed() < limit {
         let mut waiting = 0;
-        for role in world.scenario.roles.values() {
+        // Nobody waits for what a dead one will never deliver.
+        let serving = lock(&world.serving).clone();
+        let roles = (0..).zip(world.scenario.roles.values());
+        for (_, role) in roles.filter(|(at, _)| serving.contains(at)) {
             if let Some(queue) = &role.queue {
                 waiting += crate::survey::queue_length(queue).await.unwrap_or(0);
             }

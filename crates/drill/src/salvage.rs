@@ -68,9 +68,41 @@ async fn hand_over(
         }
     };
     let open = client.insert(open);
-    Ok(open.send(&envelope, &[&Content::new(&one.message)], None).await)
+    Ok(open.send(&envelope, &[&Content::new(&on_the_wire(&one.message))], None).await)
+}
+
+/// Queues keep lines as their system does; over the wire each ends in CR LF, or a dot on a line of its own ends the message.
+fn on_the_wire(message: &[u8]) -> Vec<u8> {
+    let mut wire = Vec::with_capacity(message.len() + message.len() / 32);
+    for line in message.split_inclusive(|byte| *byte == b'\n') {
+        match line.strip_suffix(b"\n") {
+            Some(text) => {
+                wire.extend_from_slice(text.strip_suffix(b"\r").unwrap_or(text));
+                wire.extend_from_slice(b"\r\n");
+            }
+            None => wire.extend_from_slice(line),
+        }
+    }
+    wire
 }
 
 /// Messages in memory beside the one that is handed over.
 const READ_AHEAD: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_end_as_the_wire_has_them() {
+        for (queued, wire) in [
+            ("a\n.\nb\n", "a\r\n.\r\nb\r\n"),
+            ("a\r\nb\r\n", "a\r\nb\r\n"),
+            ("a\n\nb", "a\r\n\r\nb"),
+            ("", ""),
+        ] {
+            assert_eq!(on_the_wire(queued.as_bytes()), wire.as_bytes());
+        }
+    }
+}

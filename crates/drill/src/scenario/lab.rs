@@ -18,13 +18,16 @@ pub struct Lab {
     /// Disks of its own, by the name of their folder in it: they can be full without harm. Needs root.
     #[serde(default)]
     pub disks: BTreeMap<String, Disk>,
+    /// Whether servers of other users must be able to reach it: then no folder above it may be closed to them.
+    #[serde(default)]
+    pub shared: bool,
     /// Ports that the kernel chooses: `${port.NAME}`.
     #[serde(default)]
     pub ports: Vec<String>,
     /// Folders in it, by their path.
     #[serde(default)]
     pub folders: Vec<String>,
-    /// Files in it, by their path.
+    /// Files in it, by their path. `$${` in them is a `${` for whoever reads them.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
     /// Proxies that can break what passes through them, by name. They are of this process, and need no root.

@@ -23,6 +23,7 @@ pub use self::lab::{Disk, Lab, Process, ProxyAt, Signal};
 pub use self::parse::{BadScenario, Loaded, load};
 pub use self::promote::{Haproxy, MovedAddress, Promote, Start};
 pub use self::steps::{Action, Manual, Probe, Run, Salvage, Step, WaitUntil};
+pub(crate) use self::vars::unescaped;
 pub use self::vars::{BadVariable, Values};
 
 /// What a drill does.

@@ -1,5 +1,5 @@
 //! Variables: `${name}` in any text of a scenario, except in names of keys. A value is put in as it is and not looked at
-//! again, so that nothing that a program prints can name a secret.
+//! again, so that nothing that a program prints can name a secret. `$${` is no variable: a file of the lab has `${` there.
 
 use std::collections::BTreeMap;
 
@@ -64,6 +64,11 @@ impl Values {
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             out.push_str(&rest[..at]);
+            if rest[..at].ends_with('$') {
+                out.push_str("${");
+                rest = &rest[at + 2..];
+                continue;
+            }
             let (name, after) =
                 rest[at + 2..].split_once('}').ok_or_else(|| BadVariable::Open(excerpt(text)))?;
             match self.0.get(name) {
@@ -91,7 +96,12 @@ pub(super) fn names(tree: &Value, take: &mut dyn FnMut(&str)) {
         Value::String(text) => {
             let mut rest = text.as_str();
             while let Some(at) = rest.find("${") {
-                let Some((name, after)) = rest[at + 2..].split_once('}') else { break };
+                let is_escaped = rest[..at].ends_with('$');
+                rest = &rest[at + 2..];
+                if is_escaped {
+                    continue;
+                }
+                let Some((name, after)) = rest.split_once('}') else { break };
                 take(name);
                 rest = after;
             }
@@ -100,6 +110,11 @@ pub(super) fn names(tree: &Value, take: &mut dyn FnMut(&str)) {
         Value::Table(table) => table.values().for_each(|value| names(value, take)),
         _ => {}
     }
+}
+
+/// What stands in a file of the lab: `$${` was for its reader.
+pub(crate) fn unescaped(text: &str) -> String {
+    text.replace("$${", "${")
 }
 
 fn excerpt(text: &str) -> String {
