@@ -2,6 +2,7 @@
 //! found and ended, whoever started what.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -139,7 +140,22 @@ pub(crate) async fn start(
     lock(&world.values).set(format!("process.{name}"), owned.pid.to_string());
     // Somebody must take what is left of it when it ends.
     tokio::spawn(async move { child.wait().await });
-    ready(world, name, process, &owned).await.map_err(|e| format!("{e}; see {}", path.display()))
+    ready(world, name, process, &owned).await.map_err(|e| match last_line(&path) {
+        Some(said) => format!("{e}; it said: {said} (all of it: {})", path.display()),
+        None => format!("{e}; it said nothing"),
+    })
+}
+
+/// What a process said last, as far as one line can hold it.
+fn last_line(log: &Path) -> Option<String> {
+    let mut file = File::open(log).ok()?;
+    let length = file.seek(SeekFrom::End(0)).ok()?;
+    file.seek(SeekFrom::Start(length.saturating_sub(LINE))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LINE).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+    Some(line.chars().take(300).collect())
 }
 
 async fn ready(world: &World, name: &str, process: &Process, owned: &Owned) -> Result<(), String> {
@@ -158,6 +174,8 @@ async fn ready(world: &World, name: &str, process: &Process, owned: &Owned) -> R
     }
 }
 
+/// Of a log, its end.
+const LINE: u64 = 4096;
 const PREPARE: Duration = Duration::from_secs(60);
 const READY: Duration = Duration::from_secs(30);
 const PROBE: Duration = Duration::from_secs(5);
