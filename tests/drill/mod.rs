@@ -2,6 +2,7 @@
 //! and what a journal tells afterwards.
 
 mod killed;
+mod real;
 mod shipped;
 mod told;
 
@@ -18,9 +19,10 @@ fn scenario(name: &str) -> PathBuf {
 }
 
 /// Runs a scenario that ships, into `out`.
-fn drill(env: &Env, name: &str, out: &Path) -> Output {
+fn drill(env: &Env, name: &str, out: &Path, more: &[&str]) -> Output {
     let scenario = scenario(name);
-    env.run(&["drill", "run", text(&scenario), "--out", text(out), "--json"])
+    let run = ["drill", "run", text(&scenario), "--out", text(out), "--json"];
+    env.run(&[&run, more].concat())
 }
 
 /// How many messages are of a class.

@@ -58,7 +58,8 @@ pub(crate) async fn build(world: &World, stack: &Stack, ports: Ports) -> Result<
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
         }
-        fs::write(&path, unescaped(text)).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        fs::write(&path, unescaped(text))
+            .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     }
     for argv in &world.scenario.lab.prepare {
         let run = crate::scenario::Run { argv: argv.clone(), ..Default::default() };
@@ -84,7 +85,8 @@ pub(crate) async fn build(world: &World, stack: &Stack, ports: Ports) -> Result<
 /// Whether users other than ours can reach a folder. Which of them there are nobody knows before servers start.
 fn reachable(dir: &Path) -> Result<(), String> {
     for above in dir.ancestors().skip(1) {
-        let facts = fs::metadata(above).map_err(|e| format!("cannot look at {}: {e}", above.display()))?;
+        let facts =
+            fs::metadata(above).map_err(|e| format!("cannot look at {}: {e}", above.display()))?;
         if facts.permissions().mode() & 0o001 == 0 {
             return Err(format!(
                 "servers of the lab have users of their own, and {} is closed to them; choose another folder with \

@@ -61,7 +61,8 @@ pub fn load(name: &str, text: &str, sets: &[(String, String)]) -> Result<Loaded,
 /// What is known only when the drill runs.
 pub(super) fn is_later(name: &str) -> bool {
     let prefixes = ["port.", "steps.", "secret.", "process."];
-    matches!(name, "lab" | "logs" | "mailrig") || prefixes.iter().any(|prefix| name.starts_with(prefix))
+    matches!(name, "lab" | "logs" | "mailrig")
+        || prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn values(scenario: &Scenario, sets: &[(String, String)]) -> Result<Values, String> {

@@ -1,0 +1,95 @@
+//! The scenarios that need more than this program: servers that nobody here wrote, and a kernel that gives a drill a network
+//! and disks of its own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use super::shipped::{Run, fails_in, passes_in};
+use super::{drill, of_class, scenario};
+use crate::env::{Env, text};
+use crate::process::{Output, Running};
+
+/// A folder that servers with users of their own can reach.
+fn open_env() -> Env {
+    let env = Env::new();
+    fs::set_permissions(env.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    env
+}
+
+const PLAIN: Run<'_> = &|env, scenario, out| drill(env, scenario, out, &[]);
+
+mod needs_namespaces {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_refuses_and_one_that_says_yes_first_is_found_out() {
+        let document = passes_in(&Env::new(), "disk-full", PLAIN);
+        assert!(document["messages"]["attempts"].as_u64() > document["messages"]["sent"].as_u64());
+        let env = Env::new();
+        fails_in(&env, "disk-full", "lost", PLAIN);
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(text(&env.path("drill"))), "{mounts}");
+    }
+}
+
+mod needs_postfix {
+    use super::*;
+
+    #[test]
+    fn what_a_dead_postfix_had_is_brought_over_and_a_queue_in_memory_is_found_out() {
+        let document = passes_in(&open_env(), "postfix-pair", PLAIN);
+        assert!(document["messages"]["accepted"].as_u64().unwrap() > 100, "{document}");
+        let env = open_env();
+        let document = fails_in(&env, "postfix-pair", "lost", PLAIN);
+        assert!(of_class(&document, "lost") > 20, "{document}");
+    }
+}
+
+mod needs_exim {
+    use super::*;
+    use crate::servers::process::program;
+
+    /// With the user whom Exim was made for, whom this system need not have.
+    fn with_exim(env: &Env, name: &str, out: &Path) -> Output {
+        let passwd = fs::read_to_string("/etc/passwd").unwrap();
+        let group = fs::read_to_string("/etc/group").unwrap();
+        fs::write(env.path("passwd"), passwd + "Debian-exim:x:5001:5001::/:/bin/sh\n").unwrap();
+        fs::write(env.path("group"), group + "Debian-exim:x:5001:\n").unwrap();
+        let mut command = env.isolated(Command::new("unshare"));
+        let script =
+            "mount --bind passwd /etc/passwd && mount --bind group /etc/group && exec \"$@\"";
+        command.args(["--mount", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_mailrig")]);
+        let exim = format!("exim={}", env.path("exim").display());
+        let scenario = scenario(name);
+        command.args([
+            "drill",
+            "run",
+            text(&scenario),
+            "--set",
+            &exim,
+            "--out",
+            text(out),
+            "--json",
+        ]);
+        Running::start(command).wait()
+    }
+
+    #[test]
+    fn what_a_dead_exim_had_is_brought_over_and_a_new_disk_is_found_out() {
+        let Some(installed) = program("exim", "exim/usr/sbin/exim4") else { return };
+        // It starts itself again as a user who need not be able to look into the cache folder.
+        let env = |name: &str| {
+            let env = open_env();
+            fs::copy(&installed, env.path(name)).unwrap();
+            fs::set_permissions(env.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+            env
+        };
+        let document = passes_in(&env("exim"), "exim-pair", &with_exim);
+        assert!(document["messages"]["accepted"].as_u64().unwrap() > 100, "{document}");
+        let env = env("exim");
+        let document = fails_in(&env, "exim-pair", "lost", &with_exim);
+        assert!(of_class(&document, "lost") > 20, "{document}");
+    }
+}
