@@ -41,9 +41,24 @@ mod needs_postfix {
     fn what_a_dead_postfix_had_is_brought_over_and_a_queue_in_memory_is_found_out() {
         let document = passes_in(&open_env(), "postfix-pair", PLAIN);
         assert!(document["messages"]["accepted"].as_u64().unwrap() > 100, "{document}");
-        let env = open_env();
-        let document = fails_in(&env, "postfix-pair", "lost", PLAIN);
+        let document = fails_in(&open_env(), "postfix-pair", "lost", PLAIN);
         assert!(of_class(&document, "lost") > 20, "{document}");
+    }
+}
+
+mod needs_postfix_needs_dovecot_needs_haproxy {
+    use super::*;
+
+    #[test]
+    fn readers_find_their_mail_at_the_other_dovecot_and_an_empty_store_is_found_out() {
+        let document = passes_in(&open_env(), "haproxy", PLAIN);
+        let outages = document["rto"].as_array().unwrap();
+        let reading = outages.iter().find(|outage| outage["service"] == "reading").unwrap();
+        assert!(reading["rto_us"].as_u64().unwrap() > 0, "{document}");
+        assert!(document["continuity"]["looks"].as_u64().unwrap() > 100, "{document}");
+        let document = fails_in(&open_env(), "haproxy", "stranded", PLAIN);
+        assert!(of_class(&document, "stranded") > 20, "{document}");
+        assert!(document["continuity"]["breaches"].as_u64().unwrap() > 0, "{document}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Failover drills: a scenario becomes steps, faults and traffic; what happens becomes a journal; that becomes a verdict
 //! on every message. The journal comes first: what is not on disk has not happened, and can be undone.
 
+mod ask;
 mod command;
 mod dead_man;
 mod disks;
@@ -17,6 +18,8 @@ mod owned;
 pub mod plan;
 mod promote;
 pub mod proxy;
+mod reach;
+mod readers;
 mod recover;
 mod rehearse;
 mod run;

@@ -14,12 +14,13 @@ use load::plan::Plan;
 use crate::journal::{
     self, Begin, Event, Journal, JournalFailed, Moment, Objectives, Place, PlaceKind,
 };
+use crate::reach::Reading;
 use crate::scenario::{self, Loaded, Scenario, Values};
 use crate::stack::{Left, Stack};
-use crate::survey::{Readable, Reading, Source, mailboxes};
+use crate::survey::{self, Readable, Source, mailboxes};
 use crate::traffic::Traffic;
 use crate::world::{Stop, World, lock};
-use crate::{lab, owned, services, steps, watch};
+use crate::{lab, owned, readers, services, steps, watch};
 
 /// What a run needs besides its scenario.
 pub struct Setup {
@@ -176,8 +177,14 @@ fn places(world: &World, recipients: &[String]) -> Result<Vec<Readable>, String>
     let mut places = Vec::new();
     for (role, (name, facts)) in (0..).zip(&world.scenario.roles) {
         let mut add = |what: &str, kind, source: Source| {
-            // Two roles that share a store have the same copies.
-            let same = places.iter().find(|other: &&Readable| other.source.is_same(&source));
+            // Two roles that share a store have the same copies, and so have a store and who lets people read it.
+            let is_read = |other: &&Readable| {
+                let is_imap = matches!(source, Source::Imap { .. });
+                is_imap && other.place.role == role && matches!(other.source, Source::Store { .. })
+            };
+            // An address in front of two of them shows now the one, now the other: what a role's own store is comes first.
+            let is_same = |other: &&Readable| other.source.is_same(&source);
+            let same = places.iter().find(is_read).or_else(|| places.iter().find(is_same));
             let store = same.map_or(places.len() as u16, |other| other.place.store);
             let place = Place { name: format!("{name} {what}"), role, kind, store };
             places.push(Readable { place, source });
@@ -189,6 +196,11 @@ fn places(world: &World, recipients: &[String]) -> Result<Vec<Readable>, String>
                 mailboxes: Arc::new(mailboxes),
             };
             add("store", PlaceKind::Mailbox, source);
+        }
+        if facts.imap.is_some() {
+            let reading = Reading::of(name, &world.scenario, &lock(&world.values))?;
+            let people = (0..).zip(recipients.iter().cloned()).collect();
+            add("imap", PlaceKind::Mailbox, Source::Imap { reading, people: Arc::new(people) });
         }
         if let Some(queue) = &facts.queue {
             add("queue", PlaceKind::Queue, Source::Queue(queue.clone()));
@@ -204,6 +216,7 @@ fn begin(world: &World, setup: &Setup, places: &[Readable], text: &str) -> Resul
     let services: Vec<String> = [scenario::MAIL.to_owned()]
         .into_iter()
         .chain(world.scenario.services.keys().cloned())
+        .chain(world.scenario.traffic.readers.as_ref().map(|_| scenario::READING.to_owned()))
         .collect();
     Ok(Begin {
         version: 1,
@@ -219,7 +232,11 @@ fn begin(world: &World, setup: &Setup, places: &[Readable], text: &str) -> Resul
         places: places.iter().map(|readable| readable.place.clone()).collect(),
         objectives: objectives(&world.scenario, &services),
         services,
-        servers: world.scenario.traffic.to.clone(),
+        servers: {
+            let traffic = &world.scenario.traffic;
+            let submission = traffic.submit_to.iter().map(|role| format!("{role} submission"));
+            traffic.to.iter().cloned().chain(submission).collect()
+        },
     })
 }
 
@@ -254,15 +271,17 @@ async fn all(
     for probe in &world.scenario.steady {
         world.ask(probe, STEADY).await.map_err(|why| format!("before the first step: {why}"))?;
     }
-    let reading = Reading {
+    let reading = survey::Reading {
         run: world.run,
         recipients: Arc::clone(&world.recipients),
         journal: world.journal.clone(),
     };
     let surveyor = steps::Surveyor { reading: &reading, places };
     phase(world, "baseline");
-    let mut traffic = Traffic::start(world, Arc::clone(&setup.letters), &setup.plan);
+    let mut traffic = Traffic::start(world, Arc::clone(&setup.letters), &setup.plan)?;
     let asking = services::start(world);
+    // They come after all other services.
+    let reading = readers::start(world, places, world.scenario.services.len() as u16 + 1)?;
     let watching = watch::start(world, places).await;
     let done = in_traffic(world, stack, &surveyor).await;
     phase(world, "drain");
@@ -275,7 +294,7 @@ async fn all(
         let text = "some messages were still on their way when the time to drain was over";
         world.journal.note(Event::Note { text: text.into() });
     }
-    drop(asking);
+    drop((asking, reading));
     queues_empty(world, drain.saturating_sub(begun.elapsed())).await;
     drop(watching);
     surveyor.survey(world, Moment::Final).await;

@@ -109,9 +109,18 @@ impl Hosts {
 
     fn probe(&mut self, probe: &Probe) {
         match probe {
-            Probe::Tcp(address) | Probe::Smtp(address) => self.address(address),
+            Probe::Tcp(address) | Probe::Smtp(address) | Probe::Certificate { address, .. } => {
+                self.address(address);
+            }
             // Where it runs is a role's.
-            Probe::Command(Run { .. }) | Probe::File(_) | Probe::Queue { .. } => {}
+            Probe::Command(Run { .. })
+            | Probe::File(_)
+            | Probe::Queue { .. }
+            | Probe::Imap(_)
+            | Probe::Submission(_)
+            | Probe::Dns { .. }
+            | Probe::Disk { .. }
+            | Probe::Snapshot { .. } => {}
         }
     }
 

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use load::letters::{Letter, Letters};
 use load::plan::Plan;
-use smtp::client::{Client, Endpoint, Limits, Options};
+use smtp::client::{Client, Endpoint};
 use smtp::{Outcome, Phase, Refusal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::journal::{Done, Event, Intent};
+use crate::reach::Server;
 use crate::scenario::MAIL;
 use crate::services;
-use crate::world::{World, resolve};
+use crate::world::{World, lock, resolve};
 
 /// Traffic that goes on.
 pub(crate) struct Traffic {
@@ -36,33 +37,42 @@ enum Ending {
 struct Sender {
     world: Arc<World>,
     letters: Arc<Letters>,
-    servers: Vec<String>,
+    /// Those to which mail of strangers goes, in their order.
+    servers: Vec<Server>,
+    /// How many of them there are; those for submission follow.
+    strangers: usize,
     retry: Vec<Duration>,
-    options: Options,
     places: Semaphore,
     ending: watch::Receiver<Ending>,
 }
 
 impl Traffic {
     /// Begins.
-    pub(crate) fn start(world: &Arc<World>, letters: Arc<Letters>, plan: &Plan) -> Self {
-        let traffic = &world.scenario.traffic;
-        let address = |role: &String| {
-            world.scenario.roles.get(role).and_then(|role| role.smtp.clone()).unwrap_or_default()
-        };
+    pub(crate) fn start(
+        world: &Arc<World>,
+        letters: Arc<Letters>,
+        plan: &Plan,
+    ) -> Result<Self, String> {
+        let (scenario, traffic) = (&world.scenario, &world.scenario.traffic);
+        let patience = traffic.patience.0;
+        let stranger =
+            |role: &String| Server::of_strangers(role, scenario, "sender.drill.test", patience);
+        let mut servers = traffic.to.iter().map(stranger).collect::<Result<Vec<_>, _>>()?;
+        for role in &traffic.submit_to {
+            servers.push(Server::of_members(role, scenario, &lock(&world.values), patience)?);
+        }
         let (ending, receiver) = watch::channel(Ending::None);
-        let limits = Limits::all(traffic.patience.0);
         let sender = Arc::new(Sender {
             world: Arc::clone(world),
             letters,
-            servers: traffic.to.iter().map(address).collect(),
+            servers,
+            strangers: traffic.to.len(),
             retry: traffic.retry.iter().map(|wait| wait.0).collect(),
-            options: Options { limits, ..Options::new("sender.drill.test") },
             places: Semaphore::new(traffic.connections.max(1) as usize),
             ending: receiver,
         });
         let task = tokio::spawn(sender.all(plan.clone()));
-        Self { ending, task }
+        Ok(Self { ending, task })
     }
 
     /// Nothing new begins. What has begun has until `limit`; false if that was not enough.
@@ -112,12 +122,18 @@ impl Sender {
                 left.push((r, at));
             }
         }
+        // Every second one is of somebody who is known.
+        let is_submitted = self.strangers < self.servers.len() && m % 2 == 1;
+        let servers = match is_submitted {
+            true => self.strangers..self.servers.len(),
+            false => 0..self.strangers,
+        };
         let mut attempt = 0;
         let mut waits = self.retry.iter();
         loop {
-            for (s, _) in self.servers.iter().enumerate() {
+            for s in servers.clone() {
                 attempt += 1;
-                let is_last = s + 1 == self.servers.len();
+                let is_last = s + 1 == servers.end;
                 match self.attempt(&letter, &mut left, attempt, s as u16, is_last).await {
                     Ok(Ended::Next) => {}
                     Ok(Ended::Later) => break,
@@ -192,11 +208,12 @@ impl Sender {
         let refused =
             |phase: Phase, refusal: Refusal| vec![Outcome::Refused(phase, refusal); left.len()];
         let given_up = |why: String| Refusal::Failure(smtp::Failure::GivenUp(why));
-        let address = match resolve(&self.servers[server]) {
+        let Server { address, options } = &self.servers[server];
+        let address = match resolve(address) {
             Ok(address) => address,
             Err(why) => return refused(Phase::Connect, given_up(why)),
         };
-        let mut client = match Client::connect(&Endpoint::Tcp(address, None), &self.options).await {
+        let mut client = match Client::connect(&Endpoint::Tcp(address, None), options).await {
             Ok(client) => client,
             Err(not) => return refused(not.phase, not.refusal),
         };

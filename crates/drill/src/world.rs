@@ -14,7 +14,7 @@ use crate::journal::Journal;
 use crate::marked::MARK;
 use crate::owned::Owned;
 use crate::proxy::Proxy;
-use crate::scenario::{Probe, Scenario, Values, Where};
+use crate::scenario::{Scenario, Values, Where};
 use crate::undo::Undo;
 
 /// What all parts of a run share.
@@ -203,34 +203,6 @@ impl World {
             run.exit,
             ran.last_words()
         ))
-    }
-
-    /// Asks once.
-    pub(crate) async fn ask(&self, probe: &Probe, limit: Duration) -> Result<(), String> {
-        match probe {
-            Probe::Tcp(address) => {
-                probe::tcp(resolve(address)?, limit).await.map_err(|e| format!("{address}: {e}"))
-            }
-            Probe::Smtp(address) => {
-                probe::smtp(resolve(address)?, limit).await.map_err(|e| format!("{address}: {e}"))
-            }
-            Probe::Command(run) => self.run(run, limit).await.map(|_| ()),
-            Probe::File(path) => match tokio::fs::metadata(path).await {
-                Ok(_) => Ok(()),
-                Err(e) => Err(format!("{path}: {e}")),
-            },
-            Probe::Queue { of, at_most } => {
-                let waiting = self.queue_length(of).await?;
-                let is_short = waiting <= *at_most;
-                is_short.then_some(()).ok_or_else(|| format!("{waiting} messages wait at {of}"))
-            }
-        }
-    }
-
-    async fn queue_length(&self, role: &str) -> Result<u64, String> {
-        let queue = self.scenario.roles.get(role).and_then(|role| role.queue.as_ref());
-        let queue = queue.ok_or_else(|| format!("{role} has no queue"))?;
-        crate::survey::queue_length(queue).await
     }
 }
 

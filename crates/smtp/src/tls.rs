@@ -4,12 +4,14 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -131,8 +133,27 @@ impl Tls {
         TlsConnector::from(self.config()).connect(name, stream).await
     }
 
+    /// The same at a later time: whether certificates will still be good then.
+    pub fn ahead(&self, by: Duration) -> Self {
+        let mut config = ClientConfig::clone(&self.0);
+        config.time_provider = Arc::new(Ahead(by));
+        config.resumption = Resumption::disabled();
+        Self(Arc::new(config))
+    }
+
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.0)
+    }
+}
+
+/// A clock that is ahead.
+#[derive(Debug)]
+struct Ahead(Duration);
+
+impl TimeProvider for Ahead {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = UnixTime::now().as_secs();
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(now) + self.0))
     }
 }
 

@@ -40,6 +40,12 @@ impl Check<'_> {
         }
         for to in scenario.traffic.to.iter().chain(&scenario.traffic.submit_to) {
             let role = self.role(to, "traffic")?;
+            let is_submitted = scenario.traffic.submit_to.contains(to);
+            if is_submitted && self.scenario.roles[role].submission.is_none() {
+                return Err(format!(
+                    "role `{to}` has no `submission`, and traffic is submitted to it"
+                ));
+            }
             let is_listed = scenario.traffic.to.contains(to);
             if is_listed && self.scenario.roles[role].smtp.is_none() {
                 return Err(format!(
@@ -47,22 +53,36 @@ impl Check<'_> {
                 ));
             }
         }
+        if let Some(readers) = &scenario.traffic.readers {
+            let role = self.role(&readers.of, "traffic.readers")?;
+            if self.scenario.roles[role].imap.is_none() {
+                return Err(format!("role `{role}` has no `imap`, and people are to read there"));
+            }
+        }
+        self.secrets()?;
         if scenario.traffic.to.is_empty() {
             return Err("traffic goes nowhere; name roles in `to`".into());
         }
         for service in scenario.objectives.rto.keys() {
-            let known = scenario.services.keys().map(String::as_str).chain([MAIL]);
+            let readers = scenario.traffic.readers.as_ref().map(|_| READING);
+            let known = scenario.services.keys().map(String::as_str).chain([MAIL]).chain(readers);
             let mut known = known.collect::<Vec<_>>().into_iter();
             if !known.clone().any(|name| name == service) {
                 let hint = hint(service, &mut known);
                 return Err(format!("there is no service `{service}` to have an RTO{hint}"));
             }
         }
-        if scenario.services.contains_key(MAIL) {
-            return Err("the service `mail` is the traffic itself; call this one otherwise".into());
+        for taken in [MAIL, READING] {
+            if scenario.services.contains_key(taken) {
+                return Err(format!(
+                    "the service `{taken}` is the traffic itself; call this one otherwise"
+                ));
+            }
         }
         for abort in &scenario.abort_if {
-            if abort.service != MAIL && !scenario.services.contains_key(&abort.service) {
+            if ![MAIL, READING].contains(&abort.service.as_str())
+                && !scenario.services.contains_key(&abort.service)
+            {
                 let hint = hint(&abort.service, scenario.services.keys().map(String::as_str));
                 return Err(format!("abort_if: there is no service `{}`{hint}", abort.service));
             }
@@ -78,6 +98,24 @@ impl Check<'_> {
         {
             if !is_inside(path) {
                 return Err(format!("lab.files: `{path}` leads out of the lab's folder"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Passwords are named, and stand elsewhere.
+    fn secrets(&self) -> Result<(), String> {
+        let Scenario { roles, secrets, .. } = self.scenario;
+        for (name, role) in roles {
+            let submission = role.submission.as_ref().map(|submission| &submission.password);
+            let imap = role.imap.as_ref().map(|imap| &imap.password);
+            for secret in [submission, imap].into_iter().flatten() {
+                if !secrets.contains_key(secret) {
+                    let hint = hint(secret, secrets.keys().map(String::as_str));
+                    return Err(format!(
+                        "role `{name}`: `password` is the name of one of [secrets], and there is no `{secret}`{hint}"
+                    ));
+                }
             }
         }
         Ok(())
@@ -256,7 +294,24 @@ impl Check<'_> {
                     .then_some(())
                     .ok_or_else(|| format!("{place}: role `{role}` has no `queue`"))
             }
-            Probe::Tcp(_) | Probe::Smtp(_) | Probe::File(_) => Ok(()),
+            Probe::Imap(name) => {
+                let role = self.role(name, place)?;
+                let has = self.scenario.roles[role].imap.is_some();
+                has.then_some(()).ok_or_else(|| format!("{place}: role `{role}` has no `imap`"))
+            }
+            Probe::Submission(name) => {
+                let role = self.role(name, place)?;
+                let has = self.scenario.roles[role].submission.is_some();
+                has.then_some(())
+                    .ok_or_else(|| format!("{place}: role `{role}` has no `submission`"))
+            }
+            Probe::Tcp(_)
+            | Probe::Smtp(_)
+            | Probe::File(_)
+            | Probe::Dns { .. }
+            | Probe::Certificate { .. }
+            | Probe::Disk { .. }
+            | Probe::Snapshot { .. } => Ok(()),
         }
     }
 
@@ -352,5 +407,8 @@ fn is_inside(path: &str) -> bool {
 
 /// What the traffic is called among services.
 pub(crate) const MAIL: &str = "mail";
+
+/// What people who read are called among services.
+pub(crate) const READING: &str = "reading";
 
 const MOST_ROLES: usize = 8;

@@ -7,6 +7,7 @@ mod faults;
 mod lab;
 mod parse;
 mod promote;
+mod roles;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -17,11 +18,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub(crate) use self::check::MAIL;
+pub(crate) use self::check::{MAIL, READING};
 pub use self::faults::{Clock, Fault, Fill, NetworkFault, ProxyFault};
 pub use self::lab::{Disk, Lab, Process, ProxyAt, Signal};
 pub use self::parse::{BadScenario, Loaded, load};
 pub use self::promote::{Haproxy, MovedAddress, Promote, Start};
+pub use self::roles::{Imap, Queue, Role, Store, Submission, Tls, Where};
 pub use self::steps::{Action, Manual, Probe, Run, Salvage, Step, WaitUntil};
 pub(crate) use self::vars::unescaped;
 pub use self::vars::{BadVariable, Values};
@@ -176,116 +178,6 @@ impl Default for Stable {
     }
 }
 
-/// Somebody who takes part.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Role {
-    /// Where its commands run.
-    #[serde(default)]
-    pub on: Where,
-    /// Where it takes mail: `HOST:PORT`.
-    pub smtp: Option<String>,
-    /// Where it takes mail of those who say who they are.
-    pub submission: Option<Submission>,
-    /// Where mail is read.
-    pub imap: Option<Imap>,
-    /// The store of its mailboxes, in the file system of the drill.
-    pub store: Option<Store>,
-    /// Its queue.
-    pub queue: Option<Queue>,
-    /// Where mail is put aside: a folder of files.
-    pub quarantine: Option<String>,
-    /// Whether users see its mailboxes when the drill begins.
-    #[serde(default)]
-    pub serves: bool,
-}
-
-impl Role {
-    /// Where it is reached, by whatever protocol.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = &String> {
-        let submission = self.submission.as_ref().map(|submission| &submission.address);
-        let imap = self.imap.as_ref().map(|imap| &imap.address);
-        [self.smtp.as_ref(), submission, imap].into_iter().flatten()
-    }
-}
-
-/// Where commands run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Where {
-    /// On this machine.
-    #[default]
-    Local,
-    /// On another one: what ssh calls it. ssh must not have to ask for anything.
-    Ssh(String),
-    /// In a network namespace of this one.
-    Namespace(String),
-    /// In a node of the lab.
-    Node(String),
-    /// Behind a command that takes a command: `["podman", "exec", "mx1"]`.
-    Container(Vec<String>),
-}
-
-impl std::fmt::Display for Where {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Where::Local => f.write_str("here"),
-            Where::Ssh(target) => write!(f, "ssh {target}"),
-            Where::Namespace(name) => write!(f, "network namespace {name}"),
-            Where::Node(name) => write!(f, "node {name}"),
-            Where::Container(prefix) => f.write_str(&prefix.join(" ")),
-        }
-    }
-}
-
-/// Where mail is submitted.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Submission {
-    /// `HOST:PORT`.
-    pub address: String,
-    /// Who says so.
-    pub user: String,
-    /// The name of a secret.
-    pub password: String,
-}
-
-/// Where mail is read.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Imap {
-    /// `HOST:PORT`.
-    pub address: String,
-    /// The user's name there, with `%u` for the address, `%n` and `%d` for its parts.
-    #[serde(default = "percent_u")]
-    pub user: String,
-    /// The name of the secret that lets all of them in.
-    pub password: String,
-}
-
-/// A store of mailboxes.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Store {
-    /// Its folder.
-    pub maildirs: String,
-    /// Where in it a mailbox lies, in Dovecot's words.
-    #[serde(default = "domain_user")]
-    pub layout: String,
-}
-
-/// A queue; one of them.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Queue {
-    /// The folder that `mailrig serve --queue` has.
-    Mailrig(String),
-    /// The queue folder of a Postfix (`queue_directory`), in the file system of the drill.
-    Postfix(String),
-    /// The spool folder of an Exim (`spool_directory`), likewise.
-    Exim(String),
-}
-
 /// Mail that is sent all the time.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -299,9 +191,11 @@ pub struct Traffic {
     pub senders: String,
     /// Roles in the order in which a sender tries them, as by MX records.
     pub to: Vec<String>,
-    /// Roles that take mail for submission beside.
+    /// Roles to which every second message goes by submission, in this order.
     #[serde(default)]
     pub submit_to: Vec<String>,
+    /// People who read their mail meanwhile.
+    pub readers: Option<Readers>,
     /// How long a sender waits before each further round.
     #[serde(default = "retries")]
     pub retry: Vec<Span>,
@@ -326,6 +220,24 @@ pub struct Traffic {
     /// What the messages follow from.
     #[serde(default = "one")]
     pub seed: u64,
+}
+
+/// People who read their mail over IMAP while all goes on: each logs in, looks for what is new, and leaves. How they fare
+/// is the service `reading`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Readers {
+    /// The role at which.
+    pub of: String,
+    /// At one time.
+    #[serde(default = "two")]
+    pub clients: u32,
+    /// Between two looks of one.
+    #[serde(default = "a_hundred_ms")]
+    pub every: Span,
+    /// An answer that takes longer is none.
+    #[serde(default = "five_seconds")]
+    pub patience: Span,
 }
 
 /// Something that is asked all the time how it is.
@@ -418,16 +330,12 @@ fn one() -> u64 {
     1
 }
 
+fn two() -> u32 {
+    2
+}
+
 fn fifty() -> u32 {
     50
-}
-
-fn percent_u() -> String {
-    "%u".into()
-}
-
-fn domain_user() -> String {
-    "%d/%n".into()
 }
 
 fn sender() -> String {

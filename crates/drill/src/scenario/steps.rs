@@ -148,6 +148,18 @@ impl std::fmt::Display for Probe {
         match self {
             Probe::Tcp(address) => write!(f, "{address} listens"),
             Probe::Smtp(address) => write!(f, "{address} takes mail"),
+            Probe::Submission(role) => write!(f, "{role} takes mail for submission"),
+            Probe::Imap(role) => write!(f, "{role} lets readers in"),
+            Probe::Dns { name, is: None } => write!(f, "{name} has an address"),
+            Probe::Dns { name, is: Some(is) } => write!(f, "{name} is {is}"),
+            Probe::Certificate { address, days, .. } => {
+                write!(f, "the certificate of {address} is good for {days} days")
+            }
+            Probe::Disk { folder, free } => write!(f, "the disk of {folder} has {free} free"),
+            Probe::Snapshot { repository, younger_than, verified } => {
+                let word = if *verified { "verified snapshot" } else { "snapshot" };
+                write!(f, "{repository} has a {word} of the last {}", crate::human(younger_than.0))
+            }
             Probe::Command(run) => write!(f, "`{}` ends with {}", run.argv.join(" "), run.exit),
             Probe::File(path) => write!(f, "{path} is there"),
             Probe::Queue { of, at_most } => write!(f, "{at_most} messages or fewer wait at {of}"),
@@ -211,6 +223,44 @@ pub enum Probe {
     Tcp(String),
     /// `HOST:PORT` greets as a mail server and takes a sender.
     Smtp(String),
+    /// A role takes the password of its `submission`.
+    Submission(String),
+    /// A role lets its `imap` user in, who can open his mailbox.
+    Imap(String),
+    /// A name has an address, as this machine's resolver has it.
+    Dns {
+        /// The name.
+        name: String,
+        /// It must be among its addresses.
+        is: Option<String>,
+    },
+    /// The certificate at `HOST:PORT` is good, and will be.
+    Certificate {
+        /// `HOST:PORT`.
+        address: String,
+        /// For so many days at least.
+        days: u32,
+        /// How TLS is begun: SMTP's STARTTLS, unless it says otherwise.
+        #[serde(default)]
+        tls: super::Tls,
+    },
+    /// The disk of a folder has room.
+    Disk {
+        /// The folder.
+        folder: String,
+        /// Bytes, as `64M`.
+        free: String,
+    },
+    /// A repository has a young snapshot.
+    Snapshot {
+        /// As a command of mailrig takes it.
+        repository: String,
+        /// It is no older.
+        younger_than: Span,
+        /// Whether it is verified, too, which reads all of it.
+        #[serde(default)]
+        verified: bool,
+    },
     /// A command ends with this code.
     Command(Run),
     /// A file is there.

@@ -31,6 +31,11 @@ impl Values {
         self.0.insert(name.into(), value.into());
     }
 
+    /// The value of a name, if it has one.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
     /// Puts values into all texts of a tree. A name that `is_later` stays as it stands.
     pub fn fill(
         &self,

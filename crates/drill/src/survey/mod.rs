@@ -1,18 +1,22 @@
 //! Reads every place where a copy may lie, to its end, and writes down what lies there. A place that cannot be read is
 //! written down as that: what it would have shown is unknown.
 
+mod bounce;
+mod imap;
 mod queue;
 mod store;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use load::letters::{read_mark, sum};
 use maildir::Pattern;
 
 pub(crate) use self::queue::{Waiting, read as read_queue};
 use crate::journal::{Event, Folder, Found, Imap, Journal, Moment, Place, Survey};
+use crate::reach;
 use crate::scenario::Queue;
 
 /// Where a place is, and how it is read.
@@ -20,6 +24,8 @@ use crate::scenario::Queue;
 pub(crate) enum Source {
     /// A store of Maildirs, with the path of each recipient's mailbox.
     Store { root: PathBuf, mailboxes: Arc<HashMap<PathBuf, u32>> },
+    /// Mailboxes over IMAP, of people with their numbers.
+    Imap { reading: reach::Reading, people: Arc<Vec<(u32, String)>> },
     /// A queue.
     Queue(Queue),
     /// A folder of messages, a file each.
@@ -33,6 +39,9 @@ impl Source {
             (Source::Store { root: one, .. }, Source::Store { root: other, .. })
             | (Source::Files(one), Source::Files(other)) => one == other,
             (Source::Queue(one), Source::Queue(other)) => one == other,
+            (Source::Imap { reading: one, .. }, Source::Imap { reading: other, .. }) => {
+                one.is_same(other)
+            }
             _ => false,
         }
     }
@@ -62,8 +71,14 @@ impl Reading {
         self.journal.note(Event::Survey(Survey { moment, serving }));
         for (p, readable) in (0..).zip(places) {
             let (reading, source) = (self.clone(), readable.source.clone());
-            let read = tokio::task::spawn_blocking(move || reading.read(p, &source));
-            let failed = match read.await {
+            let read = match &readable.source {
+                Source::Imap { reading: place, people } => {
+                    let limited = tokio::time::timeout(IMAP, self.read_imap(p, place, people));
+                    Ok(limited.await.unwrap_or_else(|_| Err("it took too long".into())))
+                }
+                _ => tokio::task::spawn_blocking(move || reading.read(p, &source)).await,
+            };
+            let failed = match read {
                 Ok(Ok(foreign)) => Event::ReadEnd { p, failed: None, foreign },
                 Ok(Err(why)) => Event::ReadEnd { p, failed: Some(why), foreign: 0 },
                 Err(_) => {
@@ -73,6 +88,18 @@ impl Reading {
             self.journal.note(failed);
         }
         self.journal.note(Event::SurveyEnd { moment });
+    }
+
+    async fn read_imap(
+        &self,
+        p: u16,
+        place: &reach::Reading,
+        people: &[(u32, String)],
+    ) -> Result<u64, String> {
+        self.journal.note(Event::Read { p });
+        let mut telling = Telling { reading: self, p, foreign: 0 };
+        imap::read(place, people, &mut telling).await?;
+        Ok(telling.foreign)
     }
 
     /// Gives how many messages are not of this run.
@@ -88,6 +115,7 @@ impl Reading {
                 }
                 true
             })?,
+            Source::Imap { .. } => return Err("it is read over IMAP".into()),
             Source::Files(dir) => {
                 queue::read_files(dir, &mut |message| telling.tell(None, message, None))?;
             }
@@ -109,7 +137,16 @@ impl Telling<'_> {
         let body = body_start(message);
         let mark = read_mark(&message[..body]).filter(|mark| mark.run == self.reading.run);
         let Some(mark) = mark else {
-            self.foreign += 1;
+            match bounce::read(&message[body..])
+                .filter(|bounce| bounce.mark.run == self.reading.run)
+            {
+                Some(bounce) => {
+                    let r =
+                        bounce.recipient.and_then(|to| self.reading.recipients.get(&to).copied());
+                    self.reading.journal.note(Event::Bounced { m: bounce.mark.index, r });
+                }
+                None => self.foreign += 1,
+            }
             return;
         };
         let bad = sum(&message[body..]) != mark.sum;
@@ -170,5 +207,7 @@ pub(crate) fn mailboxes(
     Ok((0..).zip(recipients).map(path).collect())
 }
 
+/// Of all mailboxes of a place over IMAP.
+const IMAP: Duration = Duration::from_secs(600);
 /// Larger messages are no part of any run.
 const LONGEST: u64 = 64 << 20;

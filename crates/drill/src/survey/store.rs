@@ -6,10 +6,11 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use maildir::{
-    OpenMessage, Opened, Opener, Proof, Scope, Uidlist, find_mailboxes, flags, read_tree,
+    Keywords, OpenMessage, Opened, Opener, Proof, Scope, Uidlist, find_mailboxes, flags, read_tree,
 };
 
 use super::LONGEST;
+use super::imap::join;
 use crate::journal::Imap;
 
 /// What a folder says of itself: its name, UIDVALIDITY and the next UID.
@@ -74,6 +75,8 @@ fn read_folder(
         .flat_map(|list| &list.records)
         .map(|record| (record.base(), record.uid))
         .collect();
+    let keywords =
+        Keywords::parse(&std::fs::read(folder.join("dovecot-keywords")).unwrap_or_default());
     let validity = uidlist.as_ref().map_or(0, |list| list.uid_validity);
     if let Some(list) = &uidlist {
         let facts = FolderFacts { name: name.to_owned(), validity, next: list.next_uid };
@@ -90,7 +93,9 @@ fn read_folder(
         let opened = opener.open(folder, entry.subdir, file_name).map_err(|e| e.to_string())?;
         // What is gone was removed by its reader: who asks for it is told that it is gone.
         let Opened::Message(message) = opened else { continue };
-        let imap = uids.get(base).map(|uid| imap(name, validity, *uid, file_name, &message));
+        let imap = uids
+            .get(base)
+            .map(|uid| imap(name, validity, *uid, told(file_name, &keywords), &message));
         buffer.clear();
         let read = message.file.take(LONGEST).read_to_end(buffer);
         read.map_err(|e| format!("cannot read a message in {}: {e}", folder.display()))?;
@@ -99,8 +104,20 @@ fn read_folder(
     Ok(())
 }
 
-fn imap(folder: &str, validity: u32, uid: u32, file_name: &[u8], message: &OpenMessage) -> Imap {
-    let flags = Some(String::from_utf8_lossy(flags(file_name)).into_owned());
+fn imap(folder: &str, validity: u32, uid: u32, flags: String, message: &OpenMessage) -> Imap {
     let date = Some(message.mtime_ns.div_euclid(1_000_000_000));
-    Imap { folder: folder.to_owned(), validity, uid, flags, date }
+    Imap { folder: folder.to_owned(), validity, uid, flags: Some(flags), date }
+}
+
+/// Flags of a file name with the names of keywords in place of their letters, which mean something in one folder only.
+fn told(file_name: &[u8], keywords: &Keywords) -> String {
+    let (mut letters, mut names) = (String::new(), Vec::new());
+    for letter in flags(file_name) {
+        match keywords.name(*letter) {
+            Some(name) => names.push(String::from_utf8_lossy(name)),
+            None => letters.push(char::from(*letter)),
+        }
+    }
+    names.sort_unstable();
+    join(letters, &names.iter().map(|name| &**name).collect::<Vec<_>>())
 }

@@ -78,11 +78,17 @@ impl Reader {
 
     /// Reads all messages of the open folder; `each` is called with one after the other, and ends it early by `false`:
     /// then the session is of no more use.
-    pub async fn fetch(
+    pub async fn fetch(&mut self, each: impl FnMut(Fetched<'_>) -> bool) -> Result<(), ImapError> {
+        self.fetch_since(1, each).await
+    }
+
+    /// The same for messages from a UID on; the last one of the folder is among them, even if its UID is lower.
+    pub async fn fetch_since(
         &mut self,
+        uid: u32,
         mut each: impl FnMut(Fetched<'_>) -> bool,
     ) -> Result<(), ImapError> {
-        self.wire.say(&format!("UID FETCH 1:* {PARTS}")).await?;
+        self.wire.say(&format!("UID FETCH {uid}:* {PARTS}")).await?;
         loop {
             let judge = &self.judge;
             let next = self.wire.next_with(|response, tag| match response {
@@ -109,6 +115,13 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// Says goodbye, and does not wait for an answer.
+    pub async fn log_out(mut self) {
+        let _ = self.wire.say("LOGOUT").await;
+    }
+}
+
 enum Next {
     More,
     Enough,
@@ -126,7 +139,7 @@ fn fetched<'m>(parts: &'m [AttributeValue<'_>]) -> Option<Fetched<'m>> {
             AttributeValue::Uid(number) => uid = Some(*number),
             AttributeValue::Flags(flags) => {
                 let flags = flags.iter().filter(|flag| !flag.eq_ignore_ascii_case("\\Recent"));
-                message.flags = flags.map(|flag| flag.to_string()).collect();
+                message.flags = flags.map(ToString::to_string).collect();
             }
             AttributeValue::InternalDate(date) => message.date_seconds = seconds(date),
             AttributeValue::Rfc822Size(size) => message.size = Some(*size),

@@ -1,0 +1,98 @@
+//! People who read their mail over IMAP while everything goes on. Whether they get at it is a service of its own; what they
+//! see for the first time is there from then on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use load::letters::read_mark;
+use tokio::task::JoinSet;
+
+use crate::journal::{Event, Seen};
+use crate::reach::{INBOX, Reading};
+use crate::scenario::READING;
+use crate::services;
+use crate::survey::{Readable, Source, body_start};
+use crate::world::{World, lock};
+
+/// Reads until it is dropped. `s` is the number of the service.
+pub(crate) fn start(
+    world: &Arc<World>,
+    places: &[Readable],
+    s: u16,
+) -> Result<JoinSet<()>, String> {
+    let mut reading = JoinSet::new();
+    let Some(readers) = &world.scenario.traffic.readers else { return Ok(reading) };
+    let place = Reading::of(&readers.of, &world.scenario, &lock(&world.values))?;
+    let is_its = |readable: &Readable| matches!(&readable.source, Source::Imap { reading, .. } if reading.is_same(&place));
+    let p = places.iter().position(is_its).and_then(|at| u16::try_from(at).ok());
+    let p = p.ok_or("nobody reads where the readers are")?;
+    let mut people: Vec<(u32, String)> =
+        world.recipients.iter().map(|(address, r)| (*r, address.clone())).collect();
+    people.sort_unstable();
+    let clients = readers.clients.clamp(1, MOST_CLIENTS) as usize;
+    for number in 0..clients {
+        let people = people.iter().skip(number).step_by(clients).cloned().collect();
+        let client = Client { world: Arc::clone(world), place: place.clone(), p, s };
+        reading.spawn(client.read(people, readers.every.0, readers.patience.0));
+    }
+    Ok(reading)
+}
+
+struct Client {
+    world: Arc<World>,
+    place: Reading,
+    p: u16,
+    s: u16,
+}
+
+impl Client {
+    async fn read(self, people: Vec<(u32, String)>, every: Duration, patience: Duration) {
+        // The next UID, by who reads and UIDVALIDITY.
+        let mut next: HashMap<(u32, u32), u32> = HashMap::new();
+        if people.is_empty() {
+            return;
+        }
+        for (r, address) in people.iter().cycle() {
+            let begun = Instant::now();
+            let look = tokio::time::timeout(patience, self.look(*r, address, &mut next)).await;
+            let answer = look.unwrap_or_else(|_| Err("no answer".into()));
+            let (s, took) = (self.s, begun.elapsed().as_micros() as u64);
+            services::note(&self.world, READING, answer.is_ok());
+            self.world.journal.note_at(begun, Event::Probe { s, failed: answer.err(), took });
+            tokio::time::sleep(every).await;
+        }
+    }
+
+    async fn look(
+        &self,
+        r: u32,
+        address: &str,
+        next: &mut HashMap<(u32, u32), u32>,
+    ) -> Result<(), String> {
+        let mut session = self.place.log_in(address).await?;
+        let opened = session.examine(INBOX).await.map_err(|e| e.to_string())?;
+        let since = next.entry((r, opened.uid_validity)).or_insert(1);
+        let (run, p, journal) = (self.world.run, self.p, &self.world.journal);
+        let from = *since;
+        if opened.uid_next > from && opened.exists > 0 {
+            let fetched = session.fetch_since(from, |message| {
+                if message.uid < from {
+                    return true;
+                }
+                *since = (*since).max(message.uid.saturating_add(1));
+                let body = message.body.unwrap_or_default();
+                let mark = read_mark(&body[..body_start(body)]).filter(|mark| mark.run == run);
+                if let Some(mark) = mark {
+                    journal.note(Event::Seen(Seen { m: mark.index, r: Some(r), p }));
+                }
+                true
+            });
+            fetched.await.map_err(|e| e.to_string())?;
+        }
+        session.log_out().await;
+        Ok(())
+    }
+}
+
+const MOST_CLIENTS: u32 = 200;
