@@ -46,6 +46,21 @@ mod needs_postfix {
     }
 }
 
+mod needs_namespaces_needs_postfix {
+    use super::*;
+
+    #[test]
+    fn an_address_moves_and_one_that_nobody_hears_of_is_found_out() {
+        let document = passes_in(&open_env(), "address", PLAIN);
+        assert!(document["messages"]["attempts"].as_u64() > document["messages"]["sent"].as_u64());
+        let document = fails_in(&open_env(), "address", "stranded", PLAIN);
+        assert!(of_class(&document, "stranded") > 20, "{document}");
+        // What a drill makes of a network is nowhere but in its own.
+        let links = fs::read_to_string("/proc/net/dev").unwrap();
+        assert!(!links.contains("node0") && !links.contains("drill:"), "{links}");
+    }
+}
+
 mod needs_postfix_needs_dovecot_needs_haproxy {
     use super::*;
 

@@ -99,8 +99,9 @@ fn addresses(name: &str, scenario: &Scenario) -> Result<Vec<IpAddr>, String> {
     if let Ok(address) = name.parse() {
         return Ok(vec![address]);
     }
-    if let Some(address) = scenario.lab.nodes.get(name) {
-        return address.parse().map(|one| vec![one]).map_err(|e| format!("{address}: {e}"));
+    if let Some(addresses) = scenario.lab.nodes.get(name) {
+        let parse = |address: &String| address.parse().map_err(|e| format!("{address}: {e}"));
+        return addresses.iter().map(parse).collect();
     }
     let role = scenario.roles.get(name).ok_or_else(|| format!("there is no role `{name}`"))?;
     let mut found = Vec::new();
@@ -122,7 +123,7 @@ mod tests {
     use crate::scenario;
 
     fn scenario() -> Scenario {
-        let text = "version = 1\ntitle = 'x'\n[lab]\nnetwork = '10.7.0.1/24'\nnodes = { a = '10.7.0.2' }\n\
+        let text = "version = 1\ntitle = 'x'\n[lab]\nnetwork = '10.7.0.1/24'\nnodes = { a = ['10.7.0.2'] }\n\
             [roles.a]\nserves = true\nsmtp = '10.7.0.9:25'\nimap = { address = '10.7.0.9:143', password = 'x' }\n\
             [secrets]\nx = { env = 'X' }\n[traffic]\nrate = '1/s'\nrecipients = 'u@drill.test'\nto = ['a']\n";
         scenario::load("x.toml", text, &[]).unwrap().scenario

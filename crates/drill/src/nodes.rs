@@ -28,7 +28,7 @@ pub(crate) async fn build(world: &World, stack: &Stack) -> Result<(), String> {
     let boot_id = owned::boot_id().map_err(|e| e.to_string())?;
     stack.arm("nodes", Undo::EndMarked { mark: world.mark(NODES), boot_id }).await?;
     let bits = own.split_once('/').map_or("24", |(_, bits)| bits);
-    for (number, (name, address)) in lab.nodes.iter().enumerate() {
+    for (number, (name, addresses)) in lab.nodes.iter().enumerate() {
         let holder = hold(world).await.map_err(|why| format!("the node `{name}`: {why}"))?;
         let (pid, link) = (holder.pid, format!("node{number}"));
         lock(&world.nodes).insert(name.clone(), holder);
@@ -37,7 +37,9 @@ pub(crate) async fn build(world: &World, stack: &Stack) -> Result<(), String> {
             .await?;
         ip(&here, &format!("ip link set {link} master {BRIDGE} up")).await?;
         ip(&there, "ip link set lo up").await?;
-        ip(&there, &format!("ip address add {address}/{bits} dev {INTERFACE}")).await?;
+        for address in addresses {
+            ip(&there, &format!("ip address add {address}/{bits} dev {INTERFACE}")).await?;
+        }
         ip(&there, &format!("ip link set {INTERFACE} up")).await?;
     }
     Ok(())

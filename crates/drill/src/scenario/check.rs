@@ -124,7 +124,12 @@ impl Check<'_> {
     /// Its nodes are in its network, and who says that he is in a node is.
     fn lab(&self) -> Result<(), String> {
         let Scenario { lab, roles, .. } = self.scenario;
-        for (name, address) in &lab.nodes {
+        if let Some((name, _)) = lab.nodes.iter().find(|(_, addresses)| addresses.is_empty()) {
+            return Err(format!("lab.nodes.{name} has no address"));
+        }
+        let addresses =
+            lab.nodes.iter().flat_map(|(name, all)| all.iter().map(move |one| (name, one)));
+        for (name, address) in addresses {
             let Some(network) = &lab.network else {
                 return Err("lab.nodes need a `network`, such as \"10.77.0.1/24\"".into());
             };

@@ -12,9 +12,9 @@ use super::Probe;
 pub struct Lab {
     /// The drill's own address in a network that it makes for itself and its nodes: `10.77.0.1/24`. Needs root.
     pub network: Option<String>,
-    /// Machines in that network, by name, with their addresses.
+    /// Machines in that network, by name, with their addresses: the first is its own, others may move.
     #[serde(default)]
-    pub nodes: BTreeMap<String, String>,
+    pub nodes: BTreeMap<String, Vec<String>>,
     /// Disks of its own, by the name of their folder in it: they can be full without harm. Needs root.
     #[serde(default)]
     pub disks: BTreeMap<String, Disk>,
