@@ -1,27 +1,40 @@
 //! Escaping and the small pieces every page is built of. Whatever was said by a server or typed by
 //! a person passes through `text` before it stands in a page.
 
-/// A text for an element or an attribute in double quotes: all five characters escaped, without
-/// characters that control a terminal or turn the direction of writing, and cut if it is endless.
+/// A text for an element or an attribute in double quotes, of HTML or XML: all five characters
+/// escaped, and `plain`.
 pub(crate) fn text(raw: &str) -> String {
-    let mut escaped = String::with_capacity(raw.len().min(MOST_CHARS));
-    for (index, c) in raw.chars().enumerate() {
-        if index == MOST_CHARS {
-            escaped.push('…');
-            break;
-        }
+    let plain = plain(raw);
+    let mut escaped = String::with_capacity(plain.len());
+    for c in plain.chars() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            '\t' | '\n' | '\r' => escaped.push(' '),
-            c if is_unseen(c) => {}
             c => escaped.push(c),
         }
     }
     escaped
+}
+
+/// A text in one line, without characters that control a terminal or turn the direction of writing,
+/// and cut if it is endless. It is not escaped.
+pub(crate) fn plain(raw: &str) -> String {
+    let mut plain = String::with_capacity(raw.len().min(MOST_CHARS));
+    for (index, c) in raw.chars().enumerate() {
+        if index == MOST_CHARS {
+            plain.push('…');
+            break;
+        }
+        match c {
+            '\t' | '\n' | '\r' => plain.push(' '),
+            c if is_unseen(c) => {}
+            c => plain.push(c),
+        }
+    }
+    plain
 }
 
 /// A value that a program finds too: `data-key` names it as the JSON does, `data-value` is raw.
