@@ -29,6 +29,7 @@ pub mod scenario;
 mod services;
 mod stack;
 mod steps;
+pub mod story;
 mod survey;
 pub mod targets;
 mod traffic;
@@ -39,7 +40,7 @@ mod world;
 pub use self::dead_man::watch;
 pub use self::recover::{Recovered, is_clean, recover};
 pub use self::rehearse::{Rehearsed, rehearse};
-pub use self::run::{JOURNAL, RunFailed, Setup, analyze, journal_of, run};
+pub use self::run::{Analysis, JOURNAL, RunFailed, Setup, analyze, journal_of, run};
 pub use self::stack::Left;
 pub use self::world::Stop;
 

@@ -17,6 +17,7 @@ use crate::journal::{
 use crate::reach::Reading;
 use crate::scenario::{self, Loaded, Scenario, Values};
 use crate::stack::{Left, Stack};
+use crate::story::Story;
 use crate::survey::{self, Readable, Source, mailboxes};
 use crate::traffic::Traffic;
 use crate::world::{Stop, World, lock};
@@ -222,6 +223,10 @@ fn begin(world: &World, setup: &Setup, places: &[Readable], text: &str) -> Resul
         version: 1,
         run: format!("{:016x}", world.run),
         scenario: setup.name.clone(),
+        title: world.scenario.title.clone(),
+        description: world.scenario.description.clone(),
+        report: world.scenario.report.clone(),
+        host: fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
         scenario_sha256: journal::hash(text.as_bytes()),
         tool_version: setup.tool_version.clone(),
         at: setup.at.clone(),
@@ -347,8 +352,20 @@ pub fn journal_of(dir: &Path) -> PathBuf {
     dir.join(JOURNAL)
 }
 
-/// Reads a journal, and judges what it tells. Gives its beginning, the verdict, and whether its last line is cut.
-pub fn analyze(dir: &Path) -> Result<(Begin, crate::judge::Result, bool), RunFailed> {
+/// What a journal tells.
+pub struct Analysis {
+    /// What the run was.
+    pub begin: Begin,
+    /// What it came to.
+    pub result: crate::judge::Result,
+    /// What happened when.
+    pub story: Story,
+    /// Whether the last line of the journal is cut.
+    pub is_cut: bool,
+}
+
+/// Reads a journal, and judges what it tells.
+pub fn analyze(dir: &Path) -> Result<Analysis, RunFailed> {
     let path = journal_of(dir);
     let failed = |why: String| RunFailed::Dir { dir: dir.to_owned(), why };
     let file = File::open(&path).map_err(|e| failed(format!("{}: {e}", path.display())))?;
@@ -358,10 +375,12 @@ pub fn analyze(dir: &Path) -> Result<(Begin, crate::judge::Result, bool), RunFai
         return Err(failed(format!("{}: it does not begin as a journal does", path.display())));
     };
     let mut judge = crate::judge::Judge::new(&begin);
+    let mut story = Story::default();
     while let Some((t_us, event)) = reader.next_event().map_err(bad)? {
         judge.take(t_us, &event);
+        story.take(t_us, &event);
     }
-    Ok((*begin, judge.result(), reader.is_cut()))
+    Ok(Analysis { begin: *begin, result: judge.result(), story, is_cut: reader.is_cut() })
 }
 
 const STEADY: Duration = Duration::from_secs(10);

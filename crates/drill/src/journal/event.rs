@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::scenario::Report;
+
 /// One line: what happened, when, and the hash of the line before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -158,6 +160,14 @@ pub struct Begin {
     pub run: String,
     /// The scenario's name.
     pub scenario: String,
+    /// What it shows.
+    pub title: String,
+    /// For people who read the report.
+    pub description: String,
+    /// Who answers for it, and what it is evidence for.
+    pub report: Report,
+    /// The machine on which it ran.
+    pub host: String,
     /// Its SHA-256, after variables were put in and secrets masked.
     pub scenario_sha256: String,
     /// Of mailrig.

@@ -64,6 +64,34 @@ pub enum Breach {
     },
 }
 
+impl std::fmt::Display for Breach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Breach::Reused { folder, validity, uid, was, is } => {
+                write!(
+                    f,
+                    "{folder}: UID {uid} under {validity} was message {was} and is message {is}"
+                )
+            }
+            Breach::WentBack { folder, validity, was, is } => {
+                write!(f, "{folder}: UIDNEXT under {validity} was {was} and is {is}")
+            }
+            Breach::Validity { folder, was, is } => {
+                write!(f, "{folder}: UIDVALIDITY was {was} and is {is}")
+            }
+            Breach::Flags { message, was, is } => {
+                write!(f, "message {message}: flags were “{was}” and are “{is}”")
+            }
+            Breach::Date { message, was, is } => {
+                write!(
+                    f,
+                    "message {message}: INTERNALDATE was {was} and is {is}, in seconds since 1970"
+                )
+            }
+        }
+    }
+}
+
 /// Notes UIDs, and what breaks promises. What is told of places where nobody serves is nothing that a client sees, and
 /// does not belong here.
 #[derive(Debug, Default)]

@@ -16,7 +16,7 @@ mod vars;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use self::check::{MAIL, READING};
 pub use self::faults::{Clock, Fault, Fill, NetworkFault, ProxyFault};
@@ -266,7 +266,7 @@ pub struct AbortIf {
 }
 
 /// What stands in the report besides.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// Who answers for the drill.

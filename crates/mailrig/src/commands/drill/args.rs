@@ -96,6 +96,9 @@ pub(crate) struct ResultArgs {
     /// The folder of the run
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+    /// Write its result, reports and manifest again, too, as after a kill
+    #[arg(long)]
+    pub(crate) reports: bool,
 }
 
 fn length(text: &str) -> Result<Duration, String> {

@@ -4,6 +4,7 @@ mod apart;
 mod args;
 mod manifest;
 mod plan;
+mod report;
 mod runbook;
 mod text;
 
@@ -17,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use drill::journal::Event;
 use drill::judge::Word;
 use drill::scenario::{Loaded, load as load_scenario};
-use drill::{Setup, Stop};
+use drill::{Analysis, Setup, Stop};
 use jiff::Timestamp;
 use load::letters::{Addresses, Ingredients, Letters, PerMessage, mean_head_bytes};
 use load::plan::{Plan, Shape, Spacing, Stage, parse_rate};
@@ -113,11 +114,12 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
         held.release();
     }
     let left = ran?;
-    let document = document(&dir, &title)?;
-    deliver(&document, &dir, ui)?;
     for one in &left {
         ui.warning(format!("not undone: {}; by hand: {}", one.why, one.by_hand));
     }
+    let analysis = drill::analyze(&dir)?;
+    let document = document(&analysis);
+    deliver(&analysis, &document, &dir, ui)?;
     Ok(match (left.is_empty(), stop.reason().as_deref()) {
         (false, _) => Exit::NotUndone,
         (true, Some("it was interrupted")) => Exit::Interrupted,
@@ -219,8 +221,14 @@ fn tell(hearing: &Receiver<(u64, Event)>, ui: &Ui) {
 }
 
 fn analyze(args: &ResultArgs, ui: &Ui) -> Result<Exit> {
-    let document = document(&args.dir, "")?;
+    let analysis = drill::analyze(&args.dir)?;
+    let document = document(&analysis);
     ui.result("drill", &document, || text::text(&document))?;
+    if args.reports {
+        write_whole(&args.dir.join("result.json"), &serde_json::to_vec_pretty(&document)?)?;
+        report::write(&args.dir, &analysis)?;
+        manifest::write(&args.dir)?;
+    }
     Ok(exit(&document))
 }
 
@@ -260,20 +268,22 @@ fn recovery(recovered: drill::Recovered, ui: &Ui) -> Result<Exit> {
     Ok(if recovery.left.is_empty() { Exit::Done } else { Exit::NotUndone })
 }
 
-fn document(dir: &Path, title: &str) -> Result<Document> {
-    let (begin, result, _is_cut) = drill::analyze(dir)?;
-    Ok(Document {
+fn document(analysis: &Analysis) -> Document {
+    let Analysis { begin, result, .. } = analysis;
+    Document {
         version: 1,
         scenario: begin.scenario.clone(),
-        title: title.to_owned(),
-        run: begin.run,
-        result,
-    })
+        title: begin.title.clone(),
+        run: begin.run.clone(),
+        result: result.clone(),
+    }
 }
 
-fn deliver(document: &Document, dir: &Path, ui: &Ui) -> Result<()> {
+/// The result first: it counts even where there is no room for the rest.
+fn deliver(analysis: &Analysis, document: &Document, dir: &Path, ui: &Ui) -> Result<()> {
     ui.result("drill", document, || text::text(document))?;
     write_whole(&dir.join("result.json"), &serde_json::to_vec_pretty(document)?)?;
+    report::write(dir, analysis)?;
     manifest::write(dir)
 }
 
