@@ -4,6 +4,7 @@
 mod killed;
 mod real;
 mod shipped;
+mod steps;
 mod told;
 
 use std::path::{Path, PathBuf};

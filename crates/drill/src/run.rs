@@ -15,7 +15,7 @@ use crate::journal::{
     self, Begin, Event, Journal, JournalFailed, Moment, Objectives, Place, PlaceKind,
 };
 use crate::reach::Reading;
-use crate::scenario::{self, Loaded, Scenario, Values};
+use crate::scenario::{self, Loaded, Manual, Scenario, Values};
 use crate::stack::{Left, Stack};
 use crate::story::Story;
 use crate::survey::{self, Readable, Source, mailboxes};
@@ -45,6 +45,8 @@ pub struct Setup {
     pub tool_version: String,
     /// The time of the wall clock, for people.
     pub at: String,
+    /// Asks a person to do something, and waits for the answer: what was said, or why it was not done.
+    pub person: fn(&Manual) -> Result<String, String>,
     /// Told of what happens, but not of messages; who does not listen misses it.
     pub told: Option<SyncSender<(u64, Event)>>,
 }
@@ -163,6 +165,7 @@ fn world(
         processes: Mutex::new(BTreeMap::new()),
         nodes: Mutex::default(),
         proxies: Mutex::default(),
+        person: setup.person,
         secrets,
         away: Mutex::default(),
         had_incident: Mutex::new(false),
@@ -272,6 +275,12 @@ async fn all(
     setup: &Setup,
     places: &[Readable],
 ) -> Result<(), String> {
+    // What is written down first is undone last.
+    for run in &world.scenario.undo {
+        let on = world.place(run.on.as_deref());
+        let undo = world.undo(&run.argv, run.undone.as_ref(), &run.env, &on)?;
+        stack.arm("undo", undo).await?;
+    }
     lab::build(world, stack, ports).await?;
     for probe in &world.scenario.steady {
         world.ask(probe, STEADY).await.map_err(|why| format!("before the first step: {why}"))?;

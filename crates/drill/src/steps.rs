@@ -1,11 +1,15 @@
 //! Does the steps, one after the other. A step that fails ends them: what comes after it was meant for a world in which
 //! it had not.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::journal::{Event, Moment};
 use crate::salvage::Salvaged;
-use crate::scenario::{Action, Promote, Run, Salvage, Step, WaitUntil};
+use crate::scenario::{
+    Action, Manual, Promote, RestoreCheck, Run, Salvage, Step, WaitUntil, Where,
+};
 use crate::stack::Stack;
 use crate::survey::{Readable, Reading};
 use crate::world::{World, lock};
@@ -47,14 +51,24 @@ pub(crate) async fn all(
         let mut text = text.clone();
         lock(&world.values).fill(&mut text, &|_| false).map_err(|e| e.to_string())?;
         let step: Step = text.try_into().map_err(|e: toml::de::Error| e.message().to_owned())?;
-        if let Some(after) = step.after
-            && !world.stop.sleep(after.0).await
-        {
-            return Err(world.stop.reason().unwrap_or_default());
-        }
-        one(world, stack, surveyor, &step).await?;
+        paused(world, stack, surveyor, &step).await?;
     }
     Ok(())
+}
+
+/// A step of several, after the pause that it wants.
+async fn paused(
+    world: &World,
+    stack: &Stack,
+    surveyor: &Surveyor<'_>,
+    step: &Step,
+) -> Result<(), String> {
+    if let Some(after) = step.after
+        && !world.stop.sleep(after.0).await
+    {
+        return Err(world.stop.reason().unwrap_or_default());
+    }
+    one(world, stack, surveyor, step).await
 }
 
 async fn one(
@@ -64,7 +78,11 @@ async fn one(
     step: &Step,
 ) -> Result<(), String> {
     let name = step.name.clone();
-    world.journal.note(Event::Step { name: name.clone(), does: step.action.to_string() });
+    let who = match &step.action {
+        Action::Manual(manual) => manual.who.clone(),
+        _ => String::new(),
+    };
+    world.journal.note(Event::Step { name: name.clone(), does: step.action.to_string(), who });
     let mut doing = Doing { world, stack, surveyor, step };
     let done = tokio::select! {
         done = tokio::time::timeout(step.timeout.0 + doing.grace(), doing.act()) => done,
@@ -154,7 +172,9 @@ impl Doing<'_> {
                 Ok(String::new())
             }
             Action::Salvage(salvage) => Ok(self.salvage(salvage).await?),
-            other => Err(format!("{other} is not there yet").into()),
+            Action::RestoreCheck(check) => self.restore_check(check).await,
+            Action::Manual(manual) => Ok(self.manual(manual).await?),
+            Action::Parallel(steps) => self.parallel(steps).await,
         }
     }
 
@@ -163,6 +183,61 @@ impl Doing<'_> {
         let process = process.ok_or_else(|| format!("the lab has no process `{name}`"))?;
         lab::start(self.world, self.stack, name, process).await?;
         Ok(String::new())
+    }
+
+    /// Each begins at once; what they are to undo is undone in the order in which they wrote it down.
+    async fn parallel(&self, steps: &[Step]) -> Result<String, Failed> {
+        let (world, stack, surveyor) = (self.world, self.stack, self.surveyor);
+        let mut open: Vec<_> =
+            steps.iter().map(|step| Some(Box::pin(paused(world, stack, surveyor, step)))).collect();
+        let mut failed = Vec::new();
+        poll_fn(|context| {
+            for slot in &mut open {
+                let Some(step) = slot else { continue };
+                if let Poll::Ready(result) = step.as_mut().poll(context) {
+                    failed.extend(result.err());
+                    *slot = None;
+                }
+            }
+            if open.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        match failed.is_empty() {
+            true => Ok(format!("{} steps", steps.len())),
+            false => Err(failed.join("; ").into()),
+        }
+    }
+
+    /// A person's time has no limit but the step's. Nobody can be stopped from thinking: the thread that waits for him is
+    /// left to itself.
+    async fn manual(&self, manual: &Manual) -> Result<String, String> {
+        let (answer_to, answer) = tokio::sync::oneshot::channel();
+        let (person, manual) = (self.world.person, manual.clone());
+        let ask = move || drop(answer_to.send(person(&manual)));
+        let thread = std::thread::Builder::new().name("person".into()).spawn(ask);
+        thread.map_err(|e| e.to_string())?;
+        let said = answer.await.map_err(|_| "nobody answered".to_owned())??;
+        if self.step.is_incident {
+            self.incident();
+        }
+        Ok(said)
+    }
+
+    /// As an administrator would type it. That what came back is not what was kept is an answer.
+    async fn restore_check(&self, check: &RestoreCheck) -> Result<String, Failed> {
+        let count = check.mailboxes.to_string();
+        let words = ["mailrig", "drill", "restore", &check.repository, "--mailboxes", &count];
+        let argv: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let argv = [argv, vec!["--quiet".into()], check.args.clone()].concat();
+        let command = self.world.command(&argv, &check.env, &Where::Local);
+        let ran = command.run(self.step.timeout.0, self.world.stop.asked()).await;
+        let ran = ran.map_err(|e| e.to_string())?;
+        let said = ran.stdout.trim().lines().last().unwrap_or_default().to_owned();
+        match ran.code {
+            Some(0) => Ok(said),
+            Some(NEGATIVE) => Err(Failed { why: said, is_answer: true }),
+            _ => Err(ran.last_words().into()),
+        }
     }
 
     async fn salvage(&self, salvage: &Salvage) -> Result<String, String> {
@@ -243,5 +318,7 @@ impl Doing<'_> {
 
 /// What a journal keeps of what a step prints.
 const SAID: usize = 2000;
+/// The exit code of a verdict that is no pass.
+const NEGATIVE: i32 = 4;
 const PAUSE: Duration = Duration::from_millis(1);
 const QUESTION: Duration = Duration::from_secs(5);

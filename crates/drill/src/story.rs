@@ -111,9 +111,10 @@ impl Story {
             Event::Phase { name } => {
                 self.phases.push(Phase { name: name.clone(), from_us: t_us, to_us: t_us });
             }
-            Event::Step { name, does } => self.steps.push(Told {
+            Event::Step { name, does, who } => self.steps.push(Told {
                 name: name.clone(),
                 does: does.clone(),
+                who: who.clone(),
                 from_us: t_us,
                 ..Told::default()
             }),
@@ -216,7 +217,8 @@ mod tests {
     #[test]
     fn steps_and_undos_are_told_with_their_ends() {
         let mut story = Story::default();
-        let step = |name: &str| Event::Step { name: name.into(), does: "it".into() };
+        let step =
+            |name: &str| Event::Step { name: name.into(), does: "it".into(), who: String::new() };
         let armed = |id| {
             let by_hand = format!("undo {id}");
             let undo = serde_json::Value::Null;

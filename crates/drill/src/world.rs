@@ -14,7 +14,7 @@ use crate::journal::Journal;
 use crate::marked::MARK;
 use crate::owned::Owned;
 use crate::proxy::Proxy;
-use crate::scenario::{Scenario, Values, Where};
+use crate::scenario::{Manual, Scenario, Values, Where};
 use crate::undo::Undo;
 
 /// What all parts of a run share.
@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) nodes: Mutex<BTreeMap<String, Owned>>,
     /// Proxies of the lab, by name.
     pub(crate) proxies: Mutex<BTreeMap<String, Arc<Proxy>>>,
+    /// Asks a person.
+    pub(crate) person: fn(&Manual) -> Result<String, String>,
     /// Values that nobody may see.
     pub(crate) secrets: Vec<String>,
     /// Services that are away, and since when.

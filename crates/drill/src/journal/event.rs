@@ -93,6 +93,9 @@ pub enum Event {
         name: String,
         /// What it does, for people.
         does: String,
+        /// Who does it; empty: the drill.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        who: String,
     },
     /// A step has ended.
     StepEnd {

@@ -93,6 +93,15 @@ impl Check<'_> {
             self.probe(probe, "a probe")?;
         }
         self.lab()?;
+        for run in &scenario.undo {
+            self.run(run, "undo")?;
+            if run.undo.is_some() || run.env.values().any(|value| value.contains("${secret.")) {
+                let name = run.argv.join(" ");
+                return Err(format!(
+                    "undo: `{name}` has an `undo` of its own, or a secret: it can have neither"
+                ));
+            }
+        }
         for path in
             scenario.lab.files.keys().chain(&scenario.lab.folders).chain(scenario.lab.disks.keys())
         {
@@ -180,7 +189,7 @@ impl Check<'_> {
         for (text, step) in texts.into_iter().flatten().zip(&scenario.steps) {
             let place = format!("step `{}`", step.name);
             look(text, &done, &place);
-            done.insert(&step.name);
+            done.extend(step.names());
         }
         wrong.map_or(Ok(()), Err)
     }
@@ -202,14 +211,14 @@ impl Check<'_> {
             "process" => missing(&mut lab.processes.keys().map(String::as_str), "process"),
             _ => {
                 let step = rest.rsplit_once('.').map_or(rest, |(step, _)| step);
-                let is_ever = steps.iter().any(|it| it.name == step);
+                let is_ever = steps.iter().flat_map(Step::names).any(|name| name == step);
                 match (done.contains(step), is_ever) {
                     (true, _) => None,
                     (false, true) => Some(format!(
                         "${{{name}}}: step `{step}` comes later, or is this one: its output is not there yet"
                     )),
                     (false, false) => {
-                        let hint = hint(step, steps.iter().map(|it| it.name.as_str()));
+                        let hint = hint(step, steps.iter().flat_map(Step::names));
                         Some(format!("${{{name}}}: there is no step `{step}`{hint}"))
                     }
                 }
@@ -250,13 +259,19 @@ impl Check<'_> {
                         return Err(format!("{place}: role `{from}` has no `queue` to salvage"));
                     }
                 }
-                Action::Parallel(steps) => self.steps(steps, names)?,
                 Action::Mailrig(args) if args.is_empty() => {
                     return Err(format!(
                         "{place}: mailrig needs a command, such as [\"backup\", …]"
                     ));
                 }
-                Action::Mailrig(_) | Action::Survey(_) | Action::Manual(_) => {}
+                Action::Parallel(steps) if steps.is_empty() => {
+                    return Err(format!("{place}: `parallel` has no steps"));
+                }
+                Action::Parallel(steps) => self.steps(steps, names)?,
+                Action::Mailrig(_)
+                | Action::Survey(_)
+                | Action::RestoreCheck(_)
+                | Action::Manual(_) => {}
             }
         }
         Ok(())

@@ -24,7 +24,7 @@ pub use self::lab::{Disk, Lab, Process, ProxyAt, Signal};
 pub use self::parse::{BadScenario, Loaded, load};
 pub use self::promote::{Haproxy, MovedAddress, Promote, Start};
 pub use self::roles::{Imap, Queue, Role, Store, Submission, Tls, Where};
-pub use self::steps::{Action, Manual, Probe, Run, Salvage, Step, WaitUntil};
+pub use self::steps::{Action, Manual, Probe, RestoreCheck, Run, Salvage, Step, WaitUntil};
 pub(crate) use self::vars::unescaped;
 pub use self::vars::{BadVariable, Values};
 
@@ -70,6 +70,9 @@ pub struct Scenario {
     /// What happens, in this order.
     #[serde(default)]
     pub steps: Vec<Step>,
+    /// What is run at the very end, whatever became of the rest, after all else was undone; from the last to the first.
+    #[serde(default)]
+    pub undo: Vec<Run>,
     /// Hosts that are never touched, whatever a step says.
     #[serde(default)]
     pub protected: Vec<String>,

@@ -26,6 +26,17 @@ pub struct Step {
     pub action: Action,
 }
 
+impl Step {
+    /// Its name, and those of the steps in it.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let mut names = vec![self.name.as_str()];
+        if let Action::Parallel(steps) = &self.action {
+            names.extend(steps.iter().flat_map(Step::names));
+        }
+        names
+    }
+}
+
 /// A step as it is written: what it does stands under a name of its own.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +56,7 @@ struct StepFile {
     expect: Option<Probe>,
     survey: Option<Moment>,
     salvage: Option<Salvage>,
+    restore_check: Option<RestoreCheck>,
     manual: Option<Manual>,
     parallel: Option<Vec<Step>>,
 }
@@ -66,6 +78,7 @@ impl TryFrom<StepFile> for Step {
             file.expect.map(Action::Expect),
             file.survey.map(Action::Survey),
             file.salvage.map(Action::Salvage),
+            file.restore_check.map(Action::RestoreCheck),
             file.manual.map(Action::Manual),
             file.parallel.map(Action::Parallel),
         ];
@@ -87,7 +100,7 @@ impl TryFrom<StepFile> for Step {
 }
 
 const ACTIONS: &str = "`run`, `mailrig`, `fault`, `start`, `restart`, `promote`, `failback`, `wait_until`, `expect`, `survey`, \
-    `salvage`, `manual`, `parallel`";
+    `salvage`, `restore_check`, `manual`, `parallel`";
 
 /// What a step does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +127,8 @@ pub enum Action {
     Survey(Moment),
     /// Brings what a dead role has to another one.
     Salvage(Salvage),
+    /// Restores some mailboxes to a scratch place, and compares them with their snapshot.
+    RestoreCheck(RestoreCheck),
     /// Lets a person do something.
     Manual(Manual),
     /// Does several steps at one time.
@@ -136,6 +151,9 @@ impl std::fmt::Display for Action {
             Action::Survey(_) => f.write_str("look at all places"),
             Action::Salvage(salvage) => {
                 write!(f, "bring the queue of {} to {}", salvage.from, salvage.to)
+            }
+            Action::RestoreCheck(check) => {
+                write!(f, "restore some of {} to a scratch place, and compare", check.repository)
             }
             Action::Manual(manual) => f.write_str(&manual.prompt),
             Action::Parallel(steps) => write!(f, "{} steps at one time", steps.len()),
@@ -172,7 +190,10 @@ impl Action {
         let seconds = match self {
             Action::WaitUntil(wait) => return wait.within,
             Action::Manual(_) => 3600,
-            Action::Mailrig(_) | Action::Survey(_) | Action::Salvage(_) => 600,
+            Action::Mailrig(_)
+            | Action::Survey(_)
+            | Action::Salvage(_)
+            | Action::RestoreCheck(_) => 600,
             _ => 60,
         };
         Span(std::time::Duration::from_secs(seconds))
@@ -284,6 +305,23 @@ pub struct Salvage {
     pub to: String,
 }
 
+/// A restore drill within this one: `mailrig drill restore`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreCheck {
+    /// The repository, as a command of mailrig takes it.
+    pub repository: String,
+    /// How many mailboxes, chosen at random.
+    #[serde(default = "three")]
+    pub mailboxes: u32,
+    /// More arguments of that command.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Its environment besides, in which secrets may stand.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
 /// What a person does.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -297,6 +335,10 @@ pub struct Manual {
 
 fn a_hundred_ms() -> Span {
     super::a_hundred_ms()
+}
+
+fn three() -> u32 {
+    3
 }
 
 fn one() -> u32 {

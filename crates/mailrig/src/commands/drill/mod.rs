@@ -8,6 +8,7 @@ mod report;
 mod runbook;
 mod text;
 
+use std::io::{BufRead as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -17,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use drill::journal::Event;
 use drill::judge::Word;
-use drill::scenario::{Loaded, load as load_scenario};
+use drill::scenario::{Loaded, Manual, load as load_scenario};
 use drill::{Analysis, Setup, Stop};
 use jiff::Timestamp;
 use load::letters::{Addresses, Ingredients, Letters, PerMessage, mean_head_bytes};
@@ -99,6 +100,7 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
         variable: |name| std::env::var(name).ok(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         at: at.to_string(),
+        person,
         told: Some(told),
     };
     ui.status(format!("{title}\nin {}", dir.display()));
@@ -125,6 +127,27 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
         (true, Some("it was interrupted")) => Exit::Interrupted,
         (true, _) => exit(&document),
     })
+}
+
+/// Asks whoever sits at the terminal, or stands behind standard input.
+fn person(manual: &Manual) -> Result<String, String> {
+    let who = if manual.who.is_empty() { "you" } else { &manual.who };
+    let ask =
+        "Enter when it is done, with a remark if you like; `no` and why if it cannot be done: ";
+    eprint!("\n>>> {who}: {}\n{ask}", cell(&manual.prompt));
+    let mut line = String::new();
+    let read = std::io::stdin().lock().take(LONGEST_ANSWER).read_line(&mut line);
+    let line = line.trim();
+    match read {
+        Err(e) => Err(format!("nobody can be asked: {e}")),
+        Ok(0) => Err("nobody is there to do it; run the drill where somebody can answer".into()),
+        Ok(_) => match line.strip_prefix("no").filter(|why| why.is_empty() || why.starts_with(' '))
+        {
+            Some(why) => Err(format!("{who} did not do it: {}", why.trim())),
+            None if line.is_empty() => Ok("done".into()),
+            None => Ok(line.to_owned()),
+        },
+    }
 }
 
 /// Starts a process that undoes the run when this one cannot. It has a process group of its own: what ends this one from
@@ -208,7 +231,7 @@ fn rehearse(args: &ScenarioArgs, ui: &Ui) -> Result<Exit> {
 fn tell(hearing: &Receiver<(u64, Event)>, ui: &Ui) {
     for (t_us, event) in hearing.iter() {
         let what = match event {
-            Event::Step { name, does } => format!("{name}: {does}"),
+            Event::Step { name, does, .. } => format!("{name}: {does}"),
             Event::StepEnd { failed: Some(why), .. } => format!("  failed: {why}"),
             Event::Phase { name } => format!("-- {name}"),
             Event::Aborted { why } => format!("given up: {why}"),
@@ -351,5 +374,7 @@ fn letters(loaded: &Loaded, run: u64, at: Timestamp) -> Result<(Letters, Vec<Str
     Ok((made?, all))
 }
 
+/// Of a person, in bytes.
+const LONGEST_ANSWER: u64 = 10_000;
 /// Who mail is for, in one drill.
 const MOST_RECIPIENTS: u64 = 10_000;

@@ -55,7 +55,7 @@ fn made(dir: &Path, analysis: &Analysis) -> Result<page::Page> {
         duration_us: result.length_us,
         aborted: result.aborted.clone().unwrap_or_default(),
     };
-    let mut remarks = vec![begin.title.clone()];
+    let mut remarks = Vec::new();
     if *is_cut {
         remarks.push("The last line of the journal is not complete: the drill was killed.".into());
     }
@@ -68,7 +68,7 @@ fn made(dir: &Path, analysis: &Analysis) -> Result<page::Page> {
     Ok(page::Page {
         verdict: page::Verdict { word: word(result.verdict), sentence: result.sentence.clone() },
         identity,
-        description: begin.description.clone(),
+        description: format!("{}\n{}", begin.title, begin.description.trim()).trim().to_owned(),
         remarks,
         seconds: story.seconds.iter().map(second).collect(),
         phases: story.phases.iter().map(phase).collect(),
@@ -186,6 +186,7 @@ fn continuity(continuity: &judge::Continuity) -> Option<page::Continuity> {
 
 fn step(step: &drill::story::Told, utc: String) -> page::Step {
     let result = step.failed.as_ref().unwrap_or(&step.said);
+    let who = step.who.as_str();
     page::Step {
         at_us: step.from_us,
         utc,
@@ -195,7 +196,7 @@ fn step(step: &drill::story::Told, utc: String) -> page::Step {
         is_failed: step.failed.is_some(),
         is_fault: step.is_incident,
         duration_us: step.to_us.map(|to_us| to_us.saturating_sub(step.from_us)),
-        who: step.who.clone(),
+        who: who.to_owned(),
     }
 }
 

@@ -1,0 +1,94 @@
+//! Steps that stand for themselves: what a person does, several at one time, and what is undone in which order.
+
+use std::fs::{self, File};
+
+use super::processes_of;
+use crate::env::{Env, text};
+use crate::process::{Output, Running};
+
+const STEPS: &str = r#"
+[[undo]]
+argv = ["sh", "-c", "echo last >> log"]
+
+[[steps]]
+name = "a person looks"
+manual = { prompt = "See that the lamp is green", who = "Ann" }
+
+[[steps]]
+name = "both at one time"
+[[steps.parallel]]
+name = "one waits for the other"
+run = { argv = ["sh", "-c", "until test -e there; do :; done; echo found"], undo = ["sh", "-c", "echo one >> log"] }
+[[steps.parallel]]
+name = "the other comes later"
+after = "200ms"
+run = { argv = ["touch", "there"], undo = ["sh", "-c", "echo other >> log"], undone = ["test", "-e", "there"] }
+
+[[steps]]
+name = "what one found"
+run = { argv = ["sh", "-c", "echo '${steps.one waits for the other.stdout}' >> log"] }
+"#;
+
+/// Runs these steps with an answer of a person.
+fn run(env: &Env, answer: Option<&str>) -> Output {
+    let scenario = env.path("steps.toml");
+    let lab = r#"version = 1
+title = "Steps"
+[lab]
+ports = ["a"]
+folders = ["store"]
+[lab.processes.a]
+run = ["mailrig", "serve", "--smtp", "127.0.0.1:${port.a}", "--store", "${lab}/store", "--create", "--quiet"]
+ready = { smtp = "127.0.0.1:${port.a}" }
+[roles.a]
+smtp = "127.0.0.1:${port.a}"
+store = { maildirs = "${lab}/store" }
+serves = true
+[traffic]
+rate = "50/s"
+recipients = "u{1..3}@drill.test"
+to = ["a"]
+baseline = "1s"
+recovered = "200ms"
+"#;
+    fs::write(&scenario, format!("{lab}{STEPS}")).unwrap();
+    let mut command = env.command();
+    command.args(["drill", "run", text(&scenario), "--out", text(&env.path("drill")), "--json"]);
+    if let Some(answer) = answer {
+        fs::write(env.path("answer"), answer).unwrap();
+        command.stdin(File::open(env.path("answer")).unwrap());
+    }
+    Running::start(command).wait()
+}
+
+#[test]
+fn a_person_is_asked_others_go_on_at_one_time_and_undos_run_from_the_last_to_the_first() {
+    let env = Env::new();
+    let output = run(&env, Some("it is green\n"));
+    assert!(output.stderr.contains(">>> Ann: See that the lamp is green"), "{output}");
+    let document = output.expect(0).json();
+    assert_eq!(document["verdict"], "pass", "{document}");
+    let log = fs::read_to_string(env.path("log")).unwrap();
+    let lines: Vec<&str> = log.lines().collect();
+    // Of two at one time, who wrote down later what he needs is undone first.
+    assert!(lines[0] == "found" && lines[3] == "last" && lines.len() == 4, "{log}");
+    assert!(lines[1..3] == ["one", "other"] || lines[1..3] == ["other", "one"], "{log}");
+    let page = fs::read_to_string(env.path("drill/report.html")).unwrap();
+    for words in ["it is green", "Ann", "the other comes later"] {
+        assert!(page.contains(words), "{words}");
+    }
+}
+
+#[test]
+fn where_nobody_can_be_asked_or_somebody_says_no_the_drill_ends_and_is_undone() {
+    for (answer, why) in [
+        (None, "nobody is there to do it"),
+        (Some("no it is red\n"), "Ann did not do it: it is red"),
+    ] {
+        let env = Env::new();
+        let document = run(&env, answer).expect(6).json();
+        assert!(document["aborted"].as_str().unwrap().contains(why), "{document}");
+        assert_eq!(fs::read_to_string(env.path("log")).unwrap(), "last\n");
+        assert_eq!(processes_of(document["run"].as_str().unwrap()), Vec::<String>::new());
+    }
+}
