@@ -167,6 +167,45 @@ fn a_server_that_is_not_there_is_an_account_of_nothing_and_no_pass() {
     assert!(document["messages"]["by_class"]["refused"].as_u64().unwrap() > 0, "{document}");
 }
 
+/// What is wrong with a scenario, as an editor with the published schema tells it.
+fn editor(schema: &serde_json::Value, scenario: &str) -> Vec<String> {
+    let scenario: toml::Value = toml::from_str(scenario).unwrap();
+    let scenario = serde_json::to_value(scenario).unwrap();
+    let validator = jsonschema::validator_for(schema).unwrap();
+    validator.iter_errors(&scenario).map(|e| format!("{} at {}", e, e.instance_path())).collect()
+}
+
+#[test]
+fn the_published_schema_takes_what_ships_and_finds_typos() {
+    let env = Env::new();
+    let printed = env.run(&["drill", "schema"]).expect(0).stdout;
+    let schema: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    jsonschema::meta::validate(&schema).unwrap();
+    let folder = scenario("x").parent().unwrap().to_owned();
+    let mut count = 0;
+    for dir in [folder.clone(), folder.join("broken")] {
+        for entry in fs::read_dir(dir).unwrap().flatten() {
+            let Some("toml") = entry.path().extension().and_then(|extension| extension.to_str())
+            else {
+                continue;
+            };
+            let text = fs::read_to_string(entry.path()).unwrap();
+            assert_eq!(editor(&schema, &text), Vec::<String>::new(), "{}", entry.path().display());
+            for (from, to) in [
+                ("[traffic]", "[trafic]"),
+                ("\nname = \"", "\nnam = \""),
+                ("title = \"", "title = 1 #"),
+                ("fault =", "run = { argv = [] }\nfault ="),
+            ] {
+                let broken = text.replacen(from, to, 1);
+                assert!(!editor(&schema, &broken).is_empty(), "{to}: {}", entry.path().display());
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 24, "{count}");
+}
+
 #[test]
 fn every_scenario_that_ships_has_a_plan_and_a_broken_twin() {
     let env = Env::new();

@@ -53,6 +53,15 @@ impl Ui {
         }
     }
 
+    /// Prints what is for programs, as it is.
+    pub(crate) fn text(&self, text: &str) -> Result<()> {
+        let mut out = io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.context(WRITING),
+        }
+    }
+
     /// Whether the result is a document, and everything a person should know is in it.
     pub(crate) fn is_json(&self) -> bool {
         self.json

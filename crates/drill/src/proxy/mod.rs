@@ -29,6 +29,7 @@ use self::session::Session;
 
 /// What becomes of connections, whatever the rules say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// They pass.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 /// Where in a session a rule acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum At {
     /// When the client has connected, before the server is called; replies: the greeting.
@@ -79,6 +80,7 @@ pub struct Rule {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct RuleLine {
     at: At,
@@ -107,6 +109,17 @@ struct RuleLine {
     strip_starttls: bool,
     #[serde(default)]
     reset: bool,
+}
+
+#[cfg(test)]
+impl schemars::JsonSchema for Rule {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Rule".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        RuleLine::json_schema(generator)
+    }
 }
 
 /// A probability that was checked is a number.

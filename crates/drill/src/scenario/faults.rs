@@ -8,6 +8,7 @@ use crate::proxy::{Mode, Rule};
 
 /// Something that is broken. Each is mended at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// Kills a process of the lab (SIGKILL).
@@ -34,6 +35,7 @@ pub enum Fault {
 
 /// What is wrong with a network from now on; nothing of what was before is left, and without anything it is mended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NetworkFault {
     /// The role or node at whose machine.
@@ -74,6 +76,7 @@ impl NetworkFault {
 
 /// A disk that is full.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Fill {
     /// A folder on it, in the file system of the drill.
@@ -88,6 +91,7 @@ pub struct Fill {
 
 /// A clock that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Clock {
     /// The process of the lab, which must have `clock`.
@@ -98,6 +102,7 @@ pub struct Clock {
 
 /// What a proxy does from now on; nothing of what it did before is left.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProxyFault {
     /// Which.

@@ -8,6 +8,7 @@ use super::Probe;
 
 /// Servers that the drill makes for itself, in a folder of its own: `${lab}`. They end with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Lab {
     /// The drill's own address in a network that it makes for itself and its nodes: `10.77.0.1/24`. Needs root.
@@ -43,6 +44,7 @@ pub struct Lab {
 
 /// A small disk, in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
     /// As `load --size` takes it: `64M`.
@@ -60,6 +62,7 @@ impl Lab {
 
 /// Where a proxy stands.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProxyAt {
     /// Where it listens: `ADDRESS:PORT`.
@@ -70,6 +73,7 @@ pub struct ProxyAt {
 
 /// A program that runs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Process {
     /// It and its arguments; `mailrig` is this program.
@@ -93,6 +97,7 @@ pub struct Process {
 
 /// A signal that ends a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Signal {
     /// It may end what it is at.
     #[serde(rename = "TERM")]

@@ -30,6 +30,7 @@ pub use self::vars::{BadVariable, Values};
 
 /// What a drill does.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Of this form of the file: 1.
@@ -83,6 +84,7 @@ pub struct Scenario {
 
 /// Where a secret comes from; one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Secret {
     /// The first line of a file.
@@ -124,6 +126,7 @@ impl Secret {
 
 /// What is asked of the run.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Objectives {
     /// By service: how long it may be away after an incident.
@@ -155,6 +158,7 @@ pub struct Objectives {
 
 /// When a message is late.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Late {
     /// From the reply until it is seen.
@@ -166,6 +170,7 @@ pub struct Late {
 
 /// When a service is stable again: after a row of successes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Stable {
     /// At least so many.
@@ -183,6 +188,7 @@ impl Default for Stable {
 
 /// Mail that is sent all the time.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Traffic {
     /// Messages a second: `100/s`.
@@ -228,6 +234,7 @@ pub struct Traffic {
 /// People who read their mail over IMAP while all goes on: each logs in, looks for what is new, and leaves. How they fare
 /// is the service `reading`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Readers {
     /// The role at which.
@@ -245,6 +252,7 @@ pub struct Readers {
 
 /// Something that is asked all the time how it is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Service {
     /// How it is asked.
@@ -259,6 +267,7 @@ pub struct Service {
 
 /// What ends the run before its time.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AbortIf {
     /// The service that fails.
@@ -270,6 +279,7 @@ pub struct AbortIf {
 
 /// What stands in the report besides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// Who answers for the drill.
@@ -289,6 +299,25 @@ pub struct Report {
 /// A length of time, written as `300ms`, `5s` or `2m`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
+
+#[cfg(test)]
+impl schemars::JsonSchema for Span {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Span".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "A length of time: 300ms, 5s, 2m.",
+            "pattern": r"^[0-9P]|\$\{",
+        })
+    }
+}
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -6,6 +6,7 @@ use super::Run;
 
 /// Another role serves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Promote {
     /// Who serves from now on.
@@ -29,6 +30,7 @@ pub struct Promote {
 /// An address that goes from one role's machine to another's: it is taken away from the first, if that is named, given to
 /// the second, and its neighbours are told (gratuitous ARP, by arping(8)).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MovedAddress {
     /// With its bits: `10.77.0.100/24`.
@@ -43,6 +45,7 @@ pub struct MovedAddress {
 
 /// A haproxy that is told by its admin socket who is to get connections.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Haproxy {
     /// Its admin socket: a path, or `HOST:PORT`.
@@ -57,6 +60,7 @@ pub struct Haproxy {
 
 /// A mail server that is to run on the machine of the new role; it is stopped again at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Start {
     /// Postfix, with this configuration folder; what waits in its queue is tried at once.

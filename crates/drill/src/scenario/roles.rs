@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 /// Somebody who takes part.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Role {
     /// Where its commands run.
@@ -39,6 +40,7 @@ impl Role {
 
 /// Where commands run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Where {
     /// On this machine.
@@ -68,6 +70,7 @@ impl std::fmt::Display for Where {
 
 /// Where mail is submitted.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
     /// `HOST:PORT`.
@@ -82,6 +85,7 @@ pub struct Submission {
 
 /// Where mail is read.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Imap {
     /// `HOST:PORT`.
@@ -97,6 +101,7 @@ pub struct Imap {
 
 /// How a connection is secured.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// From its first byte on, not by STARTTLS.
@@ -113,6 +118,7 @@ pub struct Tls {
 
 /// A store of mailboxes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Store {
     /// Its folder.
@@ -124,6 +130,7 @@ pub struct Store {
 
 /// A queue; one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Queue {
     /// The folder that `mailrig serve --queue` has.

@@ -39,26 +39,60 @@ impl Step {
 
 /// A step as it is written: what it does stands under a name of its own.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct StepFile {
+    /// Its name: no other step has it.
     name: String,
+    /// How long to let things go on before it.
     after: Option<Span>,
+    /// How long it may take.
     timeout: Option<Span>,
+    /// Whether the time of recovery runs from it; without it: from what breaks something.
     incident: Option<bool>,
+    /// Runs a command.
     run: Option<Run>,
+    /// Runs mailrig with these arguments, on this machine.
     mailrig: Option<Vec<String>>,
+    /// Breaks something, or mends it.
     fault: Option<Fault>,
+    /// Starts a process of the lab, or starts it again.
     start: Option<String>,
+    /// Ends a process of the lab, and starts it again.
     restart: Option<String>,
+    /// Lets another role serve.
     promote: Option<Promote>,
+    /// Lets the first role serve again.
     failback: Option<Promote>,
+    /// Waits until something is true.
     wait_until: Option<WaitUntil>,
+    /// Insists that something is true.
     expect: Option<Probe>,
+    /// Looks at all places.
     survey: Option<Moment>,
+    /// Brings the queue of a dead role to another one.
     salvage: Option<Salvage>,
+    /// Restores some mailboxes to a scratch place, and compares them with their snapshot.
     restore_check: Option<RestoreCheck>,
+    /// Lets a person do something.
     manual: Option<Manual>,
+    /// Does several steps at one time.
     parallel: Option<Vec<Step>>,
+}
+
+#[cfg(test)]
+impl schemars::JsonSchema for Step {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Step".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut schema = StepFile::json_schema(generator);
+        let kinds = ACTIONS.split(", ").map(|kind| kind.trim_matches('`'));
+        let one: Vec<_> = kinds.map(|kind| serde_json::json!({ "required": [kind] })).collect();
+        schema.insert("oneOf".into(), one.into());
+        schema
+    }
 }
 
 impl TryFrom<StepFile> for Step {
@@ -202,6 +236,7 @@ impl Action {
 
 /// A command.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Run {
     /// The program and its arguments.
@@ -222,6 +257,7 @@ pub struct Run {
 
 /// A wait with an end.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WaitUntil {
     /// What must be true.
@@ -238,6 +274,7 @@ pub struct WaitUntil {
 
 /// One question about something that lives. One of them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Probe {
     /// Somebody listens at `HOST:PORT`.
@@ -297,6 +334,7 @@ pub enum Probe {
 
 /// What a dead role has, and who gets it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Salvage {
     /// Whose queue.
@@ -307,6 +345,7 @@ pub struct Salvage {
 
 /// A restore drill within this one: `mailrig drill restore`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RestoreCheck {
     /// The repository, as a command of mailrig takes it.
@@ -324,6 +363,7 @@ pub struct RestoreCheck {
 
 /// What a person does.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Manual {
     /// What to do.

@@ -95,3 +95,24 @@ fn what_is_wrong_is_told_with_its_place_and_what_may_have_been_meant() {
         "{unset}"
     );
 }
+
+/// `MAILRIG_WRITE_SCHEMA=1` writes it.
+#[test]
+fn the_published_schema_is_that_of_what_is_read() {
+    let schema = schemars::schema_for!(Scenario);
+    let mut schema = serde_json::to_value(schema).unwrap();
+    schema["title"] = "A scenario of mailrig drill".into();
+    let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+    let path = std::path::Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/schema/scenario.json"
+    ));
+    if std::env::var_os("MAILRIG_WRITE_SCHEMA").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let published = std::fs::read_to_string(path).unwrap();
+    assert!(
+        published == text,
+        "docs/schema/scenario.json is old: run this test with MAILRIG_WRITE_SCHEMA=1"
+    );
+}

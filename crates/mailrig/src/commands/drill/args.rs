@@ -24,6 +24,8 @@ pub(crate) enum DrillCommand {
     Analyze(ResultArgs),
     Recover(RecoverArgs),
     Runbook(RunbookArgs),
+    /// Print the JSON schema of scenarios, for editors
+    Schema,
     #[command(hide = true)]
     Watch(WatchArgs),
 }

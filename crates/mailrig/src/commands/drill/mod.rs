@@ -51,6 +51,7 @@ pub(crate) fn run(args: &DrillArgs, ui: &Ui) -> Result<Exit> {
         DrillCommand::Rehearse(args) => rehearse(&args.scenario, ui),
         DrillCommand::Watch(args) => watch(args, ui),
         DrillCommand::Runbook(args) => runbook::run(&read(&args.scenario)?, ui),
+        DrillCommand::Schema => schema(ui),
         DrillCommand::Run(args) => run_scenario(args, ui),
         DrillCommand::Analyze(args) => analyze(args, ui),
         DrillCommand::Recover(args) => recover(args, ui),
@@ -63,6 +64,12 @@ fn read(args: &ScenarioArgs) -> Result<Loaded> {
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let name = path.display().to_string();
     load_scenario(&name, &text, &args.set).map_err(|e| UsageError(e.to_string()).into())
+}
+
+/// What stands in docs/schema/scenario.json, which a test holds against what is read.
+fn schema(ui: &Ui) -> Result<Exit> {
+    ui.text(include_str!("../../../../../docs/schema/scenario.json"))?;
+    Ok(Exit::Done)
 }
 
 fn name_of(path: &Path) -> String {
