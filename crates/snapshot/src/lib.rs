@@ -10,6 +10,7 @@ pub mod contents;
 pub mod crypt;
 mod dotlock;
 pub mod error;
+pub mod expected;
 pub mod find;
 pub mod hash;
 pub mod headers;

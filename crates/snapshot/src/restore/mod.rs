@@ -38,7 +38,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::mailbox::{Job, Work};
 pub use self::options::{Flags, LOCK_WAIT, Options, Place, Uids};
+pub(crate) use self::outside::folder_of_control;
 use self::partial::Claim;
+pub(crate) use self::plan::{is_uidlist, safe_path};
 use self::report::Shared;
 pub use self::report::{Counts, Missing, Problem, Report, RestoredMailbox, RestoredTree};
 pub use self::select::folder_path;

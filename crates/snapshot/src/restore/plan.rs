@@ -373,6 +373,11 @@ pub(crate) fn safe_path(encoded: &str) -> Option<PathBuf> {
     (is_normal && rebuilt.as_os_str().as_bytes() == path.as_os_str().as_bytes()).then_some(path)
 }
 
+/// Whether a file of this name says which UID each message has.
+pub(crate) fn is_uidlist(name: &[u8]) -> bool {
+    UIDLISTS.contains(&name)
+}
+
 /// Dovecot's list, and Courier's.
 pub(crate) const UIDLISTS: [&[u8]; 2] = [UIDLIST, b"courierimapuiddb"];
 pub(crate) const UIDLIST: &[u8] = b"dovecot-uidlist";
