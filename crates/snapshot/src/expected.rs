@@ -98,7 +98,9 @@ pub fn mailbox(
     let mut reading = Reading { repository, mailbox: &mailbox, head: &head, left: FILES_BYTES };
     for (encoded, entry) in contents.folders.iter().filter(|(_, folder)| folder.maildir) {
         let Some(path) = safe_path(encoded) else {
-            expected.problems.push(format!("the path of the folder `{encoded}` leaves the mailbox"));
+            expected
+                .problems
+                .push(format!("the path of the folder `{encoded}` leaves the mailbox"));
             continue;
         };
         let mut messages = Vec::with_capacity(entry.messages.len());

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::account::Account;
-pub use self::imap::{BadPlace, Folder, ImapError, Place, watch as watch_imap};
+pub use self::imap::{
+    BadPlace, Fetched, Folder, ImapError, Opened, Place, Reader as ImapReader, watch as watch_imap,
+};
 pub use self::maildir::watch as watch_maildir;
 pub use self::sink::{Sink, listen as listen_sink};
 pub use self::tally::{Delivery, Sample, Samples};

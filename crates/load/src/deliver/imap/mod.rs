@@ -2,6 +2,7 @@
 //! said that there is more. On a thread of its own, so that a busy generator does not look late.
 
 mod place;
+mod reader;
 mod wire;
 
 use std::thread;
@@ -13,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch as flag};
 use tokio::time::{sleep, timeout};
 
 pub use self::place::{BadPlace, Place};
+pub use self::reader::{Fetched, Opened, Reader};
 pub use self::wire::ImapError;
 use self::wire::{FETCHED, Heard, Wire};
 use super::{Judge, SEEN_MAX, Seen, Sight, Watch, WatchError};

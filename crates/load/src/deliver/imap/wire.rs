@@ -181,19 +181,29 @@ impl Wire {
 
     /// The next thing that is said. Messages are judged where they lie.
     pub(super) async fn next(&mut self, judge: &Judge) -> Result<Heard, ImapError> {
+        let heard = self.next_with(|response, tag| heard(response, tag, judge)).await?;
+        Ok(heard.unwrap_or(Heard::Other))
+    }
+
+    /// What `hear` makes of the next thing that is said, and of the tag of the last command; `None` for what is not
+    /// understood.
+    pub(super) async fn next_with<T>(
+        &mut self,
+        hear: impl FnOnce(Response<'_>, u64) -> T,
+    ) -> Result<Option<T>, ImapError> {
         loop {
             let inbound = &self.inbound[self.used..];
             match Response::parse(inbound) {
                 Ok((rest, response)) => {
-                    let heard = heard(response, self.tag, judge);
+                    let heard = hear(response, self.tag);
                     self.used = self.inbound.len() - rest.len();
-                    return Ok(heard);
+                    return Ok(Some(heard));
                 }
                 Err(error) if error.is_incomplete() => {}
                 Err(_) => {
                     if let Some(length) = unknown_line(inbound)? {
                         self.used += length;
-                        return Ok(Heard::Other);
+                        return Ok(None);
                     }
                 }
             }
@@ -233,7 +243,7 @@ fn unknown_line(inbound: &[u8]) -> Result<Option<usize>, ImapError> {
     Ok(end.map(|end| end + 2))
 }
 
-fn heard(response: Response<'_>, tag: u64, judge: &Judge) -> Heard {
+pub(super) fn heard(response: Response<'_>, tag: u64, judge: &Judge) -> Heard {
     match response {
         Response::Done { tag: of, status, outcome } if of.0 == format!("m{tag}") => {
             let text = || outcome.information.unwrap_or_default().into_owned();
@@ -291,7 +301,7 @@ async fn within<T>(wait: impl Future<Output = io::Result<T>>) -> Result<T, ImapE
 
 /// What is read of a message, and a byte that tells of more.
 pub(super) const FETCHED: &str = "(UID BODY.PEEK[]<0.67108865>)";
-const MESSAGE_BYTES: usize = 64 << 20;
+pub(super) const MESSAGE_BYTES: usize = 64 << 20;
 const INBOUND_BYTES: usize = MESSAGE_BYTES + (1 << 20);
 /// What is kept from message to message.
 const BUFFER_BYTES: usize = 1 << 20;
