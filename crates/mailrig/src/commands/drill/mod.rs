@@ -3,6 +3,7 @@
 mod args;
 mod manifest;
 mod plan;
+mod restore;
 mod runbook;
 mod text;
 
@@ -51,6 +52,7 @@ pub(crate) fn run(args: &DrillArgs, ui: &Ui) -> Result<Exit> {
         DrillCommand::Run(args) => run_scenario(args, ui),
         DrillCommand::Analyze(args) => analyze(args, ui),
         DrillCommand::Recover(args) => recover(args, ui),
+        DrillCommand::Restore(args) => restore::run(args, ui),
     }
 }
 
