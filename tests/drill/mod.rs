@@ -2,6 +2,7 @@
 //! and what a journal tells afterwards.
 
 mod killed;
+mod restore;
 mod shipped;
 mod told;
 

@@ -120,7 +120,7 @@ pub(super) fn of_files(tally: &Tally) -> Vec<Criterion> {
         (0, _) => Word::Pass,
     };
     let of = |noun: &str, all: u64, differences: u64| match differences {
-        0 => format!("{} compared", plural(all, noun)),
+        0 => format!("all of {}", plural(all, noun)),
         some => format!("{} of {} differ", count(some), plural(all, noun)),
     };
     let (all, lost) = (tally.messages, number(&[What::Mailbox, What::Folder]));
@@ -155,7 +155,7 @@ pub(super) fn of_files(tally: &Tally) -> Vec<Criterion> {
         _ => Word::Pass,
     };
     let restored = match lost {
-        0 => format!("{} read", plural(tally.folders, "folder")),
+        0 => format!("all of {}", plural(tally.folders, "folder")),
         lost => plural(lost, "problem"),
     };
     vec![
@@ -179,7 +179,7 @@ pub(super) fn of_server(served: &Result<Tally, (Word, String)>) -> Criterion {
         Ok(tally) if tally.messages == 0 => ("no message to ask for".into(), Word::Unknown),
         Ok(tally) => {
             let (messages, uids) = (plural(tally.messages, "message"), count(tally.uids));
-            (format!("{messages} compared, {uids} by UID"), Word::Pass)
+            (format!("all of {messages}, {uids} by UID"), Word::Pass)
         }
     };
     Criterion { name: "imap", asked: "what a client sees is the same".into(), actual, word }
