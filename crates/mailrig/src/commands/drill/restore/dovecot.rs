@@ -58,6 +58,7 @@ impl User {
 /// A running server; it ends with this.
 pub(super) struct Server {
     watchdog: Child,
+    home: PathBuf,
     pub(super) port: u16,
     pub(super) password: String,
 }
@@ -66,6 +67,16 @@ impl Server {
     /// The user of the mailbox with this number.
     pub(super) fn user(number: usize) -> String {
         format!("u{number}")
+    }
+
+    /// The last trouble that it logged, or else its last words.
+    pub(super) fn complaint(&self) -> String {
+        let log = fs::read_to_string(self.home.join("log")).unwrap_or_default();
+        let is_trouble = |line: &&str| TROUBLE.iter().any(|word| line.contains(word));
+        match log.lines().rev().find(is_trouble) {
+            Some(line) => short(line),
+            None => last_words(&self.home),
+        }
     }
 }
 
@@ -167,7 +178,8 @@ fn start(
     command.stdin(Stdio::piped()).process_group(0);
     command.stdout(output.try_clone().map_err(failed)?).stderr(output);
     let watchdog = command.spawn().map_err(failed)?;
-    let mut server = Server { watchdog, port, password: password.to_owned() };
+    let mut server =
+        Server { watchdog, home: home.to_owned(), port, password: password.to_owned() };
     let deadline = Instant::now() + START;
     while Instant::now() < deadline && progress.check().is_ok() {
         if !matches!(server.watchdog.try_wait(), Ok(None)) {
@@ -185,7 +197,11 @@ fn start(
 fn last_words(home: &Path) -> String {
     let read = |name| fs::read_to_string(home.join(name)).unwrap_or_default();
     let all = read("output") + &read("log");
-    all.lines().last().unwrap_or("it said nothing").chars().take(300).collect()
+    short(all.lines().last().unwrap_or("it said nothing"))
+}
+
+fn short(line: &str) -> String {
+    line.chars().take(300).collect()
 }
 
 /// Whom mail and processes belong to.
@@ -294,6 +310,7 @@ exit $code
 /// Between the numbers of accounts and those of the system.
 const NOBODYS: u32 = 65_530;
 const CONTROL: &str = "mailrig.outside/control";
+const TROUBLE: [&str; 4] = ["Error:", "Warning:", "Fatal:", "Panic:"];
 const ATTEMPTS: u32 = 3;
 const START: Duration = Duration::from_secs(30);
 

@@ -28,20 +28,22 @@ pub(super) fn compare(
             folder: "INBOX".to_owned(),
             is_tls: false,
         };
-        let asked = mailbox(&place, &server.password, user, &mut tally, progress);
-        runtime.block_on(asked).map_err(|e| format!("{}: {e}", user.mailbox))?;
+        let asked = mailbox(&place, server, user, &mut tally, progress);
+        runtime.block_on(asked).map_err(|e| {
+            format!("{}: {e}; its log ends with: {}", user.mailbox, server.complaint())
+        })?;
     }
     Ok(tally)
 }
 
 async fn mailbox(
     place: &Place,
-    password: &str,
+    server: &Server,
     user: &User,
     tally: &mut Tally,
     progress: &Progress,
 ) -> Result<(), ImapError> {
-    let mut session = ImapReader::log_in(place, password, None).await?;
+    let mut session = ImapReader::log_in(place, &server.password, None).await?;
     for shown in &user.shown {
         let at = At { mailbox: &user.mailbox, folder: &shown.name };
         let opened = match session.examine(&imap_name(user, shown)).await {
@@ -57,9 +59,16 @@ async fn mailbox(
             seen.push(Seen::of(&message));
             progress.check().is_ok()
         };
-        session.fetch(each).await?;
+        let fetched = session.fetch(each).await;
         if progress.check().is_err() {
             return Ok(());
+        }
+        if let Err(e) = fetched {
+            // So it ends the sessions of clients, too.
+            let actual = format!("{e}; its log ends with: {}", server.complaint());
+            tally.differs(at, BY_IMAP, What::Folder, ("the folder over IMAP", actual));
+            session = ImapReader::log_in(place, &server.password, None).await?;
+            continue;
         }
         hold(shown, opened, seen, at, tally);
     }
