@@ -213,6 +213,7 @@ fn interrupted_while_it_restores_it_leaves_nothing() {
 /// The runner leaves these out where Dovecot is not there.
 mod needs_dovecot {
     use super::*;
+    use crate::dovecot_restore::Office;
     use crate::servers::process::is_skipped;
 
     #[test]
@@ -227,6 +228,59 @@ mod needs_dovecot {
         let imap = all.iter().find(|criterion| criterion["name"] == "imap").unwrap();
         assert_eq!(imap["actual"], "all of 32 messages, 28 by UID");
         assert_clean(&env);
+    }
+
+    /// With what only a server writes: keywords, folders in modified UTF-7, UIDs with gaps, dates of APPEND.
+    #[test]
+    fn a_mailbox_that_dovecot_made_is_shown_as_it_was() {
+        let Some(office) = Office::open() else { return };
+        set_mode(&office.env.path("."), 0o755);
+        office.back_up_with(&[]);
+        let document = drill(&office.env, &["--all"]).expect(0).json();
+        for name in ["flags", "dates", "uids", "imap"] {
+            assert_eq!(word(&document, name), "pass", "{name}: {document}");
+        }
+    }
+
+    /// Where control files lie apart from the mail, they are restored beside it.
+    #[test]
+    fn uids_that_lie_apart_from_the_mail_are_compared() {
+        let more = |env: &Env| format!(":CONTROL={}/%d/%n", text(&env.path("control")));
+        let Some(office) = Office::open_with(more) else { return };
+        set_mode(&office.env.path("."), 0o755);
+        let control = format!("{}/%d/%n", text(&office.env.path("control")));
+        office.back_up_with(&["--control", &control]);
+        let document = drill(&office.env, &["--all"]).expect(0).json();
+        for name in ["uids", "imap"] {
+            assert_eq!(word(&document, name), "pass", "{name}: {document}");
+        }
+    }
+
+    #[test]
+    fn without_root_it_serves_as_well() {
+        if is_skipped("dovecot") {
+            return;
+        }
+        let env = backed_up();
+        let drill = ["drill", "restore", env.repo(), "--json"];
+        let document = env.start_unprivileged(&drill).wait().expect(0).json();
+        assert_eq!(word(&document, "imap"), "pass", "{document}");
+        assert_clean(&env);
+    }
+
+    #[test]
+    fn folders_in_folders_and_names_in_utf8_are_served() {
+        if is_skipped("dovecot") {
+            return;
+        }
+        let env = Env::plain();
+        set_mode(&env.path("."), 0o755);
+        let nested = env.store().mailbox("nested/Maildir");
+        nested.fill("", 3, 1).fill("Archive/2025", 4, 2).fill("Sent", 2, 3);
+        env.store().mailbox("utf8/Maildir").fill(".Müll", 5, 4);
+        env.backup(&[]).expect(0);
+        let document = drill(&env, &["--all"]).expect(0).json();
+        assert_eq!(word(&document, "imap"), "pass", "{document}");
     }
 
     /// The twin: where a file's name has a size that is not the file's, Dovecot ends the sessions of clients.

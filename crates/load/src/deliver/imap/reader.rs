@@ -126,7 +126,7 @@ fn fetched<'m>(parts: &'m [AttributeValue<'_>]) -> Option<Fetched<'m>> {
             AttributeValue::Uid(number) => uid = Some(*number),
             AttributeValue::Flags(flags) => {
                 let flags = flags.iter().filter(|flag| !flag.eq_ignore_ascii_case("\\Recent"));
-                message.flags = flags.map(|flag| flag.to_string()).collect();
+                message.flags = flags.map(ToString::to_string).collect();
             }
             AttributeValue::InternalDate(date) => message.date_seconds = seconds(date),
             AttributeValue::Rfc822Size(size) => message.size = Some(*size),

@@ -11,13 +11,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{getegid, geteuid};
+use rustix::process::{Pid, Signal, getegid, geteuid, kill_process_group};
 use snapshot::expected::Expected;
 use snapshot::hash::hex;
 use snapshot::progress::Progress;
 
 use super::files::Shown;
-use super::scratch::{LOOK, Scratch, end};
+use super::scratch::{LOOK, Scratch};
 
 /// A restored mailbox, as it is to be served.
 pub(super) struct User {
@@ -91,7 +91,8 @@ impl Drop for Server {
             }
             thread::sleep(LOOK);
         }
-        let _ = end(&mut self.watchdog);
+        let _ = kill_process_group(Pid::from_child(&self.watchdog), Signal::KILL);
+        let _ = self.watchdog.wait();
     }
 }
 
@@ -104,10 +105,10 @@ pub(super) fn find() -> Result<PathBuf, String> {
     let version = Command::new(&program).arg("--version").stdin(Stdio::null()).output();
     let version = version.map_err(|e| format!("{} does not run: {e}", program.display()))?;
     let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
-    if ["2.2.", "2.3."].iter().any(|known| version.starts_with(known)) {
+    if version.starts_with("2.3.") {
         return Ok(program);
     }
-    Err(format!("Dovecot {version} is none of 2.2 and 2.3, whose configuration is known here"))
+    Err(format!("Dovecot here is {version}, and only the configuration of 2.3 is known"))
 }
 
 /// Starts a server for `users`.
@@ -127,7 +128,7 @@ pub(super) fn serve(
     let owner = owner()?;
     let failed = |e: std::io::Error| format!("the scratch Dovecot cannot be set up: {e}");
     fs::create_dir(&home).map_err(failed)?;
-    if owner.name.is_none() {
+    if owner.names.is_none() {
         scratch.open_way().map_err(failed)?;
         give(&scratch.mail(), owner.ids).map_err(failed)?;
         fs::set_permissions(&home, fs::Permissions::from_mode(0o711)).map_err(failed)?;
@@ -185,12 +186,23 @@ fn start(
         if !matches!(server.watchdog.try_wait(), Ok(None)) {
             return Err(format!("the scratch Dovecot ended: {}", last_words(home)));
         }
-        if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        if greets(port) {
             return Ok(server);
         }
         thread::sleep(LOOK);
     }
     Err(format!("the scratch Dovecot did not listen in time: {}", last_words(home)))
+}
+
+/// Whether it does more than listen, which it does also just before it gives up.
+fn greets(port: u16) -> bool {
+    let greeting = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).and_then(|mut stream| {
+        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+        let mut start = [0; 4];
+        stream.read_exact(&mut start)?;
+        Ok(start)
+    });
+    greeting.is_ok_and(|start| &start == b"* OK")
 }
 
 /// The last line that it logged.
@@ -207,23 +219,29 @@ fn short(line: &str) -> String {
 /// Whom mail and processes belong to.
 struct Owner {
     ids: (u32, u32),
-    /// This process's user, where that is not root.
-    name: Option<String>,
+    /// This process's user and group, where that is not root.
+    names: Option<(String, String)>,
 }
 
 /// Dovecot gives root no mail: as root the scratch copies belong to a user that no account has.
 fn owner() -> Result<Owner, String> {
     let (uid, gid) = (geteuid(), getegid());
     if uid.is_root() {
-        return Ok(Owner { ids: (NOBODYS, NOBODYS), name: None });
+        return Ok(Owner { ids: (NOBODYS, NOBODYS), names: None });
     }
-    let users = fs::read_to_string("/etc/passwd").map_err(|e| format!("/etc/passwd: {e}"))?;
-    let number = uid.as_raw().to_string();
-    let is_this = |line: &&str| line.split(':').nth(2) == Some(&number);
-    let name = users.lines().find(is_this).and_then(|line| line.split(':').next());
+    let names = Some((named("/etc/passwd", uid.as_raw())?, named("/etc/group", gid.as_raw())?));
+    Ok(Owner { ids: (uid.as_raw(), gid.as_raw()), names })
+}
+
+/// Dovecot takes no numbers.
+fn named(file: &str, number: u32) -> Result<String, String> {
+    let all = fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
+    let number = number.to_string();
+    let is_it = |line: &&str| line.split(':').nth(2) == Some(&number);
+    let name = all.lines().find(is_it).and_then(|line| line.split(':').next());
     let name =
-        name.ok_or(format!("user {number} has no name in /etc/passwd, which Dovecot needs"))?;
-    Ok(Owner { ids: (uid.as_raw(), gid.as_raw()), name: Some(name.to_owned()) })
+        name.ok_or_else(|| format!("{number} has no name in {file}, which Dovecot needs"))?;
+    Ok(name.to_owned())
 }
 
 fn give(folder: &Path, (uid, gid): (u32, u32)) -> std::io::Result<()> {
@@ -254,8 +272,10 @@ fn is_plain(path: &Path) -> bool {
 
 fn configuration(home: &Path, owner: &Owner, port: u16) -> String {
     let home = home.display();
-    let users = match &owner.name {
-        Some(name) => format!("default_internal_user = {name}\ndefault_login_user = {name}\n"),
+    let users = match &owner.names {
+        Some((user, group)) => format!(
+            "default_internal_user = {user}\ndefault_internal_group = {group}\ndefault_login_user = {user}\n"
+        ),
         // Only root reads the accounts.
         None => "service auth {\n  user = root\n}\n".to_owned(),
     };
@@ -299,7 +319,12 @@ service imap-login {{
 const WATCHDOG: &str = r#"
 exec 3<&0 </dev/null
 "$@" 3<&- & server=$!
-{ cat <&3 >/dev/null; kill -TERM $server; } 2>/dev/null & reader=$!
+{
+  cat <&3 >/dev/null
+  # A server that just begins may not hear the first.
+  for attempt in 1 2 3 4 5 6 7 8 9 10; do kill -TERM $server && sleep 0.5; done
+  kill -KILL $server
+} 2>/dev/null & reader=$!
 exec 3<&-
 wait $server
 code=$?

@@ -183,7 +183,7 @@ fn wait(child: &mut Child, progress: &Progress) -> io::Result<ExitStatus> {
 }
 
 /// Ends a process: SIGTERM, and SIGKILL when it takes too long.
-pub(super) fn end(child: &mut Child) -> io::Result<ExitStatus> {
+fn end(child: &mut Child) -> io::Result<ExitStatus> {
     let _ = kill_process(Pid::from_child(child), Signal::TERM);
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
