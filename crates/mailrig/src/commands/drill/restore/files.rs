@@ -105,6 +105,10 @@ fn read(folder: &Path, progress: &Progress) -> snapshot::Result<io::Result<Vec<B
             progress.check()?;
             let file = entry.and_then(|entry| {
                 let name = [subdir.as_bytes(), b"/", entry.file_name().as_bytes()].concat();
+                // A link may lead to what never ends.
+                if !entry.file_type()?.is_file() {
+                    return Err(io::Error::other(format!("{:?} is no file", entry.file_name())));
+                }
                 read_message(&entry.path(), name)
             });
             match file {
@@ -225,7 +229,9 @@ fn uids<'e>(
         tally.folders_without_uids += 1;
         return None;
     };
-    let bytes = std::fs::read(mailbox.join(&kept.path)).unwrap_or_default();
+    let path = mailbox.join(&kept.path);
+    let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+    let bytes = if is_file { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
     let Some(back) = Uidlist::parse(&bytes) else {
         tally.differs(at, b"", What::UidValidity, (list.uid_validity.to_string(), "no list"));
         return None;

@@ -136,8 +136,12 @@ impl Drill<'_> {
             _ if self.args.all => vec![None],
             ids => ids.iter().map(|id| Some(id.as_str())).collect(),
         };
-        for mailbox in jobs {
-            ui.status(format!("restoring {}", mailbox.unwrap_or("all mailboxes")));
+        let count = jobs.len();
+        for (number, mailbox) in (1..).zip(jobs) {
+            ui.status(match mailbox {
+                Some(_) => format!("restoring mailbox {number} of {count}"),
+                None => format!("restoring all {} mailboxes", ids.len()),
+            });
             let (elapsed, messages, bytes) = self.restore(mailbox, &mut tally)?;
             took += elapsed;
             restored = (restored.0 + messages, restored.1 + bytes);
