@@ -284,3 +284,102 @@ fn imap_flags(name: &[u8], keywords: Option<&Keywords>) -> BTreeSet<String> {
     let letters = flags(name).split(|byte| *byte == b',').next().unwrap_or_default();
     letters.iter().filter_map(flag).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use snapshot::expected::Kept;
+    use snapshot::hash::sha256;
+
+    use super::*;
+
+    const TEXT: &[u8] = b"Subject: x\n\r\nhello\n";
+    const LIST: &[u8] = b"3 V7 N9 G3085f01b7f11094c501100008c4a11c1\n4 :1.a\n";
+
+    fn expected() -> Expected {
+        let message = Message {
+            name: b"cur/1.a:2,FSb".to_vec(),
+            mtime_ns: 5_500_000_000,
+            size: TEXT.len() as u64,
+            sum: Some(sha256(TEXT)),
+        };
+        let kept = |name: &str, bytes: &[u8]| Some(Kept { path: name.into(), bytes: bytes.into() });
+        let folder = Folder {
+            path: PathBuf::new(),
+            messages: vec![message],
+            uidlist: kept("dovecot-uidlist", LIST),
+            keywords: kept("dovecot-keywords", b"1 todo\n"),
+        };
+        let (name, path) = ("ann".to_owned(), "ann".into());
+        Expected { name, path, folders: vec![folder], problems: Vec::new() }
+    }
+
+    /// What differs after `change` was made to a mailbox that is as it should be, and what a server is to show of it.
+    fn after(change: impl FnOnce(&Path)) -> (Vec<What>, Vec<Shown>) {
+        let root = tempfile::tempdir().unwrap();
+        let ann = root.path().join("ann");
+        for dir in ["cur", "new"] {
+            fs::create_dir_all(ann.join(dir)).unwrap();
+        }
+        fs::write(ann.join("dovecot-uidlist"), LIST).unwrap();
+        let message = ann.join("cur/1.a:2,FSb");
+        fs::write(&message, TEXT).unwrap();
+        set_time(&message, 5);
+        change(&ann);
+        let mut tally = Tally::default();
+        let shown = compare(&expected(), root.path(), &mut tally, &Progress::default()).unwrap();
+        (tally.by_kind.into_keys().collect(), shown)
+    }
+
+    fn set_time(path: &Path, seconds: u64) {
+        let time = UNIX_EPOCH + Duration::from_secs(seconds);
+        File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    #[test]
+    fn what_came_back_as_it_was_differs_in_nothing() {
+        let (differences, shown) = after(|_| {});
+        assert_eq!(differences, []);
+        let wire = b"Subject: x\r\n\r\nhello\r\n";
+        let message = ShownMessage {
+            file_name: b"cur/1.a:2,FSb".to_vec(),
+            uid: Some(4),
+            flags: ["\\Flagged", "\\Seen", "todo"].map(str::to_owned).into(),
+            date_seconds: 5,
+            wire: (sha256(wire), wire.len() as u64),
+        };
+        assert_eq!((&shown[0].messages, shown[0].uid_validity), (&vec![message], Some(7)));
+        assert!(shown[0].is_whole);
+    }
+
+    /// The twin.
+    #[test]
+    fn whatever_was_changed_is_a_difference() {
+        let at = |ann: &Path| ann.join("cur/1.a:2,FSb");
+        let list = |ann: &Path, text: &str| fs::write(ann.join("dovecot-uidlist"), text).unwrap();
+        let changes: [(&[What], &dyn Fn(&Path)); 12] = [
+            (&[What::Content], &|ann| {
+                fs::write(at(ann), "altered").unwrap();
+                set_time(&at(ann), 5);
+            }),
+            (&[What::Date], &|ann| set_time(&at(ann), 6)),
+            (&[What::Missing], &|ann| fs::remove_file(at(ann)).unwrap()),
+            (&[What::Flags], &|ann| fs::rename(at(ann), ann.join("cur/1.a:2,S")).unwrap()),
+            (&[What::Flags], &|ann| fs::rename(at(ann), ann.join("new/1.a")).unwrap()),
+            (&[What::Extra], &|ann| fs::write(ann.join("new/2.b"), "more").unwrap()),
+            (&[What::Folder], &|ann| fs::remove_dir(ann.join("new")).unwrap()),
+            (&[What::Folder], &|ann| {
+                std::os::unix::fs::symlink("/dev/zero", ann.join("new/2.b")).unwrap();
+            }),
+            (&[What::UidValidity], &|ann| list(ann, "3 V8 N9\n4 :1.a\n")),
+            (&[What::UidValidity], &|ann| list(ann, "3 V7 N5\n4 :1.a\n")),
+            (&[What::UidValidity], &|ann| fs::remove_file(ann.join("dovecot-uidlist")).unwrap()),
+            (&[What::Uid], &|ann| list(ann, "3 V7 N9\n5 :1.a\n")),
+        ];
+        for (number, (expected, change)) in changes.iter().enumerate() {
+            assert_eq!(after(change).0, *expected, "change {number}");
+        }
+    }
+}
