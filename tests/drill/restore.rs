@@ -318,4 +318,19 @@ mod needs_dovecot {
             assert_eq!(processes_at(&scratch), [""; 0]);
         }
     }
+
+    /// Nobody can remove the folder then; the server ends all the same.
+    #[test]
+    fn killed_while_it_serves_it_leaves_no_server() {
+        if is_skipped("dovecot") {
+            return;
+        }
+        let env = backed_up();
+        let scratch = env.path("scratch");
+        let mut running = env.start(&["drill", "restore", env.repo(), "--scratch", text(&scratch)]);
+        wait_until("it serves", || scratch.join("dovecot/log").exists());
+        running.child.kill().unwrap();
+        running.wait();
+        wait_until("the server ended", || processes_at(&scratch).is_empty());
+    }
 }

@@ -321,8 +321,8 @@ exec 3<&0 </dev/null
 "$@" 3<&- & server=$!
 {
   cat <&3 >/dev/null
-  # A server that just begins may not hear the first.
-  for attempt in 1 2 3 4 5 6 7 8 9 10; do kill -TERM $server && sleep 0.5; done
+  # A server that just begins may not hear the first; one that hears it may wait 5 s for its own processes.
+  for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do kill -TERM $server && sleep 0.5; done
   kill -KILL $server
 } 2>/dev/null & reader=$!
 exec 3<&-

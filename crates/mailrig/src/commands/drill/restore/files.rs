@@ -295,6 +295,8 @@ mod tests {
 
     use super::*;
 
+    type Change = &'static dyn Fn(&Path);
+
     const TEXT: &[u8] = b"Subject: x\n\r\nhello\n";
     const LIST: &[u8] = b"3 V7 N9 G3085f01b7f11094c501100008c4a11c1\n4 :1.a\n";
 
@@ -333,6 +335,14 @@ mod tests {
         (tally.by_kind.into_keys().collect(), shown)
     }
 
+    fn at(ann: &Path) -> PathBuf {
+        ann.join("cur/1.a:2,FSb")
+    }
+
+    fn list(ann: &Path, text: &str) {
+        fs::write(ann.join("dovecot-uidlist"), text).unwrap();
+    }
+
     fn set_time(path: &Path, seconds: u64) {
         let time = UNIX_EPOCH + Duration::from_secs(seconds);
         File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
@@ -357,9 +367,7 @@ mod tests {
     /// The twin.
     #[test]
     fn whatever_was_changed_is_a_difference() {
-        let at = |ann: &Path| ann.join("cur/1.a:2,FSb");
-        let list = |ann: &Path, text: &str| fs::write(ann.join("dovecot-uidlist"), text).unwrap();
-        let changes: [(&[What], &dyn Fn(&Path)); 12] = [
+        let changes: [(&[What], Change); 12] = [
             (&[What::Content], &|ann| {
                 fs::write(at(ann), "altered").unwrap();
                 set_time(&at(ann), 5);
