@@ -69,13 +69,19 @@ impl Server {
         format!("u{number}")
     }
 
-    /// The last trouble that it logged, or else its last words.
+    /// The last trouble that it logged, or else its last words. Its log has a process of its own, which may be late.
     pub(super) fn complaint(&self) -> String {
-        let log = fs::read_to_string(self.home.join("log")).unwrap_or_default();
         let is_trouble = |line: &&str| TROUBLE.iter().any(|word| line.contains(word));
-        match log.lines().rev().find(is_trouble) {
-            Some(line) => short(line),
-            None => last_words(&self.home),
+        let deadline = Instant::now() + LOG_DELAY;
+        loop {
+            let log = fs::read_to_string(self.home.join("log")).unwrap_or_default();
+            if let Some(line) = log.lines().rev().find(is_trouble) {
+                return short(line);
+            }
+            if Instant::now() > deadline {
+                return last_words(&self.home);
+            }
+            thread::sleep(LOOK);
         }
     }
 }
@@ -336,6 +342,7 @@ exit $code
 const NOBODYS: u32 = 65_530;
 const CONTROL: &str = "mailrig.outside/control";
 const TROUBLE: [&str; 4] = ["Error:", "Warning:", "Fatal:", "Panic:"];
+const LOG_DELAY: Duration = Duration::from_secs(2);
 const ATTEMPTS: u32 = 3;
 const START: Duration = Duration::from_secs(30);
 
