@@ -3,6 +3,7 @@
 
 mod killed;
 mod real;
+mod restore;
 mod shipped;
 mod steps;
 mod told;

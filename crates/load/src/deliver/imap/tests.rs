@@ -236,3 +236,44 @@ async fn who_is_not_let_in_is_told_why() {
         assert_eq!(reason, expected);
     }
 }
+
+#[tokio::test]
+async fn a_reader_is_given_every_message_once_until_it_has_enough() {
+    let model = Model::plain();
+    model.deliver("ours 2\n");
+    model.deliver("ours 3\n");
+    let folder = model.start().await;
+    let mut reader = Reader::log_in(&folder.place, &folder.password, None).await.unwrap();
+    let opened = reader.examine(&folder.place.folder).await.unwrap();
+    assert_eq!(opened, Opened { uid_validity: 9, uid_next: 18, exists: 3 });
+    let mut all = Vec::new();
+    let each = |message: Fetched<'_>| {
+        all.push((message.uid, message.body.unwrap().to_vec()));
+        true
+    };
+    reader.fetch(each).await.unwrap();
+    let expected = [(3, "ours 1\r\n"), (10, "ours 2\r\n"), (17, "ours 3\r\n")];
+    assert_eq!(all, expected.map(|(uid, text)| (uid, text.as_bytes().to_vec())));
+    let mut count = 0;
+    let each = |_: Fetched<'_>| {
+        count += 1;
+        count < 2
+    };
+    reader.fetch(each).await.unwrap();
+    assert_eq!(count, 2);
+
+    let mut reader = Reader::log_in(&folder.place, &folder.password, None).await.unwrap();
+    for (name, expected) in [
+        ("other", "the server answered EXAMINE with: what?"),
+        (
+            "a\r\nb",
+            "the server sent what is no answer: the folder's name has characters that quotes do not take",
+        ),
+    ] {
+        assert_eq!(reader.examine(name).await.unwrap_err().to_string(), expected);
+    }
+    // The twin: a server that breaks off is told from one that has no more.
+    reader.examine(&folder.place.folder).await.unwrap();
+    model.is_breaking.store(true, Ordering::Relaxed);
+    assert!(matches!(reader.fetch(|_| true).await, Err(ImapError::Io(_))));
+}

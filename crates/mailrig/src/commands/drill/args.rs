@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::restore::RestoreArgs;
+
 /// Fail over on purpose, and account for every message
 ///
 /// A scenario says which servers take part, what happens to them, and what is asked of them; mail is sent
@@ -23,6 +25,7 @@ pub(crate) enum DrillCommand {
     Run(RunArgs),
     Analyze(ResultArgs),
     Recover(RecoverArgs),
+    Restore(Box<RestoreArgs>),
     Runbook(RunbookArgs),
     /// Print the JSON schema of scenarios, for editors
     Schema,

@@ -5,6 +5,7 @@ mod args;
 mod manifest;
 mod plan;
 mod report;
+mod restore;
 mod runbook;
 mod text;
 
@@ -55,6 +56,7 @@ pub(crate) fn run(args: &DrillArgs, ui: &Ui) -> Result<Exit> {
         DrillCommand::Run(args) => run_scenario(args, ui),
         DrillCommand::Analyze(args) => analyze(args, ui),
         DrillCommand::Recover(args) => recover(args, ui),
+        DrillCommand::Restore(args) => restore::run(args, ui),
     }
 }
 
