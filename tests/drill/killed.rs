@@ -74,3 +74,42 @@ fn a_drill_that_goes_on_is_not_undone_by_somebody_else() {
     assert!(!out.join("lab").exists());
     assert_eq!(env.run(&["drill", "recover", text(&out), "--json"]).json()["undone"], 0);
 }
+
+/// A server that wipes its environment, as Dovecot does, and one that starts anew whoever is taken from it, as Postfix does.
+#[test]
+fn servers_that_hide_or_resist_are_ended_all_the_same() {
+    let env = Env::new();
+    let (out, pids, path) = (env.path("drill"), env.path("pids"), env.path("hiding.toml"));
+    let scenario = r#"version = 1
+title = "Servers that hide"
+[lab.processes.hiding]
+run = ["sh", "-c", "echo $$ >> PIDS; touch ${lab}/hiding; exec env -i sleep 3600"]
+ready = { file = "${lab}/hiding" }
+[lab.processes.resisting]
+run = [
+    "sh", "-c",
+    "trap : TERM; echo $$ >> PIDS; touch ${lab}/resisting; while :; do env -i sh -c 'echo $$ >> PIDS; exec sleep 3600'; done",
+]
+ready = { file = "${lab}/resisting" }
+[roles.a]
+smtp = "127.0.0.1:9"
+serves = true
+[traffic]
+rate = "1/s"
+recipients = "u@drill.test"
+to = ["a"]
+baseline = "10m"
+"#;
+    fs::write(&path, scenario.replace("PIDS", text(&pids))).unwrap();
+    let running = env.start(&["drill", "run", text(&path), "--out", text(&out)]);
+    let read = || fs::read_to_string(&pids).unwrap_or_default();
+    let journal = || fs::read_to_string(out.join("journal.jsonl")).unwrap_or_default();
+    wait_until("all run", || read().lines().count() >= 3 && journal().contains("baseline"));
+    running.signal(Signal::KILL);
+    running.wait();
+    env.run(&["drill", "recover", text(&out)]).expect(0);
+    for pid in read().lines() {
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "{pid}: {state}");
+    }
+}

@@ -92,6 +92,13 @@ impl Command {
         Self { argv: words, env }
     }
 
+    /// The same below a process of ours that keeps its mark ([`crate::hold`]).
+    pub(crate) fn held(mut self, program: &str) -> Self {
+        let hold = [program, "drill", "hold", "--"].map(str::to_owned);
+        self.argv.splice(0..0, hold);
+        self
+    }
+
     /// As a person would type it.
     pub(crate) fn by_hand(&self) -> String {
         self.argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")

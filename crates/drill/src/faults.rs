@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::marked;
-use crate::owned::{self, Owned};
+use crate::owned::Owned;
 use crate::scenario::{Clock, Fault, Fill, NetworkFault, ProxyFault, Where};
 use crate::stack::Stack;
 use crate::undo::Undo;
@@ -23,19 +23,14 @@ pub(crate) async fn fault(
 ) -> Result<String, String> {
     let mut said = String::new();
     match fault {
-        Fault::Kill(name) => signal(world, name, Signal::KILL, |owned| !owned.is_there()).await?,
+        Fault::Kill(name) => marked::kill_below(&running(world, name)?).await?,
         Fault::Stop(name) => stop(world, name).await?,
         Fault::Pause(name) => {
-            stack.arm(step, Undo::Resume(running(world, name)?)).await?;
-            signal(world, name, Signal::STOP, Owned::is_stopped).await?;
+            let holder = running(world, name)?;
+            stack.arm(step, Undo::Resume(holder.clone())).await?;
+            marked::freeze_below(&holder).await?;
         }
-        Fault::Freeze(name) => {
-            running(world, name)?;
-            let boot_id = owned::boot_id().map_err(|e| e.to_string())?;
-            stack.arm(step, Undo::ResumeMarked { mark: world.mark(name), boot_id }).await?;
-            marked::freeze(&world.mark(name)).await?;
-        }
-        Fault::Resume(name) => marked::resume(&world.mark(name)).await?,
+        Fault::Resume(name) => marked::resume_below(&running(world, name)?).await?,
         Fault::Proxy(fault) => proxy(world, fault).await?,
         Fault::Network(fault) => spoil(world, stack, step, fault).await?,
         Fault::Fill(fault) => said = fill(world, stack, step, fault).await?,
@@ -52,27 +47,6 @@ pub(crate) async fn fault(
 fn running(world: &World, name: &str) -> Result<Owned, String> {
     let owned = lock(&world.processes).get(name).cloned();
     owned.filter(Owned::is_there).ok_or_else(|| format!("`{name}` does not run"))
-}
-
-/// Signals a process and its group, and waits until that has its effect.
-async fn signal(
-    world: &World,
-    name: &str,
-    signal: Signal,
-    is_done: impl Fn(&Owned) -> bool,
-) -> Result<(), String> {
-    let owned = running(world, name)?;
-    if signal == Signal::KILL {
-        // What it started goes with it, as when its machine loses power.
-        for one in marked::marked(&world.mark(name)) {
-            let _ = one.signal(signal);
-        }
-    }
-    owned.signal_group(signal).map_err(|e| format!("cannot signal `{name}`: {e}"))?;
-    while !is_done(&owned) {
-        tokio::time::sleep(PAUSE).await;
-    }
-    Ok(())
 }
 
 /// Ends a process as its administrator would.

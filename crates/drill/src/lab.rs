@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::marked::MARK;
+use crate::marked::{self, MARK};
 use crate::owned::{self, Owned};
 use crate::proxy::Proxy;
 use crate::run::LOGS;
@@ -126,7 +126,7 @@ pub(crate) async fn start(
         faults::write_clock(&faults::clock_file(world, name), "+0")?;
         env.extend(faults::clock_environment(world, name, library));
     }
-    let command = world.command(&process.run, &env, &on);
+    let command = world.command(&process.run, &env, &on).held(&world.program);
     let mut builder = command.process();
     builder
         .env(MARK, &mark)
@@ -139,13 +139,19 @@ pub(crate) async fn start(
     let owned = pid.and_then(|pid| Owned::of(pid).ok());
     let owned = owned.ok_or_else(|| format!("`{name}` ended at once: see {}", path.display()))?;
     lock(&world.processes).insert(name.to_owned(), owned.clone());
-    lock(&world.values).set(format!("process.{name}"), owned.pid.to_string());
     // Somebody must take what is left of it when it ends.
     tokio::spawn(async move { child.wait().await });
-    ready(world, name, process, &owned).await.map_err(|e| match last_line(&path) {
+    let is_ready = ready(world, name, process, &owned).await;
+    is_ready.map_err(|e| match last_line(&path) {
         Some(said) => format!("{e}; it said: {said} (all of it: {})", path.display()),
         None => format!("{e}; it said nothing"),
-    })
+    })?;
+    // What a scenario wants to know is the server's number, not that of who stands above it.
+    let is_first = |one: &Owned| owned::parent(one.pid) == Some(owned.pid);
+    if let Some(server) = marked::below(owned.pid).into_iter().find(is_first) {
+        lock(&world.values).set(format!("process.{name}"), server.pid.to_string());
+    }
+    Ok(())
 }
 
 /// What a process said last, as far as one line can hold it.

@@ -7,6 +7,7 @@ mod dead_man;
 mod disks;
 mod faults;
 mod haproxy;
+mod hold;
 pub mod journal;
 pub mod judge;
 mod lab;
@@ -38,6 +39,7 @@ mod watch;
 mod world;
 
 pub use self::dead_man::watch;
+pub use self::hold::hold;
 pub use self::recover::{Recovered, is_clean, recover};
 pub use self::rehearse::{Rehearsed, rehearse};
 pub use self::run::{Analysis, JOURNAL, RunFailed, Setup, analyze, journal_of, run};

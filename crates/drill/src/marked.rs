@@ -1,27 +1,97 @@
-//! Processes that carry the drill's mark in the environment with which they were started, whoever started them: all that a
-//! server has become is found by it, also after the drill was killed.
+//! Processes that carry the drill's mark in the environment with which they were started, and all that they have started:
+//! what a server has become is found so, also after the drill was killed, and also where it has wiped its environment.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::owned::Owned;
+use crate::owned::{self, Owned};
 
 /// The name of the variable that marks processes.
 pub(crate) const MARK: &str = "MAILRIG_DRILL";
 
-/// Processes with a mark.
+/// A process, and whose it is.
+struct Listed {
+    owned: Owned,
+    parent: i32,
+    has_mark: bool,
+}
+
+/// Processes with a mark, and all below them.
 pub(crate) fn marked(mark: &str) -> Vec<Owned> {
     let wanted = format!("{MARK}={mark}");
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<i32>().ok();
-    let numbers = processes.flatten().filter_map(number);
-    let has_mark = |pid: &i32| {
+    let has_mark = |pid: i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|one| one == wanted.as_bytes())
     };
-    numbers.filter(has_mark).filter_map(|pid| Owned::of(pid).ok()).filter(Owned::is_there).collect()
+    tree(list(&has_mark), |one| one.has_mark)
+}
+
+/// Processes that another one has started, with all that they have started.
+pub(crate) fn below(pid: i32) -> Vec<Owned> {
+    tree(list(&|_| false), |one| one.parent == pid)
+}
+
+fn list(has_mark: &dyn Fn(i32) -> bool) -> Vec<Listed> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<i32>().ok();
+    let listed = |pid: i32| {
+        let (owned, parent) = (Owned::of(pid).ok()?, owned::parent(pid)?);
+        owned.is_there().then(|| Listed { owned, parent, has_mark: has_mark(pid) })
+    };
+    processes.flatten().filter_map(number).filter_map(listed).collect()
+}
+
+/// Those that are meant, and all below them.
+fn tree(all: Vec<Listed>, is_meant: impl Fn(&Listed) -> bool) -> Vec<Owned> {
+    let mut found: BTreeSet<i32> =
+        all.iter().filter(|one| is_meant(one)).map(|one| one.owned.pid).collect();
+    loop {
+        let is_new = |one: &&Listed| found.contains(&one.parent) && !found.contains(&one.owned.pid);
+        let new: Vec<i32> = all.iter().filter(is_new).map(|one| one.owned.pid).collect();
+        if new.is_empty() {
+            break;
+        }
+        found.extend(new);
+    }
+    all.into_iter().map(|one| one.owned).filter(|one| found.contains(&one.pid)).collect()
+}
+
+/// All but those who stand above others: without them nobody could be found again. They end by themselves.
+fn all_but_holders(all: &[Owned]) -> Vec<&Owned> {
+    let parents: Vec<Option<i32>> = all.iter().map(|one| owned::parent(one.pid)).collect();
+    let has_child = |one: &Owned| parents.contains(&Some(one.pid));
+    let is_below = |parent: &Option<i32>| all.iter().any(|other| Some(other.pid) == *parent);
+    let chosen = all.iter().zip(&parents);
+    chosen.filter(|(one, parent)| is_below(parent) || !has_child(one)).map(|(one, _)| one).collect()
+}
+
+/// Kills what a process holds, at once and whatever it starts meanwhile; it ends by itself then.
+pub(crate) async fn kill_below(holder: &Owned) -> Result<(), String> {
+    let begun = Instant::now();
+    while holder.is_there() {
+        for one in below(holder.pid) {
+            let _ = one.signal(Signal::KILL);
+        }
+        if begun.elapsed() > GENTLY {
+            return Err(format!("what process {} holds does not end", holder.pid));
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
+}
+
+/// Freezes what a process holds, and what that starts meanwhile.
+pub(crate) async fn freeze_below(holder: &Owned) -> Result<(), String> {
+    until_none(&|| below(holder.pid), Signal::STOP, &|one| !one.is_stopped(), "do not stop").await
+}
+
+/// Lets what a process holds go on.
+pub(crate) async fn resume_below(holder: &Owned) -> Result<(), String> {
+    let below = || if holder.is_there() { below(holder.pid) } else { Vec::new() };
+    until_none(&below, Signal::CONT, &Owned::is_stopped, "are still stopped").await
 }
 
 /// Ends them: first as their administrator would, then at once. What they start meanwhile has the mark, too.
@@ -39,7 +109,11 @@ pub(crate) async fn end(mark: &str) -> Result<(), String> {
             for owned in &left {
                 // One that is frozen takes no other signal.
                 let _ = owned.signal(Signal::CONT);
-                if begun.elapsed() < PAUSE || signal == Signal::KILL {
+            }
+            let is_last = signal == Signal::KILL;
+            let asked = if is_last { all_but_holders(&left) } else { left.iter().collect() };
+            if begun.elapsed() < PAUSE || is_last {
+                for owned in asked {
                     let _ = owned.signal(signal);
                 }
             }
@@ -49,34 +123,22 @@ pub(crate) async fn end(mark: &str) -> Result<(), String> {
     still(&marked(mark), "do not end")
 }
 
-/// Freezes all of them, and those that they start meanwhile.
-pub(crate) async fn freeze(mark: &str) -> Result<(), String> {
-    let goes = |all: Vec<Owned>| all.into_iter().filter(|one| !one.is_stopped()).collect();
-    until_none(mark, Signal::STOP, &goes, "do not stop").await
-}
-
-/// Lets all of them go on.
-pub(crate) async fn resume(mark: &str) -> Result<(), String> {
-    let stopped = |all: Vec<Owned>| all.into_iter().filter(Owned::is_stopped).collect();
-    until_none(mark, Signal::CONT, &stopped, "are still stopped").await
-}
-
 async fn until_none(
-    mark: &str,
+    list: &(dyn Fn() -> Vec<Owned> + Sync),
     signal: Signal,
-    left: &(dyn Fn(Vec<Owned>) -> Vec<Owned> + Sync),
+    is_left: &(dyn Fn(&Owned) -> bool + Sync),
     what: &str,
 ) -> Result<(), String> {
     let begun = Instant::now();
     loop {
-        let some = left(marked(mark));
-        if some.is_empty() || begun.elapsed() > GENTLY {
-            return still(&some, what);
+        let left: Vec<Owned> = list().into_iter().filter(is_left).collect();
+        if left.is_empty() || begun.elapsed() > GENTLY {
+            return still(&left, what);
         }
-        for one in &some {
+        for one in &left {
             one.signal(signal).map_err(|e| format!("cannot signal process {}: {e}", one.pid))?;
         }
-        tokio::time::sleep(PAUSE / 10).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::io;
+use std::sync::OnceLock;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 /// A process, and no other one.
@@ -42,18 +43,6 @@ impl Owned {
         }
     }
 
-    /// Sends a signal to it and all of its group.
-    pub(crate) fn signal_group(&self, signal: Signal) -> io::Result<bool> {
-        let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_there()) else {
-            return Ok(false);
-        };
-        match kill_process_group(pid, signal) {
-            Ok(()) => Ok(true),
-            Err(rustix::io::Errno::SRCH) => Ok(false),
-            Err(e) => Err(e.into()),
-        }
-    }
-
     /// Whether it is frozen.
     pub(crate) fn is_stopped(&self) -> bool {
         self.is_there() && state(self.pid) == Some('T')
@@ -62,7 +51,12 @@ impl Owned {
 
 /// Of the running kernel.
 pub(crate) fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    static KNOWN: OnceLock<String> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(known.clone());
+    }
+    let read = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+    Ok(KNOWN.get_or_init(|| read).clone())
 }
 
 /// The fields of `stat` after the name, which may hold anything.
@@ -79,6 +73,11 @@ fn started(pid: i32) -> io::Result<u64> {
         .get(19)
         .and_then(|field| field.parse().ok())
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Who started it, or took it over.
+pub(crate) fn parent(pid: i32) -> Option<i32> {
+    fields(pid).ok()?.get(1)?.parse().ok()
 }
 
 fn state(pid: i32) -> Option<char> {

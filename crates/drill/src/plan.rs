@@ -87,7 +87,7 @@ fn of_fault(fault: &Fault, scenario: &Scenario) -> Vec<Part> {
             let does = commands.apply.iter().map(line).collect::<Vec<_>>().join("; ");
             return vec![Part { on, does, undo: Some(line(&commands.undo)) }];
         }
-        Fault::Pause(_) | Fault::Freeze(_) => Some("let it go on"),
+        Fault::Pause(_) => Some("let it go on"),
         Fault::Fill(_) => Some("remove what fills it"),
         Fault::Clock(_) => Some("set it right"),
         // What is killed is started again by a step; the lab ends with the run, and its proxies with it.

@@ -4,9 +4,8 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, quoted};
@@ -26,7 +25,7 @@ pub(crate) enum Undo {
         /// The boot in which they were started: they do not outlive it.
         boot_id: String,
     },
-    /// Lets a frozen process go on.
+    /// Lets what a process holds, and what is frozen, go on.
     Resume(Owned),
     /// Removes a folder that the drill made, and which says so.
     RemoveDir {
@@ -34,13 +33,6 @@ pub(crate) enum Undo {
         dir: PathBuf,
         /// What stands in its marker.
         run: String,
-    },
-    /// Lets all processes with a mark go on.
-    ResumeMarked {
-        /// The value of `MAILRIG_DRILL`.
-        mark: String,
-        /// The boot in which they were started.
-        boot_id: String,
     },
     /// Unmounts a disk of the lab. It is gone by itself where the drill's processes are.
     Unmount {
@@ -91,13 +83,12 @@ impl Undo {
             Undo::EndMarked { mark, .. } => format!(
                 "grep -lz '^{MARK}={mark}$' /proc/[0-9]*/environ | cut -d/ -f3 | xargs -r kill -9"
             ),
-            Undo::Resume(owned) => format!("kill -CONT {}", owned.pid),
+            Undo::Resume(holder) => {
+                format!("for each process below {0}, see `pstree -p {0}`: kill -CONT", holder.pid)
+            }
             Undo::RemoveDir { dir, .. } => {
                 format!("rm -r {}", quoted(&dir.to_string_lossy()))
             }
-            Undo::ResumeMarked { mark, .. } => format!(
-                "grep -lz '^{MARK}={mark}$' /proc/[0-9]*/environ | cut -d/ -f3 | xargs -r kill -CONT"
-            ),
             Undo::Unmount { dir } => format!("umount {}", quoted(&dir.to_string_lossy())),
             Undo::RemoveFiller { dir } => format!("rm -r {}", quoted(&dir.to_string_lossy())),
             Undo::SetClock { file } => format!("echo +0 > {}", quoted(&file.to_string_lossy())),
@@ -115,13 +106,6 @@ impl Undo {
             Undo::EndMarked { mark, boot_id } => {
                 if is_this_boot(boot_id) {
                     marked::end(mark).await
-                } else {
-                    Ok(())
-                }
-            }
-            Undo::ResumeMarked { mark, boot_id } => {
-                if is_this_boot(boot_id) {
-                    marked::resume(mark).await
                 } else {
                     Ok(())
                 }
@@ -153,14 +137,7 @@ impl Undo {
                 false => Ok(()),
             },
             Undo::Run { undo, undone } => run(undo, undone.as_ref()).await,
-            Undo::Resume(owned) => {
-                owned
-                    .signal(Signal::CONT)
-                    .map_err(|e| format!("cannot resume process {}: {e}", owned.pid))?;
-                until(|| !owned.is_stopped())
-                    .await
-                    .ok_or_else(|| format!("process {} is still stopped", owned.pid))
-            }
+            Undo::Resume(holder) => marked::resume_below(holder).await,
             Undo::RemoveDir { dir, run } => remove_dir(dir, run),
         }
     }
@@ -233,20 +210,6 @@ fn remove_dir(dir: &Path, run: &str) -> Result<(), String> {
     fs::remove_dir(&new).map_err(failed)
 }
 
-/// `None`: it did not become true.
-async fn until(is_true: impl Fn() -> bool) -> Option<()> {
-    let begun = Instant::now();
-    while !is_true() {
-        if begun.elapsed() > GENTLY {
-            return None;
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    Some(())
-}
-
-const GENTLY: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(20);
 /// Of one command.
 const COMMAND: Duration = Duration::from_secs(60);
 

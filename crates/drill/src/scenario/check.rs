@@ -346,11 +346,9 @@ impl Check<'_> {
 
     fn fault(&self, fault: &Fault, place: &str) -> Result<(), String> {
         match fault {
-            Fault::Kill(name)
-            | Fault::Stop(name)
-            | Fault::Pause(name)
-            | Fault::Freeze(name)
-            | Fault::Resume(name) => self.process(name, place),
+            Fault::Kill(name) | Fault::Stop(name) | Fault::Pause(name) | Fault::Resume(name) => {
+                self.process(name, place)
+            }
             Fault::Proxy(fault) => self.proxy(fault, place),
             Fault::Network(fault) => self.network(fault, place),
             Fault::Fill(_) | Fault::Empty(_) => Ok(()),

@@ -11,16 +11,14 @@ use crate::proxy::{Mode, Rule};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
-    /// Kills a process of the lab (SIGKILL).
+    /// Kills a process of the lab with all that it has started (SIGKILL), as when its machine loses power.
     Kill(String),
     /// Ends a process of the lab as its administrator would.
     Stop(String),
-    /// Freezes a process of the lab (SIGSTOP): it listens, and answers nothing.
+    /// Freezes a process of the lab with all that it has started (SIGSTOP): it listens, and answers nothing.
     Pause(String),
     /// Lets a frozen process go on.
     Resume(String),
-    /// Freezes a process of the lab with all that it has started.
-    Freeze(String),
     /// Lets a proxy of the lab break what its rules say, or takes that back.
     Proxy(ProxyFault),
     /// Spoils the network of a role or node, or takes that back.
@@ -130,11 +128,7 @@ impl Fault {
             Fault::Proxy(fault) => !fault.is_mended(),
             Fault::Network(fault) => !fault.is_mended(),
             Fault::Clock(clock) => clock.offset != "+0",
-            Fault::Kill(_)
-            | Fault::Stop(_)
-            | Fault::Pause(_)
-            | Fault::Freeze(_)
-            | Fault::Fill(_) => true,
+            Fault::Kill(_) | Fault::Stop(_) | Fault::Pause(_) | Fault::Fill(_) => true,
         }
     }
 }
@@ -157,7 +151,6 @@ impl std::fmt::Display for Fault {
                 write!(f, "let nothing pass at {name}")
             }
             Fault::Proxy(fault) => write!(f, "break what passes at {}", fault.name),
-            Fault::Freeze(name) => write!(f, "freeze {name} with all that it started"),
             Fault::Network(fault) => write!(f, "{fault}"),
             Fault::Fill(fill) => {
                 let what = if fill.inodes { "use up the files of" } else { "fill" };

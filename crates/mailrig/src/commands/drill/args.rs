@@ -31,6 +31,8 @@ pub(crate) enum DrillCommand {
     Schema,
     #[command(hide = true)]
     Watch(WatchArgs),
+    #[command(hide = true)]
+    Hold(HoldArgs),
 }
 
 /// Show what a scenario would do, and do none of it
@@ -85,6 +87,14 @@ pub(crate) struct WatchArgs {
     /// How long it may be there
     #[arg(long, value_parser = length)]
     pub(crate) after: Duration,
+}
+
+/// Stand above a server of a lab, so that all that it starts is found
+#[derive(Debug, Args)]
+pub(crate) struct HoldArgs {
+    /// The server and its arguments
+    #[arg(last = true, required = true)]
+    pub(crate) argv: Vec<String>,
 }
 
 /// Undo what a run left that was killed; nothing is done twice

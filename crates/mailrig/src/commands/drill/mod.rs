@@ -28,7 +28,9 @@ use load::safety;
 use serde::Serialize;
 
 pub(crate) use self::args::DrillArgs;
-use self::args::{DrillCommand, RecoverArgs, ResultArgs, RunArgs, ScenarioArgs, WatchArgs};
+use self::args::{
+    DrillCommand, HoldArgs, RecoverArgs, ResultArgs, RunArgs, ScenarioArgs, WatchArgs,
+};
 use crate::commands::load::{Style, templates, write_whole};
 use crate::exit::{Exit, UsageError};
 use crate::interrupt;
@@ -52,6 +54,7 @@ pub(crate) fn run(args: &DrillArgs, ui: &Ui) -> Result<Exit> {
         DrillCommand::Rehearse(args) => rehearse(&args.scenario, ui),
         DrillCommand::Watch(args) => watch(args, ui),
         DrillCommand::Runbook(args) => runbook::run(&read(&args.scenario)?, ui),
+        DrillCommand::Hold(args) => stand_above(args),
         DrillCommand::Schema => schema(ui),
         DrillCommand::Run(args) => run_scenario(args, ui),
         DrillCommand::Analyze(args) => analyze(args, ui),
@@ -66,6 +69,14 @@ fn read(args: &ScenarioArgs) -> Result<Loaded> {
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let name = path.display().to_string();
     load_scenario(&name, &text, &args.set).map_err(|e| UsageError(e.to_string()).into())
+}
+
+/// With the exit code of what it held.
+fn stand_above(args: &HoldArgs) -> Result<Exit> {
+    let each_signal = |end: Box<dyn Fn() + Send>| interrupt::on_each_signal(move |_| end());
+    let code = drill::hold(&args.argv, each_signal)
+        .with_context(|| format!("cannot run {}", args.argv.join(" ")))?;
+    std::process::exit(i32::from(code));
 }
 
 /// What stands in docs/schema/scenario.json, which a test holds against what is read.
