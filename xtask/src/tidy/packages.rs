@@ -7,6 +7,7 @@ use super::Finding;
 /// and so does the validator that holds `--json` against its schemas. TLS, SASL, certificates and TOML of
 /// the mail server took 25. Histograms that other tools read, and our own crates for load and its page, took 9.
 /// A parser of what IMAP servers say, to see mail delivered there, took 1.
+/// The schema of scenarios, made from the types that read them, took 4.
 const MOST_PACKAGES: usize = 471;
 
 pub(super) fn cap(lock: &str) -> Option<Finding> {

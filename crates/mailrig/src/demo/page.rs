@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::inventory::Difference;
-use super::report::Report;
+use super::report::{Drilled, Report};
 use super::workplace::{IDENTITY, REPOSITORY};
 use crate::ui::{count, duration, plural, size, table};
 
@@ -96,12 +96,25 @@ impl Report {
                 plural(morning.files_compared, "file")
             ));
         }
+        let Drilled { accepted, lost, verdict, .. } = &self.drill;
+        let away = self.drill.primary_away_ms.map_or("for good".into(), time);
+        text.push_str(&format!(
+            "A mail server was killed under load: away {away}; {} accepted, {} lost: {verdict}.\n",
+            plural(*accepted, "message"),
+            count(*lost),
+        ));
         text
     }
 
     fn summary(&self) -> String {
         let compared = self.snapshots.iter().map(|snapshot| snapshot.files_compared).sum();
         let (files, elapsed) = (plural(compared, "file"), time(self.elapsed_ms));
+        if self.is_equal && !self.is_well() {
+            return format!(
+                "NOT PASSED: the drill is {}; {files} came back as they were, in {elapsed}.\n",
+                self.drill.verdict
+            );
+        }
         if self.is_equal {
             return format!(
                 "All {files} came back with their name, bytes, time and mode, in {elapsed}.\n"

@@ -23,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) verified: Verified,
     /// What is wrong beyond single files: lines of a ledger, damage, what a restore missed.
     pub(crate) problems: Vec<String>,
+    /// What a drill with a server of its own came to.
+    pub(crate) drill: Drilled,
     /// Whether both restores are the store of their time, byte for byte, and nothing is wrong.
     pub(crate) is_equal: bool,
     pub(crate) elapsed_ms: u64,
@@ -63,6 +65,18 @@ pub(crate) struct Verified {
     pub(crate) elapsed_ms: u64,
 }
 
+/// A drill.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Drilled {
+    /// `pass`, `fail` or `unknown`.
+    pub(crate) verdict: String,
+    /// Messages, once for each recipient.
+    pub(crate) accepted: u64,
+    pub(crate) lost: u64,
+    /// From the kill until it was stable again; none: it did not come back.
+    pub(crate) primary_away_ms: Option<u64>,
+}
+
 impl StoreCounts {
     pub(crate) fn of(store: &Store) -> Self {
         Self {
@@ -99,6 +113,11 @@ impl Snapshot {
 }
 
 impl Report {
+    /// Whether all that was shown went well.
+    pub(crate) fn is_well(&self) -> bool {
+        self.is_equal && self.drill.verdict == "pass"
+    }
+
     /// Equal is only what was compared whole and has nothing wrong beside it.
     pub(crate) fn judge(&mut self) {
         let is_equal = |snapshot: &Snapshot| {

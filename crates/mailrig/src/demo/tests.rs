@@ -13,7 +13,7 @@ use walkdir::WalkDir;
 
 use super::inventory::{Difference, Inventory};
 use super::night::Night;
-use super::report::{Report, Snapshot, StoreCounts, Verified};
+use super::report::{Drilled, Report, Snapshot, StoreCounts, Verified};
 use super::store::Store;
 
 fn make(root: &Path, seed: u64) -> Store {
@@ -177,11 +177,14 @@ fn a_report_names_the_files_that_differ() {
         snapshots: vec![snapshot(wanted.path()), snapshot(wanted.path())],
         verified: Verified::default(),
         problems: Vec::new(),
+        drill: Drilled { verdict: "pass".into(), ..Drilled::default() },
         is_equal: false,
         elapsed_ms: 0,
     };
     report.judge();
-    assert!(report.is_equal && report.text().contains("All 4 files came back"));
+    assert!(report.is_well() && report.text().contains("All 4 files came back"));
+    report.drill.verdict = "fail".into();
+    assert!(!report.is_well() && report.text().contains("NOT PASSED: the drill is fail"));
     report.snapshots[1] = snapshot(found.path());
     report.judge();
     let text = report.text();
