@@ -43,7 +43,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn begin() -> Begin {
-    let place = |name: &str| Place { name: name.into(), role: 0, kind: PlaceKind::Mailbox, store: 0 };
+    let place =
+        |name: &str| Place { name: name.into(), role: 0, kind: PlaceKind::Mailbox, store: 0 };
     Begin {
         version: 1,
         run: format!("{:016x}", 7),

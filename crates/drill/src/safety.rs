@@ -158,8 +158,8 @@ mod tests {
 
     fn scenario(role: &str, more: &str) -> Scenario {
         let text = format!(
-            "version = 1\ntitle = 'x'\n{more}\n[roles.a]\nserves = true\n{role}\n[traffic]\nrate = '1/s'\n\
-             recipients = 'u@drill.test'\nto = ['a']\n"
+            "version = 1\ntitle = 'x'\n{more}\n[secrets.x]\nenv = 'X'\n[roles.a]\nserves = true\n{role}\n\
+             [traffic]\nrate = '1/s'\nrecipients = 'u@drill.test'\nto = ['a']\n"
         );
         scenario::load("x.toml", &text, &[]).unwrap().scenario
     }

@@ -16,6 +16,7 @@ pub enum Fault {
     /// Ends a process of the lab as its administrator would.
     Stop(String),
     /// Freezes a process of the lab with all that it has started (SIGSTOP): it listens, and answers nothing.
+    #[serde(alias = "freeze")]
     Pause(String),
     /// Lets a frozen process go on.
     Resume(String),
