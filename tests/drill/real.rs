@@ -10,6 +10,7 @@ use super::shipped::{Run, fails_in, passes_in};
 use super::{drill, of_class, scenario};
 use crate::env::{Env, text};
 use crate::process::{Output, Running};
+use crate::servers::process::program;
 
 /// A folder that servers with users of their own can reach.
 fn open_env() -> Env {
@@ -77,9 +78,27 @@ mod needs_postfix_needs_dovecot_needs_haproxy {
     }
 }
 
+mod needs_postfix_needs_dovecot_needs_garage {
+    use super::*;
+
+    #[test]
+    fn a_lost_store_comes_back_from_garage_with_its_uids_and_one_without_them_is_found_out() {
+        let Some(garage) = program("garage", "garage-2.5.0/bin/garage") else { return };
+        let garage = format!("garage={}", garage.display());
+        let run: Run<'_> = &|env, scenario, out| drill(env, scenario, out, &["--set", &garage]);
+        let document = passes_in(&open_env(), "lost-store", run);
+        let messages = &document["messages"];
+        assert_eq!(messages["sent"], messages["accepted"], "{document}");
+        assert_eq!(messages["attempts"], messages["accepted"], "{document}");
+        let lost = of_class(&document, "lost");
+        assert_eq!((document["rpo"]["final"]["messages"].as_u64(), lost > 0), (Some(lost), true));
+        let document = fails_in(&open_env(), "lost-store", "imap_breaches", run);
+        assert!(document["continuity"]["breaches"].as_u64().unwrap() > 5, "{document}");
+    }
+}
+
 mod needs_exim {
     use super::*;
-    use crate::servers::process::program;
 
     /// With the user whom Exim was made for, whom this system need not have.
     fn with_exim(env: &Env, name: &str, out: &Path) -> Output {

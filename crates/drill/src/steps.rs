@@ -1,6 +1,7 @@
 //! Does the steps, one after the other. A step that fails ends them: what comes after it was meant for a world in which
 //! it had not.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -229,7 +230,7 @@ impl Doing<'_> {
         let words = ["mailrig", "drill", "restore", &check.repository, "--mailboxes", &count];
         let argv: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let argv = [argv, vec!["--quiet".into()], check.args.clone()].concat();
-        let command = self.world.command(&argv, &check.env, &Where::Local);
+        let command = self.world.command(&argv, &BTreeMap::new(), &Where::Local);
         let ran = command.run(self.step.timeout.0, self.world.stop.asked()).await;
         let ran = ran.map_err(|e| e.to_string())?;
         let said = ran.stdout.trim().lines().last().unwrap_or_default().to_owned();

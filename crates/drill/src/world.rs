@@ -134,20 +134,36 @@ impl World {
         format!("{:016x}.{name}", self.run)
     }
 
-    /// A command where it is to run.
+    /// A command for a role's machine; `mailrig` is this program, and has the scenario's environment.
     pub(crate) fn command(
         &self,
         argv: &[String],
         env: &BTreeMap<String, String>,
         on: &Where,
     ) -> Command {
+        let mut env = env.clone();
+        if is_here(on) && argv.first().is_some_and(|program| program == "mailrig") {
+            for (name, value) in &self.scenario.env {
+                env.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        self.command_with(argv, env, on)
+    }
+
+    /// With this environment alone: what undoes stands in the journal, and has no secret.
+    fn command_with(
+        &self,
+        argv: &[String],
+        mut env: BTreeMap<String, String>,
+        on: &Where,
+    ) -> Command {
         let mut argv = argv.to_vec();
-        let is_here = matches!(on, Where::Local | Where::Namespace(_) | Where::Node(_));
-        if let Some(program) = argv.first_mut().filter(|program| is_here && *program == "mailrig") {
+        if let Some(program) =
+            argv.first_mut().filter(|program| is_here(on) && *program == "mailrig")
+        {
             program.clone_from(&self.program);
         }
-        let mut env = env.clone();
-        if is_here {
+        if is_here(on) {
             // What a kill of ours leaves running is found by it.
             env.insert(MARK.to_owned(), self.mark(COMMANDS));
         }
@@ -170,8 +186,8 @@ impl World {
         env: &BTreeMap<String, String>,
         on: &Where,
     ) -> Result<Undo, String> {
-        let undo = self.command(undo, env, on);
-        let undone = undone.map(|argv| self.command(argv, env, on));
+        let undo = self.command_with(undo, env.clone(), on);
+        let undone = undone.map(|argv| self.command_with(argv, env.clone(), on));
         let Where::Node(name) = on else { return Ok(Undo::Run { undo, undone }) };
         let node = lock(&self.nodes).get(name).cloned();
         let node = node.ok_or_else(|| format!("the node `{name}` is not there"))?;
@@ -206,6 +222,11 @@ impl World {
             ran.last_words()
         ))
     }
+}
+
+/// Whether a command runs on this machine.
+fn is_here(on: &Where) -> bool {
+    matches!(on, Where::Local | Where::Namespace(_) | Where::Node(_))
 }
 
 /// An address for `HOST:PORT`. Names are looked up each time: that they lead elsewhere may be what a drill is about.

@@ -46,6 +46,10 @@ pub struct Scenario {
     /// Values that no journal and no report shows: `${secret.name}`.
     #[serde(default)]
     pub secrets: BTreeMap<String, Secret>,
+    /// The environment besides of every `mailrig` that runs on this machine: how to reach a repository, for instance. Secrets
+    /// may stand in it.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
     /// What is asked of the run.
     #[serde(default)]
     pub objectives: Objectives,

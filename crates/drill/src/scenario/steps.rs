@@ -356,9 +356,6 @@ pub struct RestoreCheck {
     /// More arguments of that command.
     #[serde(default)]
     pub args: Vec<String>,
-    /// Its environment besides, in which secrets may stand.
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
 }
 
 /// What a person does.
