@@ -38,6 +38,8 @@ usage: cargo xtask COMMAND
       [--messages N] [--rounds N]
   bench load                measure load beside smtp-source, its lateness, memory and idle connections; options:
       [--messages N] [--rounds N] [--idle N] [--memory] [--memory-messages N]
+  bench drill               measure a drill at 1,000 messages a second, its marks and its judge; options:
+      [--rounds N] [--marks N] [--messages N]
                             MAILRIG_BENCH_PROGRAM names another program than the release build
   churn                     back up mailboxes while processes change them; miss nothing; options:
       [--minutes M] [--seed S] [--messages N] [--workers N] [--mailboxes N] [--storms PERCENT]
@@ -69,6 +71,9 @@ fn main() -> ExitCode {
         }
         ["bench", "load", options @ ..] => {
             bench::load::parse(options).and_then(|o| bench::load::run(&o))
+        }
+        ["bench", "drill", options @ ..] => {
+            bench::drill::parse(options).and_then(|o| bench::drill::run(&o))
         }
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -8,6 +8,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use load::letters::Letters;
 use load::plan::Plan;
 
@@ -43,8 +44,6 @@ pub struct Setup {
     pub variable: fn(&str) -> Option<String>,
     /// Of mailrig.
     pub tool_version: String,
-    /// The time of the wall clock, for people.
-    pub at: String,
     /// Asks a person to do something, and waits for the answer: what was said, or why it was not done.
     pub person: fn(&Manual) -> Result<String, String>,
     /// Told of what happens, but not of messages; who does not listen misses it.
@@ -88,12 +87,12 @@ pub async fn run(loaded: Loaded, setup: Setup, stop: Stop) -> Result<Vec<Left>, 
     fs::create_dir(dir.join(LOGS)).map_err(dir_failed)?;
     let text = toml::to_string(&loaded.tree).map_err(|e| RunFailed::Scenario(e.to_string()))?;
     fs::write(dir.join("scenario.toml"), &text).map_err(dir_failed)?;
-    let (journal, writer) =
-        Journal::create(&dir.join(JOURNAL), Instant::now()).map_err(dir_failed)?;
+    let (start, at) = (Instant::now(), Timestamp::now());
+    let (journal, writer) = Journal::create(&dir.join(JOURNAL), start).map_err(dir_failed)?;
     let journal = journal.told(setup.told.clone());
     let (world, ports) = world(loaded, &setup, dir, &journal, stop).map_err(RunFailed::Scenario)?;
     let places = places(&world, &setup.recipients).map_err(RunFailed::Scenario)?;
-    let begin = begin(&world, &setup, &places, &text).map_err(RunFailed::Scenario)?;
+    let begin = begin(&world, &setup, at, &places, &text).map_err(RunFailed::Scenario)?;
     journal.commit(Event::Begin(Box::new(begin))).await?;
     let world = Arc::new(world);
     let stack = Stack::new(journal.clone());
@@ -216,7 +215,13 @@ fn places(world: &World, recipients: &[String]) -> Result<Vec<Readable>, String>
     Ok(places)
 }
 
-fn begin(world: &World, setup: &Setup, places: &[Readable], text: &str) -> Result<Begin, String> {
+fn begin(
+    world: &World,
+    setup: &Setup,
+    at: Timestamp,
+    places: &[Readable],
+    text: &str,
+) -> Result<Begin, String> {
     let services: Vec<String> = [scenario::MAIL.to_owned()]
         .into_iter()
         .chain(world.scenario.services.keys().cloned())
@@ -232,7 +237,7 @@ fn begin(world: &World, setup: &Setup, places: &[Readable], text: &str) -> Resul
         host: fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
         scenario_sha256: journal::hash(text.as_bytes()),
         tool_version: setup.tool_version.clone(),
-        at: setup.at.clone(),
+        at: at.to_string(),
         boot_id: owned::boot_id().map_err(|e| e.to_string())?,
         seed: world.scenario.traffic.seed,
         roles: world.roles.clone(),

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`. `backup`: mailrig, restic and `tar | zstd` on the same store, in one run.
 //! Every tool sees the same state of the store in turn; the order of the tools rotates by round.
 
+pub(crate) mod drill;
 pub(crate) mod find;
 mod letters;
 pub(crate) mod load;

@@ -175,7 +175,7 @@ pub struct Begin {
     pub scenario_sha256: String,
     /// Of mailrig.
     pub tool_version: String,
-    /// When, by the wall clock.
+    /// What the wall clock showed at the microsecond 0 of the run.
     pub at: String,
     /// Of the kernel: processes, rules and addresses do not outlive it.
     pub boot_id: String,

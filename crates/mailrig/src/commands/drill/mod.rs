@@ -119,7 +119,6 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
         program: std::env::current_exe().context("cannot tell where this program is")?,
         variable: |name| std::env::var(name).ok(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        at: at.to_string(),
         person,
         told: Some(told),
     };
