@@ -7,6 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use serde::Serialize;
 
 use crate::journal::Event;
 
@@ -30,7 +31,7 @@ pub struct Story {
 }
 
 /// How attempts ended in a second.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Second {
     /// With a complete 2yz.
     pub accepted: u64,
@@ -41,7 +42,7 @@ pub struct Second {
 }
 
 /// A part of the traffic.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Phase {
     /// Its name.
     pub name: String,
@@ -52,7 +53,7 @@ pub struct Phase {
 }
 
 /// A step that was made.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Told {
     /// Its name.
     pub name: String,
@@ -73,7 +74,7 @@ pub struct Told {
 }
 
 /// An undo that was written down.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Undo {
     /// The step that needed it.
     pub step: String,
@@ -83,6 +84,7 @@ pub struct Undo {
     pub is_done: Option<bool>,
     /// Why it did not work.
     pub why: String,
+    #[serde(skip)]
     number: u32,
 }
 

@@ -2,6 +2,7 @@
 
 mod apart;
 mod args;
+mod document;
 mod manifest;
 mod plan;
 mod report;
@@ -31,22 +32,12 @@ pub(crate) use self::args::DrillArgs;
 use self::args::{
     DrillCommand, HoldArgs, RecoverArgs, ResultArgs, RunArgs, ScenarioArgs, WatchArgs,
 };
+use self::document::Document;
 use crate::commands::load::{Style, templates, write_whole};
 use crate::exit::{Exit, UsageError};
 use crate::interrupt;
 use crate::repository::default_state_dir;
 use crate::ui::{Ui, cell, table};
-
-/// What a run came to, as it is printed and written.
-#[derive(Debug, Serialize)]
-pub(crate) struct Document {
-    version: u32,
-    scenario: String,
-    title: String,
-    run: String,
-    #[serde(flatten)]
-    result: drill::judge::Result,
-}
 
 pub(crate) fn run(args: &DrillArgs, ui: &Ui) -> Result<Exit> {
     match &args.command {
@@ -139,7 +130,7 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
         ui.warning(format!("not undone: {}; by hand: {}", one.why, one.by_hand));
     }
     let analysis = drill::analyze(&dir)?;
-    let document = document(&analysis);
+    let document = Document::new(&analysis);
     deliver(&analysis, &document, &dir, ui)?;
     Ok(match (left.is_empty(), stop.reason().as_deref()) {
         (false, _) => Exit::NotUndone,
@@ -264,7 +255,7 @@ fn tell(hearing: &Receiver<(u64, Event)>, ui: &Ui) {
 
 fn analyze(args: &ResultArgs, ui: &Ui) -> Result<Exit> {
     let analysis = drill::analyze(&args.dir)?;
-    let document = document(&analysis);
+    let document = Document::new(&analysis);
     ui.result("drill", &document, || text::text(&document))?;
     if args.reports {
         write_whole(&args.dir.join("result.json"), &serde_json::to_vec_pretty(&document)?)?;
@@ -308,17 +299,6 @@ fn recovery(recovered: drill::Recovered, ui: &Ui) -> Result<Exit> {
         }
     })?;
     Ok(if recovery.left.is_empty() { Exit::Done } else { Exit::NotUndone })
-}
-
-fn document(analysis: &Analysis) -> Document {
-    let Analysis { begin, result, .. } = analysis;
-    Document {
-        version: 1,
-        scenario: begin.scenario.clone(),
-        title: begin.title.clone(),
-        run: begin.run.clone(),
-        result: result.clone(),
-    }
 }
 
 /// The result first: it counts even where there is no room for the rest.

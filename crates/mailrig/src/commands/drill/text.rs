@@ -3,7 +3,7 @@
 
 use drill::judge::{Class, Criterion, Example, Outage, Result, Word};
 
-use super::Document;
+use super::document::Document;
 use crate::ui::{cell, count, micros, table};
 
 pub(super) fn text(document: &Document) -> String {
