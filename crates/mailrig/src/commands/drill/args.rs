@@ -132,4 +132,6 @@ Examples:
   mailrig drill run scenarios/primary-killed.toml --out drill   do it
   mailrig drill runbook scenarios/primary-killed.toml           the same for people
   mailrig drill recover drill                                   undo what a killed run left
-  mailrig drill analyze drill                                   judge it again";
+  mailrig drill analyze drill                                   judge it again
+  mailrig drill restore /srv/backup --rto 4h --rpo 24h          would last night's snapshot do?
+  mailrig drill schema > scenario.schema.json                   for editors";

@@ -6,7 +6,7 @@ use drill::scenario::{Loaded, Process, Scenario, Step};
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::ui::{Ui, cell, table};
+use crate::ui::{Ui, cell};
 
 #[derive(Serialize)]
 struct Plan {
@@ -54,22 +54,21 @@ fn planned(step: &Step, scenario: &Scenario) -> Planned {
     Planned { name: step.name.clone(), does: step.action.to_string(), parts }
 }
 
+/// A block a step: commands are long, and people copy them.
 fn text(plan: &Plan) -> String {
-    let mut rows = Vec::new();
+    let mut text = format!("{}\n\n", cell(&plan.title));
     for step in &plan.steps {
-        let mut name = step.name.as_str();
+        text.push_str(&format!("{}\n", cell(&step.name)));
         for part in &step.parts {
-            let undo = part.undo.as_deref().unwrap_or("-");
-            rows.push(
-                [name, &part.on, &part.does, undo].map(|text| cell(text).into_owned()).to_vec(),
-            );
-            name = "";
+            text.push_str(&format!("  {}: {}\n", cell(&part.on), cell(&part.does)));
+            if let Some(undo) = &part.undo {
+                text.push_str(&format!("    undo: {}\n", cell(undo)));
+            }
         }
     }
     let touches = match plan.touches.as_slice() {
         [] => "It touches nothing but what it makes itself.".to_owned(),
         some => format!("It touches {}.", some.join(", ")),
     };
-    let table = table(&["Step", "Where", "Does", "Undo"], &rows);
-    format!("{}\n\n{table}\n{touches} Nothing was done.\n", plan.title)
+    text + &format!("\n{touches} Nothing was done.\n")
 }
