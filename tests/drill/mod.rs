@@ -5,6 +5,7 @@ mod killed;
 mod real;
 mod restore;
 mod shipped;
+mod started;
 mod steps;
 mod told;
 

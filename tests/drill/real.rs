@@ -13,10 +13,33 @@ use crate::process::{Output, Running};
 use crate::servers::process::program;
 
 /// A folder that servers with users of their own can reach.
-fn open_env() -> Env {
+pub(super) fn open_env() -> Env {
     let env = Env::new();
     fs::set_permissions(env.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     env
+}
+
+/// With an Exim in it: it starts itself again as a user who need not be able to look into the cache folder.
+pub(super) fn exim_env(installed: &Path) -> Env {
+    let env = open_env();
+    fs::copy(installed, env.path("exim")).unwrap();
+    fs::set_permissions(env.path("exim"), fs::Permissions::from_mode(0o755)).unwrap();
+    env
+}
+
+/// With the user whom Exim was made for, whom this system need not have, and where `exim` is that of [`exim_env`].
+pub(super) fn with_exim(env: &Env, scenario: &Path, out: &Path) -> Output {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap();
+    let group = fs::read_to_string("/etc/group").unwrap();
+    fs::write(env.path("passwd"), passwd + "Debian-exim:x:5001:5001::/:/bin/sh\n").unwrap();
+    fs::write(env.path("group"), group + "Debian-exim:x:5001:\n").unwrap();
+    let mut command = env.isolated(Command::new("unshare"));
+    let script = "mount --bind passwd /etc/passwd && mount --bind group /etc/group && \
+         PATH=\"$PWD:$PATH\" exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_mailrig")]);
+    let exim = format!("exim={}", env.path("exim").display());
+    command.args(["drill", "run", text(scenario), "--set", &exim, "--out", text(out), "--json"]);
+    Running::start(command).wait()
 }
 
 const PLAIN: Run<'_> = &|env, scenario, out| drill(env, scenario, out, &[]);
@@ -100,45 +123,13 @@ mod needs_postfix_needs_dovecot_needs_garage {
 mod needs_exim {
     use super::*;
 
-    /// With the user whom Exim was made for, whom this system need not have.
-    fn with_exim(env: &Env, name: &str, out: &Path) -> Output {
-        let passwd = fs::read_to_string("/etc/passwd").unwrap();
-        let group = fs::read_to_string("/etc/group").unwrap();
-        fs::write(env.path("passwd"), passwd + "Debian-exim:x:5001:5001::/:/bin/sh\n").unwrap();
-        fs::write(env.path("group"), group + "Debian-exim:x:5001:\n").unwrap();
-        let mut command = env.isolated(Command::new("unshare"));
-        let script =
-            "mount --bind passwd /etc/passwd && mount --bind group /etc/group && exec \"$@\"";
-        command.args(["--mount", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_mailrig")]);
-        let exim = format!("exim={}", env.path("exim").display());
-        let scenario = scenario(name);
-        command.args([
-            "drill",
-            "run",
-            text(&scenario),
-            "--set",
-            &exim,
-            "--out",
-            text(out),
-            "--json",
-        ]);
-        Running::start(command).wait()
-    }
-
     #[test]
     fn what_a_dead_exim_had_is_brought_over_and_a_new_disk_is_found_out() {
         let Some(installed) = program("exim", "exim/usr/sbin/exim4") else { return };
-        // It starts itself again as a user who need not be able to look into the cache folder.
-        let env = |name: &str| {
-            let env = open_env();
-            fs::copy(&installed, env.path(name)).unwrap();
-            fs::set_permissions(env.path(name), fs::Permissions::from_mode(0o755)).unwrap();
-            env
-        };
-        let document = passes_in(&env("exim"), "exim-pair", &with_exim);
+        let run: Run<'_> = &|env, name, out| with_exim(env, &scenario(name), out);
+        let document = passes_in(&exim_env(&installed), "exim-pair", run);
         assert!(document["messages"]["accepted"].as_u64().unwrap() > 100, "{document}");
-        let env = env("exim");
-        let document = fails_in(&env, "exim-pair", "lost", &with_exim);
+        let document = fails_in(&exim_env(&installed), "exim-pair", "lost", run);
         assert!(of_class(&document, "lost") > 20, "{document}");
     }
 }
