@@ -12,6 +12,7 @@ mod secure;
 mod session;
 #[cfg(test)]
 mod tests;
+mod through;
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,6 +30,8 @@ pub use self::rule::{Act, At, Rule};
 use self::secure::Certificates;
 pub use self::secure::Flaw;
 use self::session::Session;
+#[doc(hidden)]
+pub use self::through::{Through, through};
 
 /// What becomes of connections, whatever the rules say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
