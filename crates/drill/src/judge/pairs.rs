@@ -296,3 +296,21 @@ const ABSENT: u32 = u32::MAX;
 const GAP: usize = 1 << 16;
 /// Of one scenario; a test holds it to that.
 pub(crate) const MOST_STORES: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_far_apart_take_no_room_for_those_between_them() {
+        let mut pairs = Pairs::new(&Begin::default());
+        let far = |n: u64| 60_000 << n;
+        (0..12).for_each(|n| pairs.begins(far(n), &[0], 1).unwrap());
+        assert!(pairs.firsts.len() < 2 * GAP, "{}", pairs.firsts.len());
+        assert!((0..12).all(|n| pairs.is_known(far(n)) && !pairs.is_known(far(n) + 1)));
+        // Those that follow each other all lie in the table.
+        let mut pairs = Pairs::new(&Begin::default());
+        (0..200_000).for_each(|n| pairs.begins(n, &[0], 1).unwrap());
+        assert!(pairs.firsts.len() == 200_000 && pairs.outliers.is_empty());
+    }
+}
