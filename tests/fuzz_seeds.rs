@@ -70,6 +70,26 @@ fn profiles_hold_what_they_must() {
 }
 
 #[test]
+fn scenarios_hold_what_they_must() {
+    replay("scenario", checks::scenario);
+}
+
+#[test]
+fn journals_of_drills_hold_what_they_must() {
+    replay("drill-journal", checks::drill_journal);
+}
+
+#[test]
+fn files_of_queues_hold_what_they_must() {
+    replay("queue-file", checks::queue_file);
+}
+
+#[test]
+fn dialogues_hold_what_they_must() {
+    replay("proxy-dialogue", checks::proxy_dialogue);
+}
+
+#[test]
 #[should_panic(expected = "assertion")]
 fn a_check_that_does_not_hold_is_noticed() {
     replay("base-name", |name| assert_eq!(maildir::base_name(name), name));

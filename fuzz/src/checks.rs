@@ -1,9 +1,13 @@
 //! The checks. A test of the binary includes this file as it is, so it uses nothing but the
 //! project's crates and what they use.
 
+use std::io::BufReader;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use drill::journal::{Begin, Event, Line as JournalLine, Reader};
+use drill::judge::Judge;
+use drill::proxy::{Act, At, Flaw, Rule, through};
 use load::hlog::{self, Facts, Writer};
 use load::plan::{Plan, Profile, Trace};
 use maildir::Uidlist;
@@ -275,4 +279,138 @@ pub fn profile(bytes: &[u8]) {
         assert!(last <= arrival.at && arrival.at <= end, "{arrival:?}");
         last = arrival.at;
     }
+}
+
+/// A scenario that loads loads again as it was written down, and needs none of its variables any more.
+pub fn scenario(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(loaded) = drill::scenario::load("fuzz.toml", text, &[]) else { return };
+    // No value has `${` in it, but one may end where the text goes on with a brace.
+    if loaded.scenario.variables.values().any(|value| value.ends_with('$')) {
+        return;
+    }
+    let written = toml::to_string(&loaded.tree).expect("it was TOML");
+    let again = drill::scenario::load("fuzz.toml", &written, &[]).expect("it loaded before");
+    assert_eq!(again, loaded);
+}
+
+/// A journal that is read twice, however its bytes come, has the same events; those make a verdict, which is the same
+/// again. Then its lines without their chain, which a fuzzer cannot make.
+pub fn drill_journal(bytes: &[u8]) {
+    let Some((wire, piece_bytes)) = pieces(bytes) else { return };
+    let read = |capacity: usize| {
+        let mut reader = Reader::new(BufReader::with_capacity(capacity, wire));
+        let mut events = Vec::new();
+        let is_good = loop {
+            match reader.next_event() {
+                Ok(Some(event)) => events.push(event),
+                Ok(None) => break true,
+                Err(_) => break false,
+            }
+        };
+        assert!(reader.position().0 <= wire.len() as u64);
+        (events, is_good, reader.is_cut())
+    };
+    let whole = read(wire.len().max(1));
+    assert_eq!(whole, read(piece_bytes));
+    judge(&whole.0);
+    let lines = wire.split(|byte| *byte == b'\n').take(1000);
+    let lines: Vec<(u64, Event)> = lines
+        .filter_map(|line| serde_json::from_slice::<JournalLine<'_>>(line).ok())
+        .map(|line| (line.t, line.e))
+        .collect();
+    for (t, e) in &lines {
+        let written = serde_json::to_vec(&JournalLine { prev: "", t: *t, e: e.clone() });
+        let written = written.expect("it is plain data");
+        let again: JournalLine<'_> = serde_json::from_slice(&written).expect("it was written so");
+        assert_eq!((again.t, &again.e), (*t, e));
+    }
+    judge(&lines);
+}
+
+/// A verdict after each event, as a page that shows a run has it, and the same of all at once.
+fn judge(events: &[(u64, Event)]) {
+    let begin = events.iter().find_map(|(_, event)| match event {
+        Event::Begin(begin) => Some((**begin).clone()),
+        _ => None,
+    });
+    let begin = begin.unwrap_or_else(|| Begin {
+        recipients: vec!["a@drill.test".into(), "b@drill.test".into()],
+        services: vec!["mail".into(), "x".into()],
+        ..Begin::default()
+    });
+    let (mut judge, mut again) = (Judge::new(&begin), Judge::new(&begin));
+    for (at, (t_us, event)) in events.iter().enumerate() {
+        judge.take(*t_us, event);
+        again.take(*t_us, event);
+        if at < 20 {
+            judge.result();
+        }
+    }
+    let result = judge.result();
+    let messages = &result.messages;
+    assert_eq!(messages.by_class.values().sum::<u64>(), messages.sent);
+    assert!(messages.accepted <= messages.sent);
+    assert_eq!(format!("{result:?}"), format!("{:?}", again.result()));
+}
+
+/// The first byte says whose file it is: Postfix's, or Exim's three with a zero byte between them. What is read is no
+/// longer than what lies there, and whoever has got it is not to get it again.
+pub fn queue_file(bytes: &[u8]) {
+    let Some((kind, bytes)) = bytes.split_first() else { return };
+    if kind % 2 == 0 {
+        let Some((from, to, message)) = drill::postfix_file(bytes) else { return };
+        let lossy = 3 * bytes.len();
+        assert!(from.len() <= lossy && to.iter().map(String::len).sum::<usize>() <= lossy);
+        assert!(message.len() <= bytes.len() && to.len() <= bytes.len());
+        return;
+    }
+    let mut parts = bytes.splitn(3, |byte| *byte == 0);
+    let [head, data, journal] = [(); 3].map(|()| parts.next().unwrap_or_default());
+    let Some((_, to, message)) = drill::exim_files(head, data, journal) else { return };
+    assert!(message.len() <= head.len() + data.len() + 1);
+    let all = format!("{}\n{}\n", String::from_utf8_lossy(journal), to.join("\n"));
+    let Some((_, nobody, same)) = drill::exim_files(head, data, all.as_bytes()) else {
+        panic!("who has got it changes nothing about the files");
+    };
+    assert!(nobody.is_empty());
+    assert_eq!(same, message);
+}
+
+/// Without a rule both sides get what the other one said, in whatever pieces. With one of a few the server is told what
+/// the client said or less, and the proxy comes to an end unless it is to wait. A zero byte is between the two sides.
+pub fn proxy_dialogue(bytes: &[u8]) {
+    let Some(([rule, first, second], bytes)) = bytes.split_first_chunk() else { return };
+    let cuts = [usize::from(*first) + 1, usize::from(*second) + 1, 3];
+    let at = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let (client, server) = (&bytes[..at], bytes.get(at + 1..).unwrap_or_default());
+    let passed = through(Vec::new(), client, server, &cuts);
+    assert!(passed.is_over && passed.ended.is_none());
+    assert!(passed.to_server == client && passed.to_client == server);
+    let (at, act) = match rule % 12 {
+        0 => (At::Mail, Act::Cut),
+        1 => (At::End, Act::CutAfter),
+        2 => (At::Data, Act::CutInTheMiddle),
+        3 => (At::End, Act::Reply("451 4.3.0 later".into())),
+        4 => (At::Connect, Act::Reply("220 x".into())),
+        5 => (At::Rcpt, Act::Reply("450 4.2.0 later".into())),
+        6 => (At::Ehlo, Act::StripStartTls),
+        7 => (At::End, Act::CutInTheMiddle),
+        8 => (At::Data, Act::Reply("421 4.3.2 no".into())),
+        9 => (At::Auth, Act::HoldForEver),
+        10 => (At::Body, Act::Reset),
+        _ => (At::StartTls, Act::PresentCertificate(Flaw::Expired)),
+    };
+    let waits = matches!(act, Act::HoldForEver | Act::PresentCertificate(_));
+    let rule = Rule::new(at, act);
+    assert_eq!(rule.check(), Ok(()));
+    let broken = through(vec![rule], client, server, &cuts);
+    assert!(broken.is_over || waits);
+    assert!(is_less(&broken.to_server, client));
+}
+
+/// Whether it is the other with nothing added.
+fn is_less(some: &[u8], all: &[u8]) -> bool {
+    let mut all = all.iter();
+    some.iter().all(|byte| all.any(|other| other == byte))
 }

@@ -4,6 +4,6 @@
 mod checks;
 
 pub use checks::{
-    base_name, catalog, command, histogram_log, mail_log, manifest, profile, reply, uidlist,
-    unstuff,
+    base_name, catalog, command, drill_journal, histogram_log, mail_log, manifest, profile,
+    proxy_dialogue, queue_file, reply, scenario, uidlist, unstuff,
 };

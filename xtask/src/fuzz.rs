@@ -12,7 +12,7 @@ use crate::options::{Options, unknown};
 use crate::process::Run;
 use crate::workspace;
 
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 14] = [
     "uidlist",
     "base-name",
     "catalog",
@@ -23,6 +23,10 @@ const TARGETS: [&str; 10] = [
     "mail-log",
     "histogram-log",
     "profile",
+    "scenario",
+    "drill-journal",
+    "queue-file",
+    "proxy-dialogue",
 ];
 
 /// As cargo-fuzz has them: counters at every edge, and the operands of comparisons.

@@ -45,7 +45,8 @@ usage: cargo xtask COMMAND
       [--minutes M] [--seed S] [--messages N] [--workers N] [--mailboxes N] [--storms PERCENT]
       [--dir DIR] [--peers | --naive-only] [--program MAILRIG] [--json] [--write]
   fuzz TARGET [--seconds N] feed a parser what libFuzzer invents: uidlist, base-name, catalog, manifest,
-                             reply, command, unstuff
+                             reply, command, unstuff, mail-log, histogram-log, profile, scenario,
+                             drill-journal, queue-file, proxy-dialogue
 ";
 
 fn main() -> ExitCode {

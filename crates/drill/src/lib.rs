@@ -44,6 +44,8 @@ pub use self::recover::{Recovered, is_clean, recover};
 pub use self::rehearse::{Rehearsed, rehearse};
 pub use self::run::{Analysis, JOURNAL, RunFailed, Setup, analyze, journal_of, run};
 pub use self::stack::Left;
+#[doc(hidden)]
+pub use self::survey::{exim_files, postfix_file};
 pub use self::world::Stop;
 
 /// A length of time for people.

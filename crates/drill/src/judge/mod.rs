@@ -117,7 +117,7 @@ impl Judge {
                 self.reads.insert(*p, Some("it was not read to its end".to_owned()));
             }
             Event::Found(found) => {
-                let is_sent = self.pairs.found(found.m, found.r, found.p, found.bad);
+                let is_sent = self.pairs.found(found.m, found.r, found.p, found.bad)?;
                 self.unknown += u64::from(!is_sent && self.is_final());
                 if is_sent && self.is_client_view(found.p) {
                     self.uids.found(found);
@@ -128,7 +128,8 @@ impl Judge {
             }
             Event::ReadEnd { p, failed, foreign } => {
                 self.reads.insert(*p, failed.clone());
-                self.foreign += if self.is_final() { *foreign } else { 0 };
+                let foreign = if self.is_final() { *foreign } else { 0 };
+                self.foreign = self.foreign.saturating_add(foreign);
             }
             Event::SurveyEnd { moment } => self.survey_end(*moment),
             Event::Incident { name } => {

@@ -122,7 +122,8 @@ impl Pairs {
     fn insert(&mut self, message: u64, recipients: &[u32], bytes: u64) -> Result<(), Odd> {
         let first = u32::try_from(self.rows.len()).map_err(|_| Odd::TooMany)?;
         let at = usize::try_from(message).map_err(|_| Odd::TooMany)?;
-        if at <= self.firsts.len().saturating_mul(2).saturating_add(GAP) {
+        // By what was sent, and not by what a number says: a short journal takes little room.
+        if at <= self.rows.len().saturating_mul(2).saturating_add(GAP) {
             if at >= self.firsts.len() {
                 self.firsts.resize(at + 1, ABSENT);
             }
@@ -190,19 +191,22 @@ impl Pairs {
         }
     }
 
-    /// A copy that lies in a place; false: nobody sent such a message.
+    /// A copy that lies in a place of this run; false: nobody sent such a message.
     pub(super) fn found(
         &mut self,
         message: u64,
         recipient: Option<u32>,
         place: u16,
         is_bad: bool,
-    ) -> bool {
+    ) -> Result<bool, Odd> {
+        let at = usize::from(place);
+        if at >= self.columns.len() {
+            return Err(Odd::Place(place));
+        }
         let rows = self.rows_of(message);
         if rows.is_empty() {
-            return false;
+            return Ok(false);
         }
-        let at = usize::from(place);
         let row = rows.clone().find(|row| Some(self.rows[*row].recipient) == recipient);
         match row {
             Some(row) => {
@@ -215,7 +219,7 @@ impl Pairs {
             }
             None => *self.strays[at].entry(message).or_default() += 1,
         }
-        true
+        Ok(true)
     }
 
     /// What is there of a row, if `serving` are the roles that serve. Only places that `is_counted` are looked at.
@@ -278,6 +282,9 @@ pub enum Odd {
     /// Recipients do not change.
     #[error("message {0} was tried again for somebody else")]
     Recipient(u64),
+    /// A place of which the beginning says nothing.
+    #[error("there is no place {0}")]
+    Place(u16),
     /// More than four billion.
     #[error("there are more messages than can be counted")]
     TooMany,
@@ -289,3 +296,21 @@ const ABSENT: u32 = u32::MAX;
 const GAP: usize = 1 << 16;
 /// Of one scenario; a test holds it to that.
 pub(crate) const MOST_STORES: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_far_apart_take_no_room_for_those_between_them() {
+        let mut pairs = Pairs::new(&Begin::default());
+        let far = |n: u64| 60_000 << n;
+        (0..12).for_each(|n| pairs.begins(far(n), &[0], 1).unwrap());
+        assert!(pairs.firsts.len() < 2 * GAP, "{}", pairs.firsts.len());
+        assert!((0..12).all(|n| pairs.is_known(far(n)) && !pairs.is_known(far(n) + 1)));
+        // Those that follow each other all lie in the table.
+        let mut pairs = Pairs::new(&Begin::default());
+        (0..200_000).for_each(|n| pairs.begins(n, &[0], 1).unwrap());
+        assert!(pairs.firsts.len() == 200_000 && pairs.outliers.is_empty());
+    }
+}

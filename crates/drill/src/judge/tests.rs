@@ -368,3 +368,24 @@ fn what_makes_no_sense_is_no_pass() {
     let result = judge(&begin(1), &events);
     assert_eq!(result.verdict, Word::Unknown, "{}", result.sentence);
 }
+
+#[test]
+fn a_journal_that_makes_no_sense_is_odd_and_takes_nothing_down() {
+    let foreign = u64::MAX;
+    let read_end = || Event::ReadEnd { p: MAIL, failed: None, foreign };
+    let found = |p| Event::Found(Found { m: 0, r: Some(0), p, ..Found::default() });
+    let intent = |m| Event::Intent(Intent { m, to: vec![0], ..Intent::default() });
+    let survey = Survey { moment: Moment::Final, serving: vec![BACKUP] };
+    let sound = [intent(0), Event::Survey(survey), found(MAIL), read_end()];
+    for (more, is_odd) in [
+        (vec![], false),
+        (vec![read_end()], false),
+        (vec![found(ASIDE + 1)], true),
+        (vec![found(u16::MAX)], true),
+    ] {
+        let mut judge = Judge::new(&begin(1));
+        sound.iter().chain(&more).for_each(|event| judge.take(0, event));
+        let result = judge.result();
+        assert_eq!(result.criteria.iter().any(|c| c.name == "journal"), is_odd, "{more:?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! A proxy between a sender and a mail server that breaks what a rule says, at the moment of the dialogue that it says,
 //! and needs no root for it. Without a rule every byte passes as it came. It follows SMTP and LMTP in the clear; what
-//! it does not understand, and TLS, passes too.
+//! it does not understand, and TLS, passes too: only TLS that a rule made it end itself it looks into.
 
 mod commands;
 mod faults;
@@ -8,9 +8,11 @@ mod middle;
 mod pipe;
 mod replies;
 mod rule;
+mod secure;
 mod session;
 #[cfg(test)]
 mod tests;
+mod through;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +27,11 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use self::faults::Faults;
 pub use self::rule::{Act, At, Rule};
+use self::secure::Certificates;
+pub use self::secure::Flaw;
 use self::session::Session;
+#[doc(hidden)]
+pub use self::through::{Through, through};
 
 /// What becomes of connections, whatever the rules say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -71,6 +77,7 @@ struct Shared {
     to: SocketAddr,
     faults: Arc<Faults>,
     mode: watch::Sender<Mode>,
+    certificates: Certificates,
     counters: Counters,
 }
 
@@ -99,6 +106,7 @@ impl Proxy {
             to,
             faults: Arc::new(Faults::new(rules)),
             mode: watch::Sender::default(),
+            certificates: Certificates::default(),
             counters: Counters::default(),
         });
         let (changes, changed) = mpsc::channel(1);

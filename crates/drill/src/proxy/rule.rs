@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::secure::Flaw;
+
 /// Where in a session a rule acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -14,7 +16,7 @@ pub enum At {
     Connect,
     /// EHLO, HELO, LHLO.
     Ehlo,
-    /// STARTTLS. What comes after it cannot be seen.
+    /// STARTTLS. What comes after it cannot be seen, unless a rule presents a certificate.
     StartTls,
     /// AUTH; not what follows a challenge.
     Auth,
@@ -55,6 +57,9 @@ pub enum Act {
     Reply(String),
     /// The reply goes without this capability.
     StripStartTls,
+    /// The proxy takes TLS in the server's place, with this certificate. What a client says inside all the same goes to
+    /// the server in the clear, and rules act on it; a server that wants TLS before AUTH or MAIL refuses them.
+    PresentCertificate(Flaw),
     /// As [`Act::Cut`], by RST on both sides.
     Reset,
 }
@@ -107,6 +112,7 @@ struct RuleLine {
     reply: Option<String>,
     #[serde(default)]
     strip_starttls: bool,
+    present_certificate: Option<Flaw>,
     #[serde(default)]
     reset: bool,
 }
@@ -143,6 +149,9 @@ impl Rule {
         let (is_good, where_it_goes) = match &self.act {
             Act::Refuse => (self.at == At::Connect, "refuse goes with connect"),
             Act::StripStartTls => (self.at == At::Ehlo, "strip_starttls goes with ehlo"),
+            Act::PresentCertificate(_) => {
+                (self.at == At::StartTls, "present_certificate goes with starttls")
+            }
             Act::CutInTheMiddle => {
                 (self.at != At::Connect, "at connect nothing is there to be cut in the middle")
             }
@@ -193,6 +202,7 @@ impl TryFrom<RuleLine> for Rule {
             line.hold_for_ever.then_some(Act::HoldForEver),
             line.reply.map(Act::Reply),
             line.strip_starttls.then_some(Act::StripStartTls),
+            line.present_certificate.map(Act::PresentCertificate),
             line.reset.then_some(Act::Reset),
         ];
         let mut acts = acts.into_iter().flatten();
@@ -207,7 +217,7 @@ impl TryFrom<RuleLine> for Rule {
 }
 
 const ACTS: &str = "refuse, latency_ms, bandwidth_bytes_per_s, cut, cut_after, cut_in_the_middle, hold_ms, \
-    hold_for_ever, reply, strip_starttls, reset";
+    hold_for_ever, reply, strip_starttls, present_certificate, reset";
 
 /// RFC 5321, 4.5.3.1.5.
 const REPLY_BYTES: usize = 512;
@@ -245,6 +255,11 @@ mod tests {
             ("at = 'starttls'\nhold_for_ever = true", At::StartTls, Act::HoldForEver),
             ("at = 'end'\nreply = '451 4.3.0 x'", At::End, Act::Reply("451 4.3.0 x".into())),
             ("at = 'ehlo'\nstrip_starttls = true", At::Ehlo, Act::StripStartTls),
+            (
+                "at = 'starttls'\npresent_certificate = 'not_yet_valid'",
+                At::StartTls,
+                Act::PresentCertificate(Flaw::NotYetValid),
+            ),
             ("at = 'auth'\nreset = true", At::Auth, Act::Reset),
         ] {
             assert_eq!(read(text), Ok(Rule::new(at, act)), "{text}");
@@ -271,6 +286,8 @@ mod tests {
             ("at = 'mail'\nprobability = nan\ncut = true", "0 to 1"),
             ("at = 'mail'\nrefuse = true", "goes with connect"),
             ("at = 'mail'\nstrip_starttls = true", "goes with ehlo"),
+            ("at = 'ehlo'\npresent_certificate = 'expired'", "goes with starttls"),
+            ("at = 'starttls'\npresent_certificate = 'good'", "good"),
             ("at = 'connect'\ncut_in_the_middle = true", "at connect"),
             ("at = 'body'\ncut_after = true", "say end"),
             ("at = 'body'\nhold_ms = 1", "say end"),

@@ -6,21 +6,23 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::middle::{End, Middle, Way};
 use super::pipe::Due;
+use super::secure::{Bridge, Flaw, Socket};
 use super::{Mode, Shared};
 
 /// Both sides of a session.
 pub(super) struct Session {
     shared: Arc<Shared>,
     mode: watch::Receiver<Mode>,
-    client: TcpStream,
-    server: Option<TcpStream>,
+    client: Socket,
+    /// Where the client's TLS ends here.
+    bridge: Option<Bridge>,
+    server: Option<Socket>,
     middle: Middle,
     scratch: Vec<u8>,
     /// Whether the server does not read any more.
@@ -43,7 +45,8 @@ impl Session {
             mode: shared.mode.subscribe(),
             middle: Middle::new(Arc::clone(&shared.faults)),
             shared,
-            client,
+            client: Socket::Tcp(client),
+            bridge: None,
             server: None,
             scratch: vec![0; READ_BYTES],
             is_server_deaf: false,
@@ -57,15 +60,17 @@ impl Session {
         let end = self.pass().await.unwrap_or(End::Reset);
         if end == End::Reset {
             for stream in [Some(&self.client), self.server.as_ref()].into_iter().flatten() {
-                // If it is gone already that is as good.
-                let _ = stream.set_zero_linger();
+                stream.reset_at_close();
+            }
+            if let Some(bridge) = self.bridge.take() {
+                bridge.reset().await;
             }
             return;
         }
         drop(self.server.take());
         // Who closes with bytes unread resets, and the other side may lose what was said last.
         let _ = self.client.shutdown().await;
-        let _ = timeout(LINGER, async {
+        let client_gone = async {
             while self.client.readable().await.is_ok() {
                 match self.client.try_read(&mut self.scratch) {
                     Err(e) if e.kind() == ErrorKind::WouldBlock => {}
@@ -73,8 +78,19 @@ impl Session {
                     Ok(_) => {}
                 }
             }
-        })
-        .await;
+        };
+        let carrying = async {
+            carried(&mut self.bridge).await;
+            pending::<()>().await;
+        };
+        let both = async {
+            tokio::select! {
+                () = client_gone => {}
+                () = carrying => {}
+            }
+        };
+        // It ends by itself, or is left.
+        let _ = timeout(LINGER, both).await;
     }
 
     async fn pass(&mut self) -> io::Result<End> {
@@ -84,7 +100,7 @@ impl Session {
             let called = timeout(CALLING, TcpStream::connect(self.shared.to)).await;
             let server = called.map_err(|_| io::Error::from(ErrorKind::TimedOut))??;
             server.set_nodelay(true)?;
-            self.server = Some(server);
+            self.server = Some(Socket::Tcp(server));
         }
         loop {
             let is_dark = *self.mode.borrow_and_update() == Mode::BlackHole;
@@ -106,8 +122,21 @@ impl Session {
             } else if let Some(end) = self.shut().await {
                 return Ok(end);
             }
+            if let Some(flaw) = self.middle.secures().filter(|_| !is_dark && closing.is_none()) {
+                self.secure(flaw)?;
+            }
             self.turn(is_dark, closing.map(|(_, deadline)| deadline)).await?;
         }
+    }
+
+    /// From here on the session sees what is inside the client's TLS.
+    fn secure(&mut self, flaw: Flaw) -> io::Result<()> {
+        let (ours, theirs) = UnixStream::pair()?;
+        if let Socket::Tcp(client) = std::mem::replace(&mut self.client, Socket::Inside(ours)) {
+            self.bridge = Some(Bridge::new(client, &self.shared.certificates, flaw, theirs)?);
+        }
+        self.middle.secured();
+        Ok(())
     }
 
     /// Passes on that one side says nothing more. Both: that is the end.
@@ -170,6 +199,7 @@ impl Session {
                 }
                 Ok(())
             }
+            () = carried(&mut self.bridge) => Ok(()),
             () = sleep(wake) => Ok(()),
             _ = self.mode.changed() => Ok(()),
         }
@@ -204,7 +234,7 @@ fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-fn read(stream: &TcpStream, scratch: &mut [u8], way: &mut Way) -> io::Result<()> {
+fn read(stream: &Socket, scratch: &mut [u8], way: &mut Way) -> io::Result<()> {
     let room = INPUT_BYTES.saturating_sub(way.input.len()).min(scratch.len());
     match stream.try_read(&mut scratch[..room]) {
         Ok(0) => way.is_ended = true,
@@ -215,7 +245,7 @@ fn read(stream: &TcpStream, scratch: &mut [u8], way: &mut Way) -> io::Result<()>
     Ok(())
 }
 
-fn write(stream: &TcpStream, way: &mut Way) -> io::Result<usize> {
+fn write(stream: &Socket, way: &mut Way) -> io::Result<usize> {
     let now = now();
     let Due::Now(bytes) = way.pipe.due(now) else { return Ok(0) };
     match stream.try_write(bytes) {
@@ -239,16 +269,27 @@ fn is_now(due: &Due<'_>) -> bool {
     matches!(due, Due::Now(_))
 }
 
-async fn readable(stream: Option<&TcpStream>) -> io::Result<()> {
+async fn readable(stream: Option<&Socket>) -> io::Result<()> {
     match stream {
         Some(stream) => stream.readable().await,
         None => pending().await,
     }
 }
 
-async fn writable(stream: Option<&TcpStream>) -> io::Result<()> {
+async fn writable(stream: Option<&Socket>) -> io::Result<()> {
     match stream {
         Some(stream) => stream.writable().await,
+        None => pending().await,
+    }
+}
+
+/// Moves what is on the way between a client's TLS and the session, until that has ended.
+async fn carried(bridge: &mut Option<Bridge>) {
+    match bridge {
+        Some(work) => {
+            work.done().await;
+            *bridge = None;
+        }
         None => pending().await,
     }
 }

@@ -15,6 +15,8 @@ use load::letters::{read_mark, sum};
 use maildir::Pattern;
 
 pub(crate) use self::queue::{Waiting, read as read_queue};
+#[doc(hidden)]
+pub use self::queue::{exim_files, postfix_file};
 use crate::journal::{Event, Folder, Found, Imap, Journal, Moment, Place, Survey};
 use crate::reach;
 use crate::scenario::Queue;

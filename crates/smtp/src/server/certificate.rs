@@ -1,6 +1,8 @@
 //! The server's certificate: given in files, or made at the start, signed by itself and gone with the server.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -35,10 +37,27 @@ pub enum BadCertificate {
 impl Certificate {
     /// One for a name that it signs itself.
     pub fn self_signed(host: &str) -> Result<Self, BadCertificate> {
-        let names = vec![host.to_owned(), "localhost".into(), "127.0.0.1".into(), "::1".into()];
-        let mut params = rcgen::CertificateParams::new(names)?;
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(rcgen::DnType::CommonName, host);
+        Self::signed(parameters(&[host, "localhost", "127.0.0.1", "::1"])?)
+    }
+
+    /// The same for other names and addresses, the first of which is its subject, and good at these times only, in
+    /// whole seconds.
+    pub fn self_signed_for(
+        names: &[&str],
+        times: Range<SystemTime>,
+    ) -> Result<Self, BadCertificate> {
+        let mut params = parameters(names)?;
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        let seconds = |time: SystemTime| {
+            let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            Duration::from_secs(since.as_secs())
+        };
+        params.not_before = epoch + seconds(times.start);
+        params.not_after = epoch + seconds(times.end);
+        Self::signed(params)
+    }
+
+    fn signed(params: rcgen::CertificateParams) -> Result<Self, BadCertificate> {
         let key = rcgen::KeyPair::generate()?;
         let made = params.self_signed(&key)?;
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
@@ -75,4 +94,12 @@ impl Certificate {
             .with_single_cert(self.chain, self.key)?;
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
+}
+
+fn parameters(names: &[&str]) -> Result<rcgen::CertificateParams, rcgen::Error> {
+    let all: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = rcgen::CertificateParams::new(all)?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, names.first().copied().unwrap_or(""));
+    Ok(params)
 }

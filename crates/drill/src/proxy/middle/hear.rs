@@ -15,6 +15,7 @@ impl Middle {
         }
         match self.state {
             State::Held(until) if now < until => return Step::Idle,
+            State::Securing(_) => return Step::Idle,
             State::Held(_) => self.state = State::Free,
             _ => {}
         }

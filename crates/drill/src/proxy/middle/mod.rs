@@ -13,6 +13,7 @@ use super::faults::{Faults, Number};
 use super::pipe::Pipe;
 use super::replies::Replies;
 use super::rule::{Act, At};
+use super::secure::Flaw;
 
 /// One direction: what was read and waits to be looked at, and what goes out.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub(super) struct Middle {
     asked: VecDeque<Verb>,
     state: State,
     is_lmtp: bool,
+    /// Whether the client's TLS ends here.
+    is_secured: bool,
     /// Recipients of this transaction: in LMTP each has a reply at the end.
     accepted: usize,
     /// How many of these are still to come.
@@ -70,6 +73,8 @@ enum State {
     Half(u64),
     /// So many bytes of a chunk do not pass, then this is said.
     Swallowing(u64, Verb, String),
+    /// The client was told to begin TLS, which the proxy takes.
+    Securing(Flaw),
     /// The server has gone without the client's knowing.
     Alone,
     /// Nothing is looked at any more.
@@ -96,6 +101,7 @@ impl Middle {
             asked: VecDeque::new(),
             state: State::Free,
             is_lmtp: false,
+            is_secured: false,
             accepted: 0,
             left: 0,
             kept: Vec::new(),
@@ -115,6 +121,24 @@ impl Middle {
     /// Whether there is no server any more, or never was.
     pub(super) fn is_alone(&self) -> bool {
         matches!(self.state, State::Alone)
+    }
+
+    /// The certificate for the client's TLS, which is to begin now: what it had to know first is written.
+    pub(super) fn secures(&self) -> Option<Flaw> {
+        match self.state {
+            State::Securing(flaw) if self.down.pipe.is_empty() => Some(flaw),
+            _ => None,
+        }
+    }
+
+    /// What comes from the client now is inside TLS. What it said in the clear after STARTTLS is forgotten: who sits in
+    /// between could have said it (RFC 3207, 4.2).
+    pub(super) fn secured(&mut self) {
+        self.up.input.clear();
+        self.up.is_ended = false;
+        self.is_secured = true;
+        self.commands.answered(Verb::StartTls, 0);
+        self.state = State::Free;
     }
 
     /// When to come again although nothing was read or written.
@@ -148,7 +172,7 @@ impl Middle {
         match &mut self.state {
             State::Free => self.say_next(now),
             State::Armed(..) if self.asked.is_empty() => self.act(now),
-            State::Armed(..) => Step::Idle,
+            State::Armed(..) | State::Securing(_) => Step::Idle,
             State::Watching(Act::HoldForEver) | State::Held(_)
                 if self.up.is_ended
                     && (self.up.input.is_empty() || !self.commands.is_in_chunk()) =>
@@ -211,7 +235,7 @@ impl Middle {
                 if verb == Verb::Mail {
                     self.transaction = self.faults.transaction();
                 }
-                match self.due_at(verb) {
+                match self.due_inside(verb).or_else(|| self.due_at(verb)) {
                     Some(act) => self.state = State::Armed(verb, bytes, act),
                     None => self.say_command(verb, bytes, now),
                 }
@@ -222,6 +246,15 @@ impl Middle {
 
     fn due(&self, at: At) -> Option<Act> {
         self.faults.due(at, self.session, self.transaction)
+    }
+
+    /// Inside TLS there is no other, and the server, which knows of none, must not offer it (RFC 3207, 4.2).
+    fn due_inside(&self, verb: Verb) -> Option<Act> {
+        match verb {
+            Verb::StartTls if self.is_secured => Some(Act::Reply("503 5.5.1 this is TLS".into())),
+            Verb::Hello { .. } if self.is_secured => Some(Act::StripStartTls),
+            _ => None,
+        }
     }
 
     fn due_at(&self, verb: Verb) -> Option<Act> {
@@ -264,6 +297,11 @@ impl Middle {
             Act::CutAfter | Act::Hold(_) | Act::HoldForEver | Act::StripStartTls => {
                 self.say_command(verb, bytes, now);
                 self.state = State::Watching(act);
+            }
+            Act::PresentCertificate(flaw) => {
+                self.up.input.drain(..bytes);
+                self.tell("220 2.0.0 go ahead", now);
+                self.state = State::Securing(flaw);
             }
             Act::Reply(text) => {
                 self.up.input.drain(..bytes);

@@ -12,36 +12,17 @@ use crate::proxy::middle::{End, Middle, Way};
 use crate::proxy::pipe::{Due, Pipe};
 use crate::proxy::{Mode, Proxy};
 
-/// Feeds both ways in turns, and gives what came out to the server and to the client.
+/// What came out to the server and to the client.
 fn through(
     rule: &str,
     client: &[u8],
     server: &[u8],
     cuts: &[usize],
 ) -> (Vec<u8>, Vec<u8>, Option<End>) {
-    let now = Instant::now();
-    let mut middle = middle(rule);
-    let mut end = middle.open(now);
-    let (mut up, mut down) = (Vec::new(), Vec::new());
-    let (mut client, mut server) = (client, server);
-    // Each turn reads a byte of one side at least, as long as it has room.
-    for cut in cuts.iter().cycle().take(client.len() + server.len() + 10) {
-        if end.is_some() {
-            break;
-        }
-        read(&mut middle.up, &mut client, *cut);
-        read(&mut middle.down, &mut server, *cut);
-        end = middle.advance(now);
-        drain(&mut middle.up.pipe, &mut up, now);
-        drain(&mut middle.down.pipe, &mut down, now);
-        if middle.up.pipe.is_ending && middle.down.pipe.is_ending {
-            break;
-        }
-        assert!(middle.up.input.len() <= INPUT && middle.down.input.len() <= INPUT);
-    }
-    let is_over = middle.up.pipe.is_ending && middle.down.pipe.is_ending;
-    assert!(end.is_some() || is_over, "it stands still: {middle:?}");
-    (up, down, end)
+    let through = crate::proxy::through(rules(rule), client, server, cuts);
+    assert!(through.is_over, "it stands still");
+    let end = through.ended.map(|is_reset| if is_reset { End::Reset } else { End::Close });
+    (through.to_server, through.to_client, end)
 }
 
 const INPUT: usize = 16 * 1024;

@@ -4,6 +4,7 @@
 mod hostile;
 mod modes;
 mod phases;
+mod presented;
 mod secured;
 
 use std::sync::Arc;

@@ -52,7 +52,7 @@ pub(super) fn parse(head: &[u8], data: &[u8], journal: &[u8]) -> Option<Waiting>
         line = lines.next()?;
     }
     let mut done: HashSet<String> =
-        String::from_utf8_lossy(journal).lines().map(str::to_owned).collect();
+        String::from_utf8_lossy(journal).split('\n').map(str::to_owned).collect();
     if line != "XX" {
         // A tree: each node says whether another one is at its left and at its right.
         let mut nodes = 1_usize;

@@ -22,6 +22,22 @@ pub(crate) struct Waiting {
     pub(crate) message: Vec<u8>,
 }
 
+/// Sender, recipients and message of a queue file of Postfix. For the fuzzer.
+#[doc(hidden)]
+pub fn postfix_file(bytes: &[u8]) -> Option<(String, Vec<String>, Vec<u8>)> {
+    postfix::parse(bytes).map(|Waiting { from, to, message }| (from, to, message))
+}
+
+/// The same of the three files of Exim. For the fuzzer.
+#[doc(hidden)]
+pub fn exim_files(
+    head: &[u8],
+    data: &[u8],
+    journal: &[u8],
+) -> Option<(String, Vec<String>, Vec<u8>)> {
+    exim::parse(head, data, journal).map(|Waiting { from, to, message }| (from, to, message))
+}
+
 /// Gives each message that waits, once, until nobody wants more (`false`).
 pub(crate) fn read(queue: &Queue, take: &mut dyn FnMut(Waiting) -> bool) -> Result<(), String> {
     match queue {
