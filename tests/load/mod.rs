@@ -12,7 +12,7 @@ mod hlog;
 mod limit;
 mod page;
 mod peer;
-mod real;
+pub(crate) mod real;
 mod safety;
 mod shards;
 mod stall;

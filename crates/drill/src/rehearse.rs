@@ -1,12 +1,18 @@
-//! Asks everything that a run would ask before it breaks anything: whether hosts can be reached without a password,
-//! servers answer, and what must be true is true. Nothing is changed.
+//! Asks everything that can be asked of what is there already, whatever a run would ask it for: whether hosts run commands
+//! without a password, servers answer, places can be read, and what must be true is true. Nothing is changed, and what
+//! the lab would make is not there yet.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::command::Command;
-use crate::scenario::{Probe, Scenario, Where};
-use crate::world::resolve;
+use crate::journal::Journal;
+use crate::ready;
+use crate::run::{Setup, world};
+use crate::scenario::{Loaded, Probe, Role, Scenario, Where};
+use crate::survey;
+use crate::world::{Stop, World};
 
 /// What was asked, and the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,43 +23,108 @@ pub struct Rehearsed {
     pub failed: Option<String>,
 }
 
-/// Asks. What the lab would make is not there yet, and is not asked for.
-pub async fn rehearse(scenario: &Scenario) -> Vec<Rehearsed> {
-    let mut answers = Vec::new();
-    for (name, role) in &scenario.roles {
-        if role.on != Where::Local {
-            let question = format!("{name} runs commands");
-            let command = Command::new(&["true".to_owned()], &BTreeMap::new(), &role.on);
-            let ran = command.run(LIMIT, std::future::pending()).await;
-            let failed = match ran {
-                Ok(ran) if ran.code == Some(0) => None,
-                Ok(ran) => Some(ran.last_words()),
-                Err(e) => Some(e.to_string()),
-            };
-            answers.push(Rehearsed { question, failed });
+/// Asks.
+pub async fn rehearse(loaded: Loaded, setup: &Setup) -> Vec<Rehearsed> {
+    let planned = loaded.scenario.clone();
+    let mut answers = Answers::default();
+    let world = world(loaded, setup, setup.dir.clone(), &Journal::nowhere(), Stop::default());
+    let world = match world {
+        // The lab's ports are free again, and nobody listens there.
+        Ok((world, _)) => world,
+        Err(why) => {
+            answers.add("secrets can be read".into(), Err(why));
+            return answers.0;
         }
-        if let Some(address) = role.smtp.as_ref().filter(|address| !address.contains("${")) {
-            let question = format!("{name} takes mail at {address}");
-            let answer = match resolve(address) {
-                Ok(at) => probe::smtp(at, LIMIT).await.map_err(|e| e.to_string()),
-                Err(why) => Err(why),
-            };
-            answers.push(Rehearsed { question, failed: answer.err() });
-        }
+    };
+    programs(&planned, setup, &mut answers);
+    for (name, role) in &planned.roles {
+        of_role(name, role, &world, &mut answers).await;
     }
-    for probe in &scenario.steady {
-        let (Probe::Tcp(address) | Probe::Smtp(address)) = probe else { continue };
-        if address.contains("${") {
+    let mut asked = BTreeSet::new();
+    let services = planned.services.values().map(|service| &service.probe);
+    for probe in planned.steady.iter().chain(services) {
+        if !is_there(probe, &planned) || !asked.insert(probe.to_string()) {
             continue;
         }
-        let answer = match resolve(address) {
-            Ok(at) => probe::tcp(at, LIMIT).await.map_err(|e| e.to_string()),
-            Err(why) => Err(why),
-        };
-        answers.push(Rehearsed { question: probe.to_string(), failed: answer.err() });
+        answers.add(probe.to_string(), world.ask(probe, LIMIT).await);
     }
-    answers
+    answers.0
+}
+
+#[derive(Default)]
+struct Answers(Vec<Rehearsed>);
+
+impl Answers {
+    fn add(&mut self, question: String, answer: Result<(), String>) {
+        self.0.push(Rehearsed { question, failed: answer.err() });
+    }
+}
+
+/// Whether nothing of it is made by the lab. A secret is there already.
+fn is_there_already<T: Debug>(what: &T) -> bool {
+    !format!("{what:?}").replace("${secret.", "").contains("${")
+}
+
+fn is_there(probe: &Probe, scenario: &Scenario) -> bool {
+    let role = match probe {
+        Probe::Submission(role) | Probe::Imap(role) | Probe::Queue { of: role, .. } => {
+            scenario.roles.get(role)
+        }
+        Probe::Command(run) => run.on.as_ref().and_then(|role| scenario.roles.get(role)),
+        _ => None,
+    };
+    let is_in_lab = |role: &Role| matches!(role.on, Where::Node(_)) || !is_there_already(role);
+    is_there_already(probe) && !role.is_some_and(is_in_lab)
+}
+
+/// Programs of the lab that this machine must have.
+fn programs(scenario: &Scenario, setup: &Setup, answers: &mut Answers) {
+    let path = (setup.variable)("PATH").unwrap_or_default();
+    let all = scenario.lab.processes.values().filter_map(|process| process.run.first());
+    let wanted: BTreeSet<&String> =
+        all.filter(|program| *program != "mailrig" && is_there_already(program)).collect();
+    for program in wanted {
+        let mut folders = path.split(':').map(Path::new);
+        let is_found = if program.contains('/') {
+            Path::new(program).is_file()
+        } else {
+            folders.any(|folder| folder.join(program).is_file())
+        };
+        let answer = is_found.then_some(()).ok_or_else(|| "no such program in PATH".to_owned());
+        answers.add(format!("{program} is installed"), answer);
+    }
+}
+
+async fn of_role(name: &str, role: &Role, world: &World, answers: &mut Answers) {
+    if matches!(role.on, Where::Node(_)) {
+        return;
+    }
+    if role.on != Where::Local && is_there_already(&role.on) {
+        answers.add(format!("{name} runs commands"), ready::runs_commands(&role.on).await);
+    }
+    if let Some(address) = role.smtp.as_ref().filter(is_there_already) {
+        answers.add(format!("{name} takes mail at {address}"), ready::takes_mail(address).await);
+    }
+    if role.submission.as_ref().is_some_and(is_there_already) {
+        let probe = Probe::Submission(name.to_owned());
+        answers.add(probe.to_string(), world.ask(&probe, LIMIT).await);
+    }
+    if role.imap.as_ref().is_some_and(is_there_already) {
+        let probe = Probe::Imap(name.to_owned());
+        answers.add(probe.to_string(), world.ask(&probe, LIMIT).await);
+    }
+    let store = role.store.as_ref().map(|store| &store.maildirs);
+    for (what, folder) in [("store", store), ("quarantine", role.quarantine.as_ref())] {
+        let Some(folder) = folder.filter(is_there_already) else { continue };
+        let readable = tokio::fs::read_dir(folder).await.map(drop);
+        let question = format!("the {what} of {name} can be read in {folder}");
+        answers.add(question, readable.map_err(|e| e.to_string()));
+    }
+    if let Some(queue) = role.queue.as_ref().filter(is_there_already) {
+        let length = survey::queue_length(queue).await.map(drop);
+        answers.add(format!("the queue of {name} can be read"), length);
+    }
 }
 
 /// Of one question.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(15);

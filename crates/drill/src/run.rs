@@ -123,7 +123,7 @@ async fn limit(world: Arc<World>) {
     world.stop.stop(&format!("it took longer than max_duration, {}", crate::human(most)));
 }
 
-fn world(
+pub(crate) fn world(
     loaded: Loaded,
     setup: &Setup,
     dir: PathBuf,

@@ -6,7 +6,7 @@ use crate::servers::process;
 mod agree;
 #[path = "../../servers/mail/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
-mod mail;
+pub(crate) mod mail;
 
 mod needs_dovecot;
 mod needs_exim;

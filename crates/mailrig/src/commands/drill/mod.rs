@@ -97,22 +97,8 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
     if let Some(after) = args.dead_man {
         arm_dead_man(&dir, after)?;
     }
-    let run = run_id();
-    let (letters, recipients) = letters(&loaded, run, at)?;
     let (told, hearing) = sync_channel(1000);
-    let setup = Setup {
-        dir: dir.clone(),
-        name,
-        run,
-        letters: Arc::new(letters),
-        recipients,
-        plan: arrivals(&loaded)?,
-        program: std::env::current_exe().context("cannot tell where this program is")?,
-        variable: |name| std::env::var(name).ok(),
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        person,
-        told: Some(told),
-    };
+    let setup = Setup { told: Some(told), ..setup(&loaded, name, dir.clone(), at)? };
     ui.status(format!("{title}\nin {}", dir.display()));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -136,6 +122,24 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
         (false, _) => Exit::NotUndone,
         (true, Some("it was interrupted")) => Exit::Interrupted,
         (true, _) => exit(&document),
+    })
+}
+
+fn setup(loaded: &Loaded, name: String, dir: PathBuf, at: Timestamp) -> Result<Setup> {
+    let run = run_id();
+    let (letters, recipients) = letters(loaded, run, at)?;
+    Ok(Setup {
+        dir,
+        name,
+        run,
+        letters: Arc::new(letters),
+        recipients,
+        plan: arrivals(loaded)?,
+        program: std::env::current_exe().context("cannot tell where this program is")?,
+        variable: |name| std::env::var(name).ok(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        person,
+        told: None,
     })
 }
 
@@ -211,8 +215,11 @@ struct Answer {
 
 fn rehearse(args: &ScenarioArgs, ui: &Ui) -> Result<Exit> {
     let loaded = read(args)?;
+    let (name, at) = (name_of(&args.scenario), Timestamp::now());
+    let dir = std::path::absolute(folder(&name, at))?;
+    let setup = setup(&loaded, name, dir, at)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answers = runtime.block_on(drill::rehearse(&loaded.scenario));
+    let answers = runtime.block_on(drill::rehearse(loaded, &setup));
     let answer = |one: drill::Rehearsed| Answer { question: one.question, failed: one.failed };
     let answers: Vec<Answer> = answers.into_iter().map(answer).collect();
     let rehearsal = Rehearsal { is_ready: answers.iter().all(|one| one.failed.is_none()), answers };
