@@ -1,6 +1,7 @@
 //! `mailrig drill`, as an administrator would run it: the scenarios that ship and their broken twins, what a kill leaves,
 //! and what a journal tells afterwards.
 
+mod any_moment;
 mod killed;
 mod real;
 mod restore;
