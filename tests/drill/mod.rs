@@ -3,6 +3,7 @@
 
 mod any_moment;
 mod killed;
+mod odd;
 mod real;
 mod restore;
 mod shipped;

@@ -1,10 +1,9 @@
 //! Asks everything that a run would ask before it breaks anything: whether hosts can be reached without a password,
 //! servers answer, and what must be true is true. Nothing is changed.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::command::Command;
+use crate::ready;
 use crate::scenario::{Probe, Scenario, Where};
 use crate::world::resolve;
 
@@ -23,22 +22,13 @@ pub async fn rehearse(scenario: &Scenario) -> Vec<Rehearsed> {
     for (name, role) in &scenario.roles {
         if role.on != Where::Local {
             let question = format!("{name} runs commands");
-            let command = Command::new(&["true".to_owned()], &BTreeMap::new(), &role.on);
-            let ran = command.run(LIMIT, std::future::pending()).await;
-            let failed = match ran {
-                Ok(ran) if ran.code == Some(0) => None,
-                Ok(ran) => Some(ran.last_words()),
-                Err(e) => Some(e.to_string()),
-            };
+            let failed = ready::runs_commands(&role.on).await.err();
             answers.push(Rehearsed { question, failed });
         }
         if let Some(address) = role.smtp.as_ref().filter(|address| !address.contains("${")) {
             let question = format!("{name} takes mail at {address}");
-            let answer = match resolve(address) {
-                Ok(at) => probe::smtp(at, LIMIT).await.map_err(|e| e.to_string()),
-                Err(why) => Err(why),
-            };
-            answers.push(Rehearsed { question, failed: answer.err() });
+            let failed = ready::takes_mail(address).await.err();
+            answers.push(Rehearsed { question, failed });
         }
     }
     for probe in &scenario.steady {

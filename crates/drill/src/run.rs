@@ -22,7 +22,7 @@ use crate::story::Story;
 use crate::survey::{self, Readable, Source, mailboxes};
 use crate::traffic::Traffic;
 use crate::world::{Stop, World, lock};
-use crate::{lab, owned, readers, services, steps, watch};
+use crate::{lab, owned, readers, ready, services, steps, watch};
 
 /// What a run needs besides its scenario.
 pub struct Setup {
@@ -289,6 +289,7 @@ async fn all(
         stack.arm("undo", undo).await?;
     }
     lab::build(world, stack, ports).await?;
+    ready::check(world).await.map_err(|why| format!("before the first step: {why}"))?;
     for probe in &world.scenario.steady {
         world.ask(probe, STEADY).await.map_err(|why| format!("before the first step: {why}"))?;
     }
