@@ -263,7 +263,7 @@ mod needs_tmpfs {
         let Some(disk) = Tmpfs::mount(env.path("disk"), "8m") else { return };
         let (out, flag) = (disk.path().join("out"), env.path("flag"));
         let steps = format!(
-            "[[steps]]\nname = \"leave a file\"\nrun = {{ argv = [\"touch\", \"{0}\"], undo = [\"rm\", \"{0}\"] }}\n\
+            "[[steps]]\nname = \"leave a file\"\nrun = {{ argv = [\"touch\", \"{0}\"], undo = [\"rm\", \"-f\", \"{0}\"] }}\n\
              [[steps]]\nname = \"full\"\nrun = {{ argv = [\"sh\", \"-c\", \"head -c 9M /dev/zero > {1}/filler; true\"] }}\n\
              [[steps]]\nname = \"long\"\nrun = {{ argv = [\"sleep\", \"600\"] }}\ntimeout = \"10m\"\n",
             flag.display(),
