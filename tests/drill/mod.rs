@@ -1,8 +1,10 @@
 //! `mailrig drill`, as an administrator would run it: the scenarios that ship and their broken twins, what a kill leaves,
 //! and what a journal tells afterwards.
 
+mod any_moment;
 mod asked;
 mod killed;
+mod odd;
 mod real;
 mod restore;
 mod shipped;

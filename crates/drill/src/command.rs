@@ -93,10 +93,15 @@ impl Command {
     }
 
     /// The same below a process of ours that keeps its mark ([`crate::hold`]).
-    pub(crate) fn held(mut self, program: &str) -> Self {
-        let hold = [program, "drill", "hold", "--"].map(str::to_owned);
-        self.argv.splice(0..0, hold);
-        self
+    pub(crate) fn held(self, program: &str) -> Self {
+        self.below(&[program, "drill", "hold", "--"])
+    }
+
+    /// The same, run by another program.
+    pub(crate) fn below(&self, words: &[&str]) -> Self {
+        let words = words.iter().map(|word| (*word).to_owned());
+        let argv = words.chain(self.argv.iter().cloned()).collect();
+        Self { argv, env: self.env.clone() }
     }
 
     /// As a person would type it.

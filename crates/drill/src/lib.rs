@@ -21,6 +21,7 @@ mod promote;
 pub mod proxy;
 mod reach;
 mod readers;
+mod ready;
 mod recover;
 mod rehearse;
 mod run;

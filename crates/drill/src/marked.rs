@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, getpgid, getsid, kill_process_group};
 
 use crate::owned::{self, Owned};
 
@@ -121,6 +121,28 @@ pub(crate) async fn end(mark: &str) -> Result<(), String> {
         }
     }
     still(&marked(mark), "do not end")
+}
+
+/// Ends commands that a kill of the drill has cut off from it, at once, as the drill itself would have: what they still do
+/// would be done after it was undone. What a command has left in the background, as a server's start does, is no part
+/// of it any more, and stays.
+pub(crate) async fn end_commands(mark: &str) -> Result<(), String> {
+    let leads = |one: &Owned| {
+        let pid = Pid::from_raw(one.pid);
+        getpgid(pid).ok() == pid && getsid(pid).ok() != pid
+    };
+    let begun = Instant::now();
+    loop {
+        let left: Vec<Owned> = marked(mark).into_iter().filter(leads).collect();
+        if left.is_empty() || begun.elapsed() > AT_ONCE {
+            return still(&left, "do not end");
+        }
+        for group in left.iter().filter_map(|one| Pid::from_raw(one.pid)) {
+            // It may be gone.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 async fn until_none(

@@ -10,7 +10,7 @@ use crate::owned::{self, Owned};
 use crate::scenario::Where;
 use crate::stack::Stack;
 use crate::undo::Undo;
-use crate::world::{NODES, World, lock};
+use crate::world::{NODES, OWN, World, lock};
 
 /// Makes the network, when the drill has one of its own.
 pub(crate) async fn build(world: &World, stack: &Stack) -> Result<(), String> {
@@ -27,6 +27,9 @@ pub(crate) async fn build(world: &World, stack: &Stack) -> Result<(), String> {
     ip(&here, &format!("ip link set {BRIDGE} up")).await?;
     let boot_id = owned::boot_id().map_err(|e| e.to_string())?;
     stack.arm("nodes", Undo::EndMarked { mark: world.mark(NODES), boot_id }).await?;
+    // When the drill is killed, what was done here can still be undone here.
+    let holder = started(world, &["sleep", "infinity"])?;
+    lock(&world.nodes).insert(OWN.to_owned(), holder);
     let bits = own.split_once('/').map_or("24", |(_, bits)| bits);
     for (number, (name, addresses)) in lab.nodes.iter().enumerate() {
         let holder = hold(world).await.map_err(|why| format!("the node `{name}`: {why}"))?;
@@ -47,14 +50,7 @@ pub(crate) async fn build(world: &World, stack: &Stack) -> Result<(), String> {
 
 /// A process that does nothing but keep a network of its own.
 async fn hold(world: &World) -> Result<Owned, String> {
-    let argv = ["unshare", "--net", "sleep", "infinity"].map(str::to_owned);
-    let mut builder = world.command(&argv, &Default::default(), &Where::Local).process();
-    builder.env(MARK, world.mark(NODES)).stdout(Stdio::null()).stderr(Stdio::null());
-    builder.kill_on_drop(false);
-    let mut child = builder.spawn().map_err(|e| format!("cannot start `unshare`: {e}"))?;
-    let pid = child.id().and_then(|id| i32::try_from(id).ok());
-    let owned = pid.and_then(|pid| Owned::of(pid).ok()).ok_or("`unshare` ended at once")?;
-    tokio::spawn(async move { child.wait().await });
+    let owned = started(world, &["unshare", "--net", "sleep", "infinity"])?;
     let network = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
     let begun = Instant::now();
     // Until it has left ours, what is done to it is done to us.
@@ -64,6 +60,20 @@ async fn hold(world: &World) -> Result<Owned, String> {
         }
         tokio::time::sleep(PAUSE).await;
     }
+    Ok(owned)
+}
+
+/// A process of the network, with its mark.
+fn started(world: &World, argv: &[&str]) -> Result<Owned, String> {
+    let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+    let mut builder = world.command(&argv, &Default::default(), &Where::Local).process();
+    builder.env(MARK, world.mark(NODES)).stdout(Stdio::null()).stderr(Stdio::null());
+    builder.kill_on_drop(false);
+    let mut child = builder.spawn().map_err(|e| format!("cannot start `{}`: {e}", argv[0]))?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    let owned = pid.and_then(|pid| Owned::of(pid).ok());
+    let owned = owned.ok_or_else(|| format!("`{}` ended at once", argv[0]))?;
+    tokio::spawn(async move { child.wait().await });
     Ok(owned)
 }
 

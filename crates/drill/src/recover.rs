@@ -8,9 +8,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::journal::{BadJournal, Event, Journal, Reader};
-use crate::run::{RunFailed, journal_of};
+use crate::marked;
+use crate::run::{RunFailed, journal_of, not_opened};
 use crate::stack::{Left, Stack};
-use crate::undo::Undo;
+use crate::undo::{Undo, is_this_boot};
+use crate::world::COMMANDS;
 
 /// What recovering came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,13 +50,23 @@ pub fn is_clean(dir: &Path) -> bool {
     armed.is_ok_and(|(armed, _)| armed.is_empty())
 }
 
+/// The mark of commands that may still run.
+fn commands(undo: &Undo) -> Option<&str> {
+    match undo {
+        Undo::EndMarked { mark, boot_id } if is_this_boot(boot_id) => {
+            mark.ends_with(COMMANDS).then_some(mark)
+        }
+        _ => None,
+    }
+}
+
 /// Undoes what is still armed. A run that goes on is left alone.
 pub async fn recover(dir: &Path) -> Result<Recovered, RunFailed> {
     let path = journal_of(dir);
     let failed = |why: String| RunFailed::Dir { dir: dir.to_owned(), why };
     let told = |what: &dyn std::fmt::Display| failed(format!("{}: {what}", path.display()));
-    let file = File::open(&path).map_err(|e| told(&e))?;
-    let mut reader = Reader::new(BufReader::new(file));
+    let file = Journal::open(&path).map_err(|e| not_opened(dir, &e))?;
+    let mut reader = Reader::new(BufReader::new(file.try_clone().map_err(|e| told(&e))?));
     let (armed, last_us) = armed(&mut reader).map_err(|e| told(&e))?;
     let undo = |(id, data): (u32, serde_json::Value)| {
         let undo: Undo =
@@ -66,8 +78,12 @@ pub async fn recover(dir: &Path) -> Result<Recovered, RunFailed> {
     // Its times go on where those of the run ended: how long nobody was there, no clock tells.
     let start = Instant::now().checked_sub(std::time::Duration::from_micros(last_us));
     let (length, prev) = reader.position();
-    let resumed = Journal::resume(&path, length, prev, start.unwrap_or_else(Instant::now));
+    let resumed = Journal::resume(file, &path, length, prev, start.unwrap_or_else(Instant::now));
     let (journal, writer) = resumed.map_err(|e| told(&e))?;
+    for mark in armed.iter().filter_map(|(_, undo)| commands(undo)) {
+        // What does not end here is left for its own undo, which comes last.
+        let _ = marked::end_commands(mark).await;
+    }
     let stack = Stack::resumed(journal.clone(), armed);
     let left = stack.undo_all().await;
     drop((stack, journal));

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,7 @@ use crate::story::Story;
 use crate::survey::{self, Readable, Source, mailboxes};
 use crate::traffic::Traffic;
 use crate::world::{Stop, World, lock};
-use crate::{lab, owned, readers, services, steps, watch};
+use crate::{lab, owned, readers, ready, services, steps, watch};
 
 /// What a run needs besides its scenario.
 pub struct Setup {
@@ -61,6 +62,12 @@ pub enum RunFailed {
         /// What is the matter.
         why: String,
     },
+    /// There is no journal.
+    #[error(
+        "{} has no journal: either its run had not begun, and there is nothing to undo or to judge, or it is no run's",
+        .0.display()
+    )]
+    NoJournal(PathBuf),
     /// The journal cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalFailed),
@@ -287,6 +294,7 @@ async fn all(
         stack.arm("undo", undo).await?;
     }
     lab::build(world, stack, ports).await?;
+    ready::check(world).await.map_err(|why| format!("before the first step: {why}"))?;
     for probe in &world.scenario.steady {
         world.ask(probe, STEADY).await.map_err(|why| format!("before the first step: {why}"))?;
     }
@@ -366,6 +374,14 @@ pub fn journal_of(dir: &Path) -> PathBuf {
     dir.join(JOURNAL)
 }
 
+/// Why the journal of a run cannot be read.
+pub(crate) fn not_opened(dir: &Path, error: &std::io::Error) -> RunFailed {
+    if error.kind() == ErrorKind::NotFound && dir.is_dir() {
+        return RunFailed::NoJournal(dir.to_owned());
+    }
+    RunFailed::Dir { dir: dir.to_owned(), why: format!("{}: {error}", journal_of(dir).display()) }
+}
+
 /// What a journal tells.
 pub struct Analysis {
     /// What the run was.
@@ -382,7 +398,7 @@ pub struct Analysis {
 pub fn analyze(dir: &Path) -> Result<Analysis, RunFailed> {
     let path = journal_of(dir);
     let failed = |why: String| RunFailed::Dir { dir: dir.to_owned(), why };
-    let file = File::open(&path).map_err(|e| failed(format!("{}: {e}", path.display())))?;
+    let file = File::open(&path).map_err(|e| not_opened(dir, &e))?;
     let mut reader = journal::Reader::new(std::io::BufReader::with_capacity(1 << 20, file));
     let bad = |e: journal::BadJournal| failed(format!("{}: {e}", path.display()));
     let Some((_, Event::Begin(begin))) = reader.next_event().map_err(bad)? else {

@@ -38,10 +38,13 @@ pub enum NotAllowed {
 pub fn foreign_hosts(scenario: &Scenario) -> Vec<String> {
     let mut hosts = Hosts::default();
     hosts.scenario(scenario);
-    let network = scenario.lab.network.as_deref();
     // From the lab's own network nothing leads out of it.
-    let is_of_lab = |host: &str| network.is_some_and(|net| is_within(net, host) == Some(true));
-    hosts.found.into_iter().filter(|host| !is_here(host) && !is_of_lab(host)).collect()
+    hosts.found.into_iter().filter(|host| !is_here(host) && !is_of_lab(scenario, host)).collect()
+}
+
+fn is_of_lab(scenario: &Scenario, host: &str) -> bool {
+    let network = scenario.lab.network.as_deref();
+    network.is_some_and(|network| is_within(network, host) == Some(true))
 }
 
 /// Addresses that outlive a run, and which two drills must not touch at one time.
@@ -54,8 +57,9 @@ pub fn targets(scenario: &Scenario) -> Vec<String> {
         [role.smtp.clone(), submission, imap, store]
     };
     let named = scenario.roles.values().flat_map(own).flatten();
-    // What the lab makes is this run's alone.
-    targets.extend(named.filter(|text| !text.contains("${")));
+    // What the lab makes is this run's alone, and so is what has its name in the lab's own network.
+    let is_made = |text: &String| text.contains("${") || is_of_lab(scenario, host_of(text));
+    targets.extend(named.filter(|text| !is_made(text)));
     targets.sort();
     targets.dedup();
     targets
@@ -138,9 +142,14 @@ impl Hosts {
     }
 
     fn address(&mut self, address: &str) {
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        self.found.insert(host.trim_matches(['[', ']']).to_owned());
+        self.found.insert(host_of(address).to_owned());
     }
+}
+
+/// Of `HOST:PORT`.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_matches(['[', ']'])
 }
 
 fn is_here(host: &str) -> bool {
@@ -206,5 +215,7 @@ mod tests {
         assert_eq!(targets(&fixed), ["/srv/mail", "127.0.0.1:25"]);
         let lab = scenario("smtp = '127.0.0.1:${port.x}'", "lab = { ports = ['x'] }");
         assert_eq!(targets(&lab), Vec::<String>::new());
+        let network = "lab = { network = '10.77.0.1/24' }";
+        assert_eq!(targets(&scenario("smtp = '10.77.0.2:25'", network)), Vec::<String>::new());
     }
 }

@@ -270,7 +270,7 @@ impl Doing<'_> {
         if self.step.is_incident {
             self.incident();
         }
-        Ok(ran.stdout.trim().chars().take(SAID).collect())
+        Ok(shortened(ran.stdout.trim()))
     }
 
     async fn promote(
@@ -317,7 +317,15 @@ impl Doing<'_> {
     }
 }
 
-/// What a journal keeps of what a step prints.
+/// Its beginning, and that there was more.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SAID) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}\n[the rest left out]", &text[..at]),
+    }
+}
+
+/// What a journal keeps of what a step prints, in characters.
 const SAID: usize = 2000;
 /// The exit code of a verdict that is no pass.
 const NEGATIVE: i32 = 4;

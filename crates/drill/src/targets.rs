@@ -87,6 +87,25 @@ pub fn hold(
     Ok(held)
 }
 
+/// Strikes out what a run that was killed has held, and which is undone now: its folder may go. Others stay.
+pub fn forget(dir: &Path, run_dir: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let mut file = File::options().read(true).open(&path)?;
+        let mut text = String::new();
+        let is_free = lock(&file)?;
+        file.read_to_string(&mut text)?;
+        if is_free && Path::new(text.trim()) == run_dir {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 impl Held {
     /// Everything is as it was: whoever comes next need not look.
     pub fn release(self) {
@@ -116,7 +135,12 @@ mod tests {
         let unfinished = take("/run2", false).unwrap_err().to_string();
         assert!(unfinished.contains("mailrig drill recover /run1"), "{unfinished}");
         let second = take("/run2", true).unwrap();
-        second.release();
+        forget(dir.path(), Path::new("/run2")).unwrap();
+        assert!(take("/run3", true).unwrap_err().to_string().contains("another drill runs"));
+        drop(second);
+        forget(dir.path(), Path::new("/run3")).unwrap();
+        assert!(take("/run3", false).unwrap_err().to_string().contains("recover /run2"));
+        forget(dir.path(), Path::new("/run2")).unwrap();
         take("/run3", false).unwrap().release();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }

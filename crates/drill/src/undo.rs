@@ -73,6 +73,10 @@ pub(crate) enum Undo {
         undo: Command,
         /// Which must end with the code 0.
         undone: Option<Command>,
+        /// Who holds the network of a drill that has one of its own. Whoever undoes it later is not in that, and what is
+        /// meant for it must not reach this machine's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        network: Option<Owned>,
     },
 }
 
@@ -96,6 +100,7 @@ impl Undo {
                 let line = format!("set server {server} state {state}");
                 format!("echo {} | socat stdio {}", quoted(&line), quoted(socket))
             }
+            Undo::Run { undo, network: Some(holder), .. } => within(holder, undo).by_hand(),
             Undo::InNode { undo, .. } | Undo::Run { undo, .. } => undo.by_hand(),
         }
     }
@@ -136,15 +141,29 @@ impl Undo {
                 true => run(undo, undone.as_ref()).await,
                 false => Ok(()),
             },
-            Undo::Run { undo, undone } => run(undo, undone.as_ref()).await,
+            Undo::Run { undo, undone, network: None } => run(undo, undone.as_ref()).await,
+            Undo::Run { undo, undone, network: Some(holder) } => {
+                let undone = undone.as_ref().map(|undone| within(holder, undone));
+                run(&within(holder, undo), undone.as_ref()).await
+            }
             Undo::Resume(holder) => marked::resume_below(holder).await,
             Undo::RemoveDir { dir, run } => remove_dir(dir, run),
         }
     }
 }
 
-fn is_this_boot(boot_id: &str) -> bool {
+/// Whether what was started then can still be there.
+pub(crate) fn is_this_boot(boot_id: &str) -> bool {
     owned::boot_id().is_ok_and(|boot| boot == boot_id)
+}
+
+/// A command in the network that a process holds; in an empty one when that is gone, with all that was done in it.
+fn within(holder: &Owned, command: &Command) -> Command {
+    let pid = holder.pid.to_string();
+    match holder.is_there() {
+        true => command.below(&["nsenter", "--target", &pid, "--net", "--"]),
+        false => command.below(&["unshare", "--net", "--"]),
+    }
 }
 
 async fn run(undo: &Command, undone: Option<&Command>) -> Result<(), String> {

@@ -188,10 +188,21 @@ impl World {
     ) -> Result<Undo, String> {
         let undo = self.command_with(undo, env.clone(), on);
         let undone = undone.map(|argv| self.command_with(argv, env.clone(), on));
-        let Where::Node(name) = on else { return Ok(Undo::Run { undo, undone }) };
+        let Where::Node(name) = on else {
+            let is_ours = *on == Where::Local && self.scenario.lab.network.is_some();
+            let network = is_ours.then(|| self.network_holder()).transpose()?;
+            return Ok(Undo::Run { undo, undone, network });
+        };
         let node = lock(&self.nodes).get(name).cloned();
         let node = node.ok_or_else(|| format!("the node `{name}` is not there"))?;
         Ok(Undo::InNode { node, undo, undone })
+    }
+
+    /// Who keeps the drill's own network; before there is anybody, the drill itself.
+    fn network_holder(&self) -> Result<Owned, String> {
+        let holder = lock(&self.nodes).get(OWN).cloned();
+        let this = || Owned::of(rustix::process::getpid().as_raw_nonzero().get());
+        holder.map_or_else(this, Ok).map_err(|e| e.to_string())
     }
 
     /// Runs a command that must succeed.
@@ -241,6 +252,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Of a command that the drill needs for itself.
 const MUST: Duration = Duration::from_secs(30);
+/// Among the nodes, who keeps the drill's own network; no node is called so.
+pub(crate) const OWN: &str = "/own";
 /// In the marks of those who hold the nodes.
 pub(crate) const NODES: &str = "/nodes";
 /// In the marks of commands that steps run; no process of a lab is called so.

@@ -64,7 +64,9 @@ async fn who_goes_on_with_a_cut_journal_takes_the_half_line_away() {
     let mut reader = Reader::new(bytes.as_slice());
     while reader.next_event().unwrap().is_some() {}
     let (length, prev) = reader.position();
-    let (journal, writer) = Journal::resume(&path, length, prev, Instant::now()).unwrap();
+    let (journal, writer) =
+        Journal::resume(Journal::open(&path).unwrap(), &path, length, prev, Instant::now())
+            .unwrap();
     journal.commit(Event::End).await.unwrap();
     drop(journal);
     writer.finish().unwrap();

@@ -53,19 +53,24 @@ impl Journal {
         Self::begin(file, path, hash(b""), start)
     }
 
+    /// Opens one to read it to its end, and then to go on with it. Nobody else writes it meanwhile: what was read would be
+    /// old, and what is written then would cut off what came after it.
+    pub fn open(path: &Path) -> io::Result<File> {
+        let file = File::options().read(true).append(true).open(path)?;
+        if lock(&file)? { Ok(file) } else { Err(still_runs()) }
+    }
+
     /// Goes on with one that was read to its end: `prev` is the hash of its last line. What is behind `length` is half a line,
     /// and is cut off.
     pub fn resume(
+        file: File,
         path: &Path,
         length: u64,
         prev: &str,
         start: Instant,
     ) -> io::Result<(Self, Writer)> {
-        let file = File::options().append(true).open(path)?;
-        let length_of = file.try_clone()?;
-        let begun = Self::begin(file, path, prev.to_owned(), start)?;
-        length_of.set_len(length)?;
-        Ok(begun)
+        file.set_len(length)?;
+        Self::begin(file, path, prev.to_owned(), start)
     }
 
     /// The file is locked as long as it is written: nobody undoes what goes on.
@@ -76,7 +81,7 @@ impl Journal {
         start: Instant,
     ) -> io::Result<(Self, Writer)> {
         if !lock(&file)? {
-            return Err(io::Error::other("the drill still runs"));
+            return Err(still_runs());
         }
         let (lines, orders) = sync_channel(QUEUE);
         let appender = Appender { file, path: path.to_owned(), prev, buffer: Vec::new() };
@@ -159,6 +164,10 @@ impl Writer {
         };
         self.thread.join().map_err(panicked)?
     }
+}
+
+fn still_runs() -> io::Error {
+    io::Error::other("the drill still runs")
 }
 
 struct Appender {

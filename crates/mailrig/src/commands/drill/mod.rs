@@ -180,8 +180,9 @@ fn arm_dead_man(dir: &Path, after: Duration) -> Result<()> {
 
 fn watch(args: &WatchArgs, ui: &Ui) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let watched = drill::watch(&args.dir, args.pid, args.after);
-    let Some(recovered) = runtime.block_on(watched)? else {
+    let watched = runtime.block_on(drill::watch(&args.dir, args.pid, args.after));
+    forget(&args.dir)?;
+    let Some(recovered) = watched? else {
         ui.status("The run ended, and left nothing.");
         return Ok(Exit::Done);
     };
@@ -192,13 +193,28 @@ fn watch(args: &WatchArgs, ui: &Ui) -> Result<Exit> {
 fn hold(loaded: &Loaded, dir: &Path) -> Result<drill::targets::Held> {
     let targets = drill::safety::targets(&loaded.scenario);
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let locks = default_state_dir()?.join("drills");
-    let held = drill::targets::hold(&locks, &targets, dir, drill::is_clean);
+    let held = drill::targets::hold(&locks()?, &targets, dir, drill::is_clean);
     if held.is_err() {
         // Nothing is in it yet, if it is ours.
         let _ = std::fs::remove_dir(dir);
     }
     Ok(held?)
+}
+
+/// Where it is written down what drills are on.
+fn locks() -> Result<PathBuf> {
+    Ok(default_state_dir()?.join("drills"))
+}
+
+/// Once nothing of a run is left, others may drill on what it was on, also when its folder is gone.
+fn forget(dir: &Path) -> Result<()> {
+    if drill::is_clean(dir) {
+        let dir =
+            std::path::absolute(dir).with_context(|| format!("cannot use {}", dir.display()))?;
+        drill::targets::forget(&locks()?, &dir)
+            .context("cannot strike out what the drill was on")?;
+    }
+    Ok(())
 }
 
 #[derive(Serialize)]
@@ -286,7 +302,9 @@ struct NotUndone {
 
 fn recover(args: &RecoverArgs, ui: &Ui) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    recovery(runtime.block_on(drill::recover(&args.dir))?, ui)
+    let recovered = runtime.block_on(drill::recover(&args.dir));
+    forget(&args.dir)?;
+    recovery(recovered?, ui)
 }
 
 fn recovery(recovered: drill::Recovered, ui: &Ui) -> Result<Exit> {
