@@ -355,12 +355,13 @@ fn kill_at_any_moment(scenario: &str) {
         |length: Duration| Duration::from_micros(random.below(length.as_micros().max(1) as u64));
     while tally.kills < kills {
         assert!(tally.ended <= 2 * kills, "most runs end before they are killed: {tally:?}");
-        let at = if tally.kills % EARLY == EARLY - 1 {
+        let attempt = tally.kills + tally.ended;
+        let at = if attempt % EARLY == EARLY - 1 {
             At::Start(below(before))
         } else {
             // Somewhere in each part of its length: a few kills see all of it, too.
             let part = after / kills as u32;
-            At::Line(part * tally.kills as u32 + below(part))
+            At::Line(part * (attempt % kills) as u32 + below(part))
         };
         kill_once(scenario, at, &mut tally);
     }
