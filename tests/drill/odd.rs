@@ -76,8 +76,11 @@ fn a_scenario_that_cannot_be_is_refused_before_anything_is_made() {
     let env = Env::new();
     let out = env.path("out");
     for (steps, expected) in [
-        ("[[steps]]\nname = \"x\"\nundo = [\"true\"]\n", "there is no key `undo` here"),
-        ("[[steps]]\nname = \"x\"\nrun = { undo = [\"true\"] }\n", "missing field `argv`"),
+        ("[[steps]]\nname = \"x\"\nundo = [\"true\"]\n", "an `undo` undoes what stands beside it"),
+        (
+            "[[steps]]\nname = \"x\"\nrun = { undo = [\"true\"] }\n",
+            "`argv` is missing here: the command that is run, and that an `undo` undoes",
+        ),
         (
             "[[steps]]\nname = \"x\"\nrun = { argv = [\"echo\", \"${steps.y.stdout}\"] }\n\
              [[steps]]\nname = \"y\"\nrun = { argv = [\"echo\", \"${steps.x.stdout}\"] }\n",
@@ -202,7 +205,9 @@ mod needs_faketime {
         let document = run(&env, &scenario, &out).expect(0).json();
         assert!(of_class(&document, "delivered") > 10, "{document}");
         for (name, ahead_s) in [("before", 0), ("wrong", 3600), ("after", 0)] {
-            let received = received_s(&fs::read_to_string(env.path(name)).unwrap());
+            // Letters come in many character sets.
+            let message = fs::read(env.path(name)).unwrap();
+            let received = received_s(&String::from_utf8_lossy(&message));
             let now = fs::read_to_string(env.path(&format!("{name}.now"))).unwrap();
             let now: i64 = now.trim().parse().unwrap();
             assert!((received - now - ahead_s).abs() < 60, "{name}: {received} {now}");

@@ -92,3 +92,81 @@ fn where_nobody_can_be_asked_or_somebody_says_no_the_drill_ends_and_is_undone() 
         assert_eq!(processes_of(document["run"].as_str().unwrap()), Vec::<String>::new());
     }
 }
+
+mod needs_namespaces {
+    use super::*;
+
+    const NETWORK: &str = r#"version = 1
+title = "A network that fails in parts"
+[objectives]
+lost = 0
+rto = { mail = "20s" }
+[lab]
+network = "10.77.0.1/24"
+nodes = { primary = ["10.77.0.2"] }
+folders = ["store"]
+[lab.processes.primary]
+node = "primary"
+run = ["mailrig", "serve", "--smtp", "10.77.0.2:2525", "--store", "${lab}/store", "--create", "--quiet"]
+ready = { smtp = "10.77.0.2:2525" }
+[lab.processes.names]
+node = "primary"
+run = ["mailrig", "serve", "--sink", "--smtp", "10.77.0.2:53", "--quiet"]
+ready = { tcp = "10.77.0.2:53" }
+[roles.primary]
+on = { node = "primary" }
+smtp = "10.77.0.2:2525"
+store = { maildirs = "${lab}/store" }
+serves = true
+[traffic]
+rate = "30/s"
+recipients = "u{1..3}@drill.test"
+to = ["primary"]
+retry = ["300ms", "500ms", "1s", "2s", "4s"]
+patience = "1s"
+baseline = "1s"
+recovered = "1500ms"
+
+[[steps]]
+name = "nobody hears names"
+fault = { network = { of = "primary", ports = [53], drop = true } }
+[[steps]]
+name = "no answer"
+run = { argv = ["timeout", "1", "bash", "-c", ": < /dev/tcp/10.77.0.2/53"], exit = 124 }
+[[steps]]
+name = "mail goes on"
+expect = { smtp = "10.77.0.2:2525" }
+[[steps]]
+name = "mail is reset"
+fault = { network = { of = "primary", ports = [2525], reset = true } }
+[[steps]]
+name = "at once"
+run = { argv = ["timeout", "5", "bash", "-c", ": < /dev/tcp/10.77.0.2/2525"], exit = 1 }
+[[steps]]
+name = "names are heard again"
+expect = { tcp = "10.77.0.2:53" }
+[[steps]]
+name = "all is well"
+after = "500ms"
+fault = { network = { of = "primary" } }
+[[steps]]
+name = "mail flows"
+expect = { smtp = "10.77.0.2:2525" }
+"#;
+
+    #[test]
+    fn a_network_that_fails_at_one_port_goes_on_at_others() {
+        let env = Env::new();
+        let scenario = env.path("network.toml");
+        fs::write(&scenario, NETWORK).unwrap();
+        let out = env.path("drill");
+        let run = env.run(&["drill", "run", text(&scenario), "--out", text(&out), "--json"]);
+        let document = run.expect(0).json();
+        assert_eq!(document["verdict"], "pass", "{document}");
+        let steps = document["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), 8, "{document}");
+        assert!(steps.iter().all(|step| step["failed"].is_null()), "{document}");
+        let outage = &document["rto"].as_array().unwrap()[1];
+        assert!(outage["failures"].as_u64().unwrap() > 0, "{document}");
+    }
+}

@@ -75,6 +75,10 @@ fn rules(fault: &NetworkFault, peers: &[IpAddr], table: &str) -> String {
         text += &format!(
             "add chain inet {table} {chain} {{ type filter hook {hook} priority -150; }};"
         );
+        if fault.reset {
+            // What resets a connection comes through here itself.
+            text += &format!("add rule inet {table} {chain} tcp flags & rst == rst accept;");
+        }
         let mut whom = Vec::new();
         whom.extend(list(&IpAddr::is_ipv4).map(|some| format!("ip {side} {some} ")));
         whom.extend(list(&IpAddr::is_ipv6).map(|some| format!("ip6 {side} {some} ")));

@@ -103,9 +103,16 @@ fn located(name: &str, text: &str, error: &toml::de::Error) -> BadScenario {
 /// What the reader of TOML says, with the nearest of the keys that it would have taken.
 fn message(error: &toml::de::Error) -> String {
     let message = error.message();
+    if message == "missing field `argv`" {
+        return "`argv` is missing here: the command that is run, and that an `undo` undoes".into();
+    }
     let mut quoted = message.split('`').skip(1).step_by(2);
     let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
     let Some(typed) = quoted.next().filter(|_| is_unknown) else { return message.to_owned() };
+    if typed == "undo" {
+        return "an `undo` undoes what stands beside it: run = { argv = [...], undo = [...] }"
+            .into();
+    }
     let kind = if message.starts_with("unknown field") { "key" } else { "kind" };
     let known: Vec<&str> = quoted.collect();
     match nearest(typed, known.iter().copied()) {
