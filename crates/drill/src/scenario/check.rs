@@ -133,6 +133,9 @@ impl Check<'_> {
     /// Its nodes are in its network, and who says that he is in a node is.
     fn lab(&self) -> Result<(), String> {
         let Scenario { lab, roles, .. } = self.scenario;
+        for (name, disk) in &lab.disks {
+            size(&disk.size, &format!("lab.disks.{name}"))?;
+        }
         if let Some((name, _)) = lab.nodes.iter().find(|(_, addresses)| addresses.is_empty()) {
             return Err(format!("lab.nodes.{name} has no address"));
         }
@@ -325,12 +328,12 @@ impl Check<'_> {
                 has.then_some(())
                     .ok_or_else(|| format!("{place}: role `{role}` has no `submission`"))
             }
+            Probe::Disk { free, .. } => size(free, place),
             Probe::Tcp(_)
             | Probe::Smtp(_)
             | Probe::File(_)
             | Probe::Dns { .. }
             | Probe::Certificate { .. }
-            | Probe::Disk { .. }
             | Probe::Snapshot { .. } => Ok(()),
         }
     }
@@ -351,7 +354,8 @@ impl Check<'_> {
             }
             Fault::Proxy(fault) => self.proxy(fault, place),
             Fault::Network(fault) => self.network(fault, place),
-            Fault::Fill(_) | Fault::Empty(_) => Ok(()),
+            Fault::Fill(fill) => size(&fill.leave, place),
+            Fault::Empty(_) => Ok(()),
             Fault::Clock(clock) => {
                 self.process(&clock.process, place)?;
                 let process = self.scenario.lab.processes.get(&clock.process);
@@ -414,6 +418,14 @@ impl Check<'_> {
         }
         let hint = hint(name, processes.keys().map(String::as_str));
         Err(format!("{place}: the lab has no process `{name}`{hint}"))
+    }
+}
+
+/// A size, where it is known already: a typo is no news for the midst of a drill.
+fn size(text: &str, place: &str) -> Result<(), String> {
+    match load::letters::parse_bytes(text) {
+        Err(why) if !text.contains("${") => Err(format!("{place}: `{text}`: {why}")),
+        _ => Ok(()),
     }
 }
 

@@ -81,6 +81,11 @@ fn what_is_wrong_is_told_with_its_place_and_what_may_have_been_meant() {
         ("name = \"look\"", "name = \"kill\"", "two steps are called `kill`"),
         ("argv = [", "undone = [\"x\"], argv = [", "there is no `undo`"),
         ("[\"true\", \"${steps.kill.stdout}\"]", "[]", "`argv` is empty"),
+        (
+            "{ kill = \"primary\" }",
+            "{ fill = { folder = \"/x\", leave = \"7 bits\" } }",
+            "`7 bits`: expected a size",
+        ),
         ("version = 1", "version = 2", "version 2 is not known here"),
         ("to = [\"primary\"]", "to = [\"secondary\"]", "traffic: there is no role `secondary`"),
         ("100/s", "${x}", "the variable `rate` is made of another one"),
