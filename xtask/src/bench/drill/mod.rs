@@ -75,7 +75,7 @@ fn traffic(plan: &Plan, work: &Path, text: &mut String) -> Result<()> {
     let _ = write!(
         text,
         "\n## Traffic\n\n`scenarios/primary-killed.toml --set rate=1000/s`: both servers, the drill and its journal on this \
-         machine.\n\n| round | verdict | sent | accepted | in a class | a second, median | least | CPU s | peak MB |\n\
+         machine. Arrivals are a Poisson process.\n\n| round | verdict | sent | accepted | in a class | a second, median | least | CPU s | peak MB |\n\
          |---:|---|---:|---:|---:|---:|---:|---:|---:|\n"
     );
     for round in 1..=plan.rounds {
