@@ -83,6 +83,9 @@ fn values(scenario: &Scenario, sets: &[(String, String)]) -> Result<Values, Stri
             let hint = hint(name, scenario.variables.keys().map(String::as_str));
             return Err(format!("--set {name}: the scenario has no such variable{hint}"));
         }
+        if value.contains("${") {
+            return Err(format!("--set {name}: it is made of another variable: write its value"));
+        }
         values.set(name, value);
     }
     Ok(values)

@@ -94,6 +94,8 @@ fn what_is_wrong_is_told_with_its_place_and_what_may_have_been_meant() {
         let error = error(&GOOD.replacen(from, to, 1));
         assert!(error.contains(expected), "{expected:?} is not in {error:?}");
     }
+    let made = load("x.toml", GOOD, &[("rate".into(), "${lab}".into())]).unwrap_err().to_string();
+    assert!(made.contains("--set rate: it is made of another variable"), "{made}");
     let unset = load("x.toml", GOOD, &[("rat".into(), "7/s".into())]).unwrap_err().to_string();
     assert!(
         unset.contains("--set rat: the scenario has no such variable; did you mean `rate`?"),
