@@ -37,8 +37,8 @@ fn criteria(result: &Result) -> String {
     let row = |criterion: &Criterion| {
         let word = word(criterion.word).to_lowercase();
         vec![
-            criterion.name.clone(),
-            criterion.asked.clone(),
+            cell(&criterion.name).into_owned(),
+            cell(&criterion.asked).into_owned(),
             cell(&criterion.actual).into_owned(),
             word,
         ]
@@ -84,12 +84,15 @@ fn outages(result: &Result) -> String {
         let us = |us: Option<u64>| us.map(micros).unwrap_or_else(|| "-".into());
         let since = |at: Option<u64>| us(at.map(|at| at.saturating_sub(outage.marks.fault_us)));
         vec![
-            outage.incident.clone(),
-            outage.service.clone(),
+            cell(&outage.incident).into_owned(),
+            cell(&outage.service).into_owned(),
             since(outage.marks.detected_us),
             since(outage.marks.promoted_us),
             since(outage.marks.first_ok_us),
-            us(outage.rto_us),
+            match outage.rto_us {
+                Some(0) => "never away".to_owned(),
+                rto_us => us(rto_us),
+            },
         ]
     };
     let rows: Vec<_> = result.rto.iter().map(row).collect();
