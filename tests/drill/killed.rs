@@ -2,12 +2,14 @@
 //! still gives an account, which is no pass.
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use super::{processes_of, scenario};
 use crate::env::{Env, text, wait_until};
+use crate::process::Running;
 
 #[test]
 fn what_a_killed_drill_leaves_is_undone_and_its_journal_is_no_pass() {
@@ -111,5 +113,33 @@ baseline = "10m"
     for pid in read().lines() {
         let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         assert!(state.is_empty() || state.contains(") Z "), "{pid}: {state}");
+    }
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_a_drill_and_all_is_undone_but_not_one_under_nohup() {
+    for (trap, is_to_end) in [("trap - HUP", true), ("trap '' HUP", false)] {
+        let env = Env::new();
+        let out = env.path("drill");
+        let path = scenario("primary-killed");
+        let mut command = env.isolated(Command::new("sh"));
+        let script = format!("{trap}; exec \"$@\"");
+        command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_mailrig"), "drill", "run"]);
+        command.args([text(&path), "--out", text(&out)]);
+        let running = Running::start(command);
+        let has = |what: &str| {
+            fs::read_to_string(out.join("journal.jsonl")).is_ok_and(|text| text.contains(what))
+        };
+        wait_until("mail is sent", || has("\"intent\""));
+        running.signal(Signal::HUP);
+        if !is_to_end {
+            wait_until("it goes on", || has("\"incident\""));
+            running.signal(Signal::INT);
+        }
+        let stopped = running.wait().expect(130);
+        assert_eq!(has("\"incident\""), !is_to_end, "{stopped}");
+        assert!(stopped.stdout.contains("it was interrupted"), "{stopped}");
+        assert!(!out.join("lab").exists());
+        assert_eq!(env.run(&["drill", "recover", text(&out), "--json"]).json()["undone"], 0);
     }
 }

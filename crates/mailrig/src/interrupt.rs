@@ -1,12 +1,13 @@
-//! Ctrl-C and SIGTERM: the first asks the running operation to stop at the next safe place, the
-//! second ends the process at once, which loses nothing that is in a snapshot either.
+//! Ctrl-C, SIGTERM, and SIGHUP of a terminal that is closed, unless nohup(1) has it ignored: the first asks the running
+//! operation to stop at the next safe place, the second ends the process at once, which loses nothing that is in a
+//! snapshot either.
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use snapshot::progress::Progress;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Watches for signals from a thread of its own.
 pub(crate) fn watch(progress: &Arc<Progress>) {
@@ -42,12 +43,15 @@ pub(crate) fn on_each_signal(act: impl Fn(u32) + Send + 'static) {
             else {
                 return;
             };
+            let mut hangup =
+                if ignores_hangup() { None } else { signal(SignalKind::hangup()).ok() };
             // Somebody waits for it.
             let _ = ready.send(());
             for attempt in 0.. {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    Some(()) = next(&mut hangup) => {}
                 }
                 act(attempt);
             }
@@ -55,4 +59,21 @@ pub(crate) fn on_each_signal(act: impl Fn(u32) + Send + 'static) {
     });
     // Where none can be watched for, each has its usual effect.
     let _ = is_ready.recv();
+}
+
+/// The next one, if any is watched for.
+async fn next(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    }
+}
+
+/// Whether whoever started this process wants it to outlive its terminal, as nohup(1) does.
+fn ignores_hangup() -> bool {
+    const HANGUP_BIT: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & HANGUP_BIT != 0)
 }
