@@ -143,3 +143,19 @@ fn a_terminal_that_is_closed_ends_a_drill_and_all_is_undone_but_not_one_under_no
         assert_eq!(env.run(&["drill", "recover", text(&out), "--json"]).json()["undone"], 0);
     }
 }
+
+#[test]
+fn where_nobody_can_be_told_the_result_is_written_all_the_same() {
+    let env = Env::new();
+    let out = env.path("drill");
+    let path = scenario("reply-lost");
+    let mut command = env.isolated(Command::new("sh"));
+    let script = "exec \"$@\" > /dev/full";
+    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_mailrig"), "drill", "run"]);
+    command.args([text(&path), "--out", text(&out)]);
+    let told = Running::start(command).wait().expect(1);
+    assert!(told.stderr.contains("No space left on device"), "{told}");
+    for name in ["result.json", "report.html", "manifest.json"] {
+        assert!(out.join(name).exists(), "{name}: {told}");
+    }
+}

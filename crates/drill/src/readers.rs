@@ -30,7 +30,7 @@ pub(crate) fn start(
     let mut people: Vec<(u32, String)> =
         world.recipients.iter().map(|(address, r)| (*r, address.clone())).collect();
     people.sort_unstable();
-    let clients = readers.clients.clamp(1, MOST_CLIENTS) as usize;
+    let clients = readers.clients as usize;
     for number in 0..clients {
         let people = people.iter().skip(number).step_by(clients).cloned().collect();
         let client = Client { world: Arc::clone(world), place: place.clone(), p, s };
@@ -94,5 +94,3 @@ impl Client {
         Ok(())
     }
 }
-
-const MOST_CLIENTS: u32 = 200;

@@ -68,7 +68,7 @@ impl Traffic {
             servers,
             strangers: traffic.to.len(),
             retry: traffic.retry.iter().map(|wait| wait.0).collect(),
-            places: Semaphore::new(traffic.connections.max(1) as usize),
+            places: Semaphore::new(traffic.connections as usize),
             ending: receiver,
         });
         let task = tokio::spawn(sender.all(plan.clone()));

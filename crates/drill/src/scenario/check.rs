@@ -60,6 +60,20 @@ impl Check<'_> {
             }
         }
         self.secrets()?;
+        let connections = scenario.traffic.connections;
+        if !(1..=MOST_CONNECTIONS).contains(&connections) {
+            return Err(format!(
+                "traffic.connections: {connections} is not from 1 to {MOST_CONNECTIONS}"
+            ));
+        }
+        if let Some(readers) = &scenario.traffic.readers
+            && !(1..=MOST_READERS).contains(&readers.clients)
+        {
+            return Err(format!(
+                "traffic.readers.clients: {} is not from 1 to {MOST_READERS}",
+                readers.clients
+            ));
+        }
         if scenario.traffic.to.is_empty() {
             return Err("traffic goes nowhere; name roles in `to`".into());
         }
@@ -442,3 +456,7 @@ pub(crate) const MAIL: &str = "mail";
 pub(crate) const READING: &str = "reading";
 
 const MOST_ROLES: usize = 8;
+/// Of traffic, at one time.
+const MOST_CONNECTIONS: u32 = 10_000;
+/// At one time.
+const MOST_READERS: u32 = 200;

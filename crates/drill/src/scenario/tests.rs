@@ -86,6 +86,7 @@ fn what_is_wrong_is_told_with_its_place_and_what_may_have_been_meant() {
             "{ fill = { folder = \"/x\", leave = \"7 bits\" } }",
             "`7 bits`: expected a size",
         ),
+        ("to = [", "connections = 0\nto = [", "traffic.connections: 0 is not from 1 to 10000"),
         ("version = 1", "version = 2", "version 2 is not known here"),
         ("to = [\"primary\"]", "to = [\"secondary\"]", "traffic: there is no role `secondary`"),
         ("100/s", "${x}", "the variable `rate` is made of another one"),

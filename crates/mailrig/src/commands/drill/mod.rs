@@ -328,10 +328,16 @@ fn recovery(recovered: drill::Recovered, ui: &Ui) -> Result<Exit> {
 
 /// The result first: it counts even where there is no room for the rest.
 fn deliver(analysis: &Analysis, document: &Document, dir: &Path, ui: &Ui) -> Result<()> {
-    ui.result("drill", document, || text::text(document))?;
-    write_whole(&dir.join("result.json"), &serde_json::to_vec_pretty(document)?)?;
-    report::write(dir, analysis)?;
-    manifest::write(dir)
+    let told = ui.result("drill", document, || text::text(document));
+    // A terminal that was closed takes no evidence away.
+    let write = || -> Result<()> {
+        write_whole(&dir.join("result.json"), &serde_json::to_vec_pretty(document)?)?;
+        report::write(dir, analysis)?;
+        manifest::write(dir)
+    };
+    let written = write();
+    told?;
+    written
 }
 
 fn exit(document: &Document) -> Exit {
