@@ -7,8 +7,21 @@ use std::net::IpAddr;
 /// between quotes replaced by `{address}` and the like, without control characters, and of 120 characters at most.
 pub fn text_class(text: &str) -> String {
     let line: String = text.lines().next().unwrap_or_default().chars().take(MOST_READ).collect();
+    let mut class = replaced(&line);
+    // What is left beside a `{n}` may look like an address of its own; a class of a class is itself.
+    for _ in 0..MOST_CHARS {
+        let again = replaced(&class);
+        if again == class {
+            break;
+        }
+        class = again;
+    }
+    class
+}
+
+fn replaced(line: &str) -> String {
     let mut class = String::with_capacity(MOST_CHARS);
-    let mut rest = line.as_str();
+    let mut rest = line;
     while let Some(c) = rest.chars().next() {
         if let Some(after) = quoted(rest, class.chars().next_back()) {
             class.push_str("{quoted}");
@@ -166,6 +179,8 @@ mod tests {
             ("Greylisted  for\t5\u{7f}minutes\u{fffd}", "Greylisted for 5 minutes\u{fffd}"),
             ("mx17.x.test too busy", "mx{n}.x.test too busy"),
             ("Connection refused (os error 111)", "Connection refused (os error {n})"),
+            ("::f12:// x", "{ip}{n}:// x"),
+            ("~12a1b2c3", "~{n}{id}"),
             ("größe \u{e9}\"ü\"", "größe é{quoted}"),
             ("", ""),
         ];
