@@ -159,3 +159,31 @@ fn where_nobody_can_be_told_the_result_is_written_all_the_same() {
         assert!(out.join(name).exists(), "{name}: {told}");
     }
 }
+
+mod needs_namespaces {
+    use super::*;
+
+    /// There a process has a session and a group that have no number, as in a container that was entered from outside.
+    #[test]
+    fn where_sessions_have_no_number_a_killed_drill_is_undone_as_well() {
+        let env = Env::new();
+        let (out, path, lines) = (env.path("drill"), env.path("step.toml"), env.path("lines"));
+        let scenario = "version = 1\ntitle = \"A step that lasts\"\n\
+            steps = [{ name = \"wait\", run = { argv = [\"sh\", \"-c\", \"while :; do echo >> LINES; sleep 0.01; done\"] } }]\n\
+            [roles.a]\nsmtp = \"127.0.0.1:9\"\nserves = true\n\
+            [traffic]\nrate = \"1/s\"\nrecipients = \"u@drill.test\"\nto = [\"a\"]\nbaseline = \"1s\"\n";
+        fs::write(&path, scenario.replace("LINES", text(&lines))).unwrap();
+        let script = "ps -o sid= -p $$; \
+            \"$0\" drill run \"$1\" --out \"$2\" --quiet & drill=$!; \
+            timeout 60 sh -c 'until [ -s \"$0\" ]; do sleep 0.01; done' \"$3\" || exit 9; \
+            kill -9 $drill; \"$0\" drill recover \"$2\" || exit 8; \
+            grep -lz '^MAILRIG_DRILL=' /proc/[0-9]*/environ 2> /dev/null; true";
+        let mut command = env.isolated(Command::new("unshare"));
+        command.args(["--pid", "--fork", "--mount-proc", "sh", "-c", script]);
+        command.args([env!("CARGO_BIN_EXE_mailrig"), text(&path), text(&out), text(&lines)]);
+        let done = Running::start(command).wait().expect(0);
+        let words: Vec<&str> = done.stdout.split_whitespace().collect();
+        assert_eq!(words.first(), Some(&"0"), "{done}");
+        assert!(done.stdout.ends_with("nothing is left.\n"), "{done}");
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, getpgid, getsid, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::owned::{self, Owned};
 
@@ -128,8 +128,8 @@ pub(crate) async fn end(mark: &str) -> Result<(), String> {
 /// of it any more, and stays.
 pub(crate) async fn end_commands(mark: &str) -> Result<(), String> {
     let leads = |one: &Owned| {
-        let pid = Pid::from_raw(one.pid);
-        getpgid(pid).ok() == pid && getsid(pid).ok() != pid
+        owned::group_and_session(one.pid)
+            .is_some_and(|(group, session)| group == one.pid && session != one.pid)
     };
     let begun = Instant::now();
     loop {

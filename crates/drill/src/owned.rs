@@ -80,6 +80,13 @@ pub(crate) fn parent(pid: i32) -> Option<i32> {
     fields(pid).ok()?.get(1)?.parse().ok()
 }
 
+/// The leaders of its process group and of its session; 0: one in another PID namespace, as where a container was entered
+/// from outside.
+pub(crate) fn group_and_session(pid: i32) -> Option<(i32, i32)> {
+    let fields = fields(pid).ok()?;
+    Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
+}
+
 fn state(pid: i32) -> Option<char> {
     fields(pid).ok()?.first()?.chars().next()
 }
