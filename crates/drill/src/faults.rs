@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::marked;
+use crate::marked::{self, Begins};
 use crate::owned::Owned;
 use crate::scenario::{Clock, Fault, Fill, NetworkFault, ProxyFault, Where};
 use crate::stack::Stack;
@@ -20,26 +20,34 @@ pub(crate) async fn fault(
     stack: &Stack,
     step: &str,
     fault: &Fault,
+    begins: Begins<'_>,
 ) -> Result<String, String> {
     let mut said = String::new();
     match fault {
-        Fault::Kill(name) => marked::kill_below(&running(world, name)?).await?,
-        Fault::Stop(name) => stop(world, name).await?,
+        Fault::Kill(name) => marked::kill_below(&running(world, name)?, begins).await?,
+        Fault::Stop(name) => stop(world, name, begins).await?,
         Fault::Pause(name) => {
             let holder = running(world, name)?;
             stack.arm(step, Undo::Resume(holder.clone())).await?;
-            marked::freeze_below(&holder).await?;
+            marked::freeze_below(&holder, begins).await?;
         }
-        Fault::Resume(name) => marked::resume_below(&running(world, name)?).await?,
-        Fault::Proxy(fault) => proxy(world, fault).await?,
-        Fault::Network(fault) => spoil(world, stack, step, fault).await?,
-        Fault::Fill(fault) => said = fill(world, stack, step, fault).await?,
+        Fault::Resume(name) => {
+            begins();
+            marked::resume_below(&running(world, name)?).await?;
+        }
+        Fault::Proxy(fault) => {
+            begins();
+            proxy(world, fault).await?;
+        }
+        Fault::Network(fault) => spoil(world, stack, step, fault, begins).await?,
+        Fault::Fill(fault) => said = fill(world, stack, step, fault, begins).await?,
         Fault::Empty(folder) => {
+            begins();
             let fault = Fill { folder: folder.clone(), ..Fill::default() };
             let dir = disks::filler(&fault, &world.run_id());
             Undo::RemoveFiller { dir }.apply().await?;
         }
-        Fault::Clock(clock) => set_clock(world, stack, step, clock).await?,
+        Fault::Clock(clock) => set_clock(world, stack, step, clock, begins).await?,
     }
     Ok(said)
 }
@@ -50,8 +58,9 @@ fn running(world: &World, name: &str) -> Result<Owned, String> {
 }
 
 /// Ends a process as its administrator would.
-pub(crate) async fn stop(world: &World, name: &str) -> Result<(), String> {
+pub(crate) async fn stop(world: &World, name: &str, begins: Begins<'_>) -> Result<(), String> {
     let owned = running(world, name)?;
+    begins();
     owned.signal(Signal::TERM).map_err(|e| format!("cannot signal `{name}`: {e}"))?;
     while owned.is_there() {
         tokio::time::sleep(PAUSE).await;
@@ -72,6 +81,7 @@ async fn spoil(
     stack: &Stack,
     step: &str,
     fault: &NetworkFault,
+    begins: Begins<'_>,
 ) -> Result<(), String> {
     let commands = network::commands(fault, &world.scenario, &world.run_id())?;
     let on = world.place(Some(&fault.of));
@@ -79,24 +89,39 @@ async fn spoil(
     if !stack.has(&undo) {
         stack.arm(step, undo).await?;
     }
+    begins();
     for argv in &commands.apply {
         world.must(argv, &on).await?;
     }
     Ok(())
 }
 
-async fn fill(world: &World, stack: &Stack, step: &str, fault: &Fill) -> Result<String, String> {
+async fn fill(
+    world: &World,
+    stack: &Stack,
+    step: &str,
+    fault: &Fill,
+    begins: Begins<'_>,
+) -> Result<String, String> {
     let dir = disks::filler(fault, &world.run_id());
     stack.arm(step, Undo::RemoveFiller { dir: dir.clone() }).await?;
+    begins();
     let (fault, journal_dir) = (fault.clone(), world.dir.clone());
     let filled = tokio::task::spawn_blocking(move || disks::fill(&fault, &dir, &journal_dir));
     filled.await.map_err(|e| e.to_string())?
 }
 
 /// Only the processes of the lab that asked for it see it: their library looks into a file.
-async fn set_clock(world: &World, stack: &Stack, step: &str, clock: &Clock) -> Result<(), String> {
+async fn set_clock(
+    world: &World,
+    stack: &Stack,
+    step: &str,
+    clock: &Clock,
+    begins: Begins<'_>,
+) -> Result<(), String> {
     let path = clock_file(world, &clock.process);
     stack.arm(step, Undo::SetClock { file: path.clone() }).await?;
+    begins();
     write_clock(&path, &clock.offset)
 }
 

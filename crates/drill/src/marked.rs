@@ -9,6 +9,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::owned::{self, Owned};
 
+/// Called just before the first process is touched: looking for them takes its time.
+pub(crate) type Begins<'a> = &'a (dyn Fn() + Sync);
+
 /// The name of the variable that marks processes.
 pub(crate) const MARK: &str = "MAILRIG_DRILL";
 
@@ -69,10 +72,13 @@ fn all_but_holders(all: &[Owned]) -> Vec<&Owned> {
 }
 
 /// Kills what a process holds, at once and whatever it starts meanwhile; it ends by itself then.
-pub(crate) async fn kill_below(holder: &Owned) -> Result<(), String> {
+pub(crate) async fn kill_below(holder: &Owned, begins: Begins<'_>) -> Result<(), String> {
     let begun = Instant::now();
+    let mut begins = Some(begins);
     while holder.is_there() {
-        for one in below(holder.pid) {
+        let below = below(holder.pid);
+        begins.take().into_iter().for_each(|begins| begins());
+        for one in below {
             let _ = one.signal(Signal::KILL);
         }
         if begun.elapsed() > GENTLY {
@@ -84,14 +90,15 @@ pub(crate) async fn kill_below(holder: &Owned) -> Result<(), String> {
 }
 
 /// Freezes what a process holds, and what that starts meanwhile.
-pub(crate) async fn freeze_below(holder: &Owned) -> Result<(), String> {
-    until_none(&|| below(holder.pid), Signal::STOP, &|one| !one.is_stopped(), "do not stop").await
+pub(crate) async fn freeze_below(holder: &Owned, begins: Begins<'_>) -> Result<(), String> {
+    let below = || below(holder.pid);
+    until_none(&below, Signal::STOP, begins, &|one| !one.is_stopped(), "do not stop").await
 }
 
 /// Lets what a process holds go on.
 pub(crate) async fn resume_below(holder: &Owned) -> Result<(), String> {
     let below = || if holder.is_there() { below(holder.pid) } else { Vec::new() };
-    until_none(&below, Signal::CONT, &Owned::is_stopped, "are still stopped").await
+    until_none(&below, Signal::CONT, &|| {}, &Owned::is_stopped, "are still stopped").await
 }
 
 /// Ends them: first as their administrator would, then at once. What they start meanwhile has the mark, too.
@@ -148,12 +155,15 @@ pub(crate) async fn end_commands(mark: &str) -> Result<(), String> {
 async fn until_none(
     list: &(dyn Fn() -> Vec<Owned> + Sync),
     signal: Signal,
+    begins: Begins<'_>,
     is_left: &(dyn Fn(&Owned) -> bool + Sync),
     what: &str,
 ) -> Result<(), String> {
     let begun = Instant::now();
+    let mut begins = Some(begins);
     loop {
         let left: Vec<Owned> = list().into_iter().filter(is_left).collect();
+        begins.take().into_iter().for_each(|begins| begins());
         if left.is_empty() || begun.elapsed() > GENTLY {
             return still(&left, what);
         }

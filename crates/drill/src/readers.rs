@@ -6,23 +6,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use load::letters::read_mark;
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 
 use crate::journal::{Event, Seen};
 use crate::reach::{INBOX, Reading};
 use crate::scenario::READING;
-use crate::services;
+use crate::services::{self, Asking};
 use crate::survey::{Readable, Source, body_start};
 use crate::world::{World, lock};
 
-/// Reads until it is dropped. `s` is the number of the service.
+/// Reads as long as services are asked. `s` is the number of the service.
 pub(crate) fn start(
     world: &Arc<World>,
     places: &[Readable],
     s: u16,
-) -> Result<JoinSet<()>, String> {
-    let mut reading = JoinSet::new();
-    let Some(readers) = &world.scenario.traffic.readers else { return Ok(reading) };
+    asking: &mut Asking,
+) -> Result<(), String> {
+    let Some(readers) = &world.scenario.traffic.readers else { return Ok(()) };
     let place = Reading::of(&readers.of, &world.scenario, &lock(&world.values))?;
     let is_its = |readable: &Readable| matches!(&readable.source, Source::Imap { reading, .. } if reading.is_same(&place));
     let p = places.iter().position(is_its).and_then(|at| u16::try_from(at).ok());
@@ -34,9 +34,9 @@ pub(crate) fn start(
     for number in 0..clients {
         let people = people.iter().skip(number).step_by(clients).cloned().collect();
         let client = Client { world: Arc::clone(world), place: place.clone(), p, s };
-        reading.spawn(client.read(people, readers.every.0, readers.patience.0));
+        asking.also(|over| client.read(people, readers.every.0, readers.patience.0, over));
     }
-    Ok(reading)
+    Ok(())
 }
 
 struct Client {
@@ -47,7 +47,13 @@ struct Client {
 }
 
 impl Client {
-    async fn read(self, people: Vec<(u32, String)>, every: Duration, patience: Duration) {
+    async fn read(
+        self,
+        people: Vec<(u32, String)>,
+        every: Duration,
+        patience: Duration,
+        mut over: watch::Receiver<bool>,
+    ) {
         // The next UID, by who reads and UIDVALIDITY.
         let mut next: HashMap<(u32, u32), u32> = HashMap::new();
         if people.is_empty() {
@@ -60,7 +66,9 @@ impl Client {
             let (s, took) = (self.s, begun.elapsed().as_micros() as u64);
             services::note(&self.world, READING, answer.is_ok());
             self.world.journal.note_at(begun, Event::Probe { s, failed: answer.err(), took });
-            tokio::time::sleep(every).await;
+            if !services::goes_on(&mut over, Instant::now() + every).await {
+                return;
+            }
         }
     }
 

@@ -306,9 +306,9 @@ async fn all(
     let surveyor = steps::Surveyor { reading: &reading, places };
     phase(world, "baseline");
     let mut traffic = Traffic::start(world, Arc::clone(&setup.letters), &setup.plan)?;
-    let asking = services::start(world);
+    let mut asking = services::start(world);
     // They come after all other services.
-    let reading = readers::start(world, places, world.scenario.services.len() as u16 + 1)?;
+    readers::start(world, places, world.scenario.services.len() as u16 + 1, &mut asking)?;
     let watching = watch::start(world, places).await;
     let done = in_traffic(world, stack, &surveyor).await;
     phase(world, "drain");
@@ -321,7 +321,7 @@ async fn all(
         let text = "some messages were still on their way when the time to drain was over";
         world.journal.note(Event::Note { text: text.into() });
     }
-    drop((asking, reading));
+    asking.finish().await;
     queues_empty(world, drain.saturating_sub(begun.elapsed())).await;
     drop(watching);
     surveyor.survey(world, Moment::Final).await;

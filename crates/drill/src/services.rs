@@ -4,22 +4,53 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::journal::Event;
 use crate::world::{World, lock};
 
-/// Asks until it is dropped.
-pub(crate) fn start(world: &Arc<World>) -> JoinSet<()> {
-    let mut asking = JoinSet::new();
+/// Those who ask. Dropped, they leave their last questions open.
+pub(crate) struct Asking {
+    tasks: JoinSet<()>,
+    over: watch::Sender<bool>,
+}
+
+impl Asking {
+    /// Lets somebody else ask, too, until the receiver says that it is over.
+    pub(crate) fn also<F>(&mut self, ask: impl FnOnce(watch::Receiver<bool>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.spawn(ask(self.over.subscribe()));
+    }
+
+    /// Each has its last answer, or none for as long as its patience lasts: a service that hangs at the end is away.
+    pub(crate) async fn finish(mut self) {
+        let _ = self.over.send(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Whether there is time for another question.
+pub(crate) async fn goes_on(over: &mut watch::Receiver<bool>, next: Instant) -> bool {
+    tokio::select! {
+        _ = over.wait_for(|is_over| *is_over) => false,
+        () = tokio::time::sleep_until(next.into()) => true,
+    }
+}
+
+/// Asks all of them.
+pub(crate) fn start(world: &Arc<World>) -> Asking {
+    let mut asking = Asking { tasks: JoinSet::new(), over: watch::Sender::new(false) };
     // The first is the traffic itself.
     for (s, name) in (1..).zip(world.scenario.services.keys().cloned()) {
-        asking.spawn(ask(Arc::clone(world), s, name));
+        asking.also(|over| ask(Arc::clone(world), s, name, over));
     }
     asking
 }
 
-async fn ask(world: Arc<World>, s: u16, name: String) {
+async fn ask(world: Arc<World>, s: u16, name: String, mut over: watch::Receiver<bool>) {
     let Some(service) = world.scenario.services.get(&name) else { return };
     let mut next = Instant::now();
     loop {
@@ -32,7 +63,9 @@ async fn ask(world: Arc<World>, s: u16, name: String) {
         note(&world, &name, is_well);
         let wait = if is_well { service.interval.0 } else { service.interval.0.min(AWAY) };
         next = (next + wait).max(Instant::now());
-        tokio::time::sleep_until(next.into()).await;
+        if !goes_on(&mut over, next).await {
+            return;
+        }
     }
 }
 

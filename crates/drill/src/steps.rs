@@ -137,17 +137,12 @@ impl Doing<'_> {
                 Ok(self.run(&Run { argv, ..Run::default() }).await?)
             }
             Action::Fault(fault) => {
-                let said = faults::fault(self.world, self.stack, &self.step.name, fault).await?;
-                if self.step.is_incident {
-                    self.incident();
-                }
-                Ok(said)
+                let begins = || self.incident_if(self.step.is_incident);
+                let name = &self.step.name;
+                Ok(faults::fault(self.world, self.stack, name, fault, &begins).await?)
             }
             Action::Restart(name) => {
-                if self.step.is_incident {
-                    self.incident();
-                }
-                faults::stop(self.world, name).await?;
+                faults::stop(self.world, name, &|| self.incident_if(self.step.is_incident)).await?;
                 self.start(name).await
             }
             Action::Start(name) => self.start(name).await,
@@ -212,6 +207,7 @@ impl Doing<'_> {
     /// A person's time has no limit but the step's. Nobody can be stopped from thinking: the thread that waits for him is
     /// left to itself.
     async fn manual(&self, manual: &Manual) -> Result<String, String> {
+        self.incident_if(self.step.is_incident);
         let (answer_to, answer) = tokio::sync::oneshot::channel();
         let (person, manual) = (self.world.person, manual.clone());
         let ask = move || drop(answer_to.send(person(&manual)));
@@ -219,7 +215,7 @@ impl Doing<'_> {
         thread.map_err(|e| e.to_string())?;
         let said = answer.await.map_err(|_| "nobody answered".to_owned())??;
         if self.step.is_incident {
-            self.incident();
+            self.world.journal.note(Event::Happened { name: self.step.name.clone() });
         }
         Ok(said)
     }
@@ -257,19 +253,21 @@ impl Doing<'_> {
         }
     }
 
-    fn incident(&self) {
-        *lock(&self.world.had_incident) = true;
-        self.world.journal.note(Event::Incident { name: self.step.name.clone() });
+    /// From here on recovery is timed: just before anything is broken, whatever that takes.
+    fn incident_if(&self, is_incident: bool) {
+        if is_incident {
+            *lock(&self.world.had_incident) = true;
+            let asked = matches!(self.step.action, Action::Manual(_));
+            self.world.journal.note(Event::Incident { name: self.step.name.clone(), asked });
+        }
     }
 
     async fn run(&self, run: &Run) -> Result<String, String> {
+        self.incident_if(self.step.is_incident);
         let ran = self.world.run(run, self.step.timeout.0).await?;
         let mut values = lock(&self.world.values);
         values.set(format!("steps.{}.stdout", self.step.name), ran.stdout.trim());
         drop(values);
-        if self.step.is_incident {
-            self.incident();
-        }
         Ok(shortened(ran.stdout.trim()))
     }
 
@@ -279,9 +277,7 @@ impl Doing<'_> {
         is_incident: bool,
         moment: Moment,
     ) -> Result<(), String> {
-        if self.step.incident.unwrap_or(is_incident) {
-            self.incident();
-        }
+        self.incident_if(self.step.incident.unwrap_or(is_incident));
         let (name, limit) = (&self.step.name, self.step.timeout.0);
         promote::promote(self.world, self.stack, name, promote, limit).await?;
         let role = |name: &String| {

@@ -126,7 +126,7 @@ impl Story {
                     (step.failed, step.said) = (failed.clone(), said.clone());
                 }
             }
-            Event::Incident { name } => {
+            Event::Incident { name, .. } => {
                 if let Some(step) = self.step(name) {
                     step.is_incident = true;
                 }
@@ -229,7 +229,7 @@ mod tests {
         story.take(1, &step("kill"));
         story.take(2, &armed(1));
         story.take(2, &armed(2));
-        story.take(3, &Event::Incident { name: "kill".into() });
+        story.take(3, &Event::Incident { name: "kill".into(), asked: false });
         let end = |failed: Option<&str>| Event::StepEnd {
             name: "kill".into(),
             failed: failed.map(str::to_owned),

@@ -46,6 +46,9 @@ pub enum Event {
         m: u64,
         /// Its recipient; none: the bounce does not say which.
         r: Option<u32>,
+        /// Where it lies.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        p: Option<u16>,
     },
     /// A place was read to its end, or not.
     ReadEnd {
@@ -71,6 +74,14 @@ pub enum Event {
     /// Something happened to the service from here on: RTO runs from it.
     Incident {
         /// The step that made it.
+        name: String,
+        /// Whether a person was asked for it just now: it happens before his answer, nobody knows when.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        asked: bool,
+    },
+    /// What a person was asked for has happened.
+    Happened {
+        /// The step.
         name: String,
     },
     /// The way is open again, as far as the drill can tell: what was promoted serves.

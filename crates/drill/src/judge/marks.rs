@@ -52,13 +52,20 @@ pub struct Clock {
     marks: Marks,
     row_start_us: Option<u64>,
     row: u32,
+    /// Failures since the last success.
+    failing: u32,
 }
 
 impl Clock {
     /// From an incident on.
     pub fn new(fault_us: u64, stable: Stable) -> Self {
         let marks = Marks { fault_us, ..Marks::default() };
-        Self { stable, marks, row_start_us: None, row: 0 }
+        Self { stable, marks, row_start_us: None, row: 0, failing: 0 }
+    }
+
+    /// The incident happened later than it was asked for.
+    pub fn happened(&mut self, fault_us: u64) {
+        self.marks.fault_us = fault_us;
     }
 
     /// Somebody else serves; the first time counts.
@@ -76,9 +83,11 @@ impl Clock {
                 marks.last_failure_us = Some(t_us);
             }
             (self.row_start_us, self.row) = (None, 0);
+            self.failing = self.failing.saturating_add(1);
             return;
         }
         marks.successes += 1;
+        self.failing = 0;
         if marks.detected_us.is_none() {
             return;
         }
@@ -91,9 +100,10 @@ impl Clock {
         }
     }
 
-    /// What it came to.
+    /// What it came to. Who is away again at the end did not come back.
     pub fn marks(&self) -> Marks {
-        self.marks
+        let is_away = self.failing >= self.stable.count.max(2);
+        Marks { stable_us: self.marks.stable_us.filter(|_| !is_away), ..self.marks }
     }
 }
 

@@ -9,7 +9,7 @@ mod tests;
 mod uids;
 mod verdict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 pub use self::class::{Class, Said, There, class};
 pub use self::marks::{Clock, Marks, Stable};
@@ -38,6 +38,8 @@ pub struct Judge {
     /// Of the last survey that counts.
     last: Option<Last>,
     attempts: u64,
+    /// When attempts began that have not ended.
+    open: HashMap<(u64, u32), u64>,
     /// Messages that carry the mark of this run and were never sent.
     unknown: u64,
     foreign: u64,
@@ -54,7 +56,17 @@ pub struct Judge {
 struct Incident {
     name: String,
     t_us: u64,
+    /// A person was asked for it, and it has not happened as far as anybody noticed.
+    is_open: bool,
     clocks: Vec<Clock>,
+}
+
+impl Incident {
+    /// At the first failure after it was asked for, or when somebody says so.
+    fn happened(&mut self, t_us: u64) {
+        (self.t_us, self.is_open) = (t_us, false);
+        self.clocks.iter_mut().for_each(|clock| clock.happened(t_us));
+    }
 }
 
 #[derive(Debug)]
@@ -72,6 +84,7 @@ impl Judge {
             incidents: Vec::new(),
             survey: None,
             survey_us: 0,
+            open: HashMap::new(),
             reads: BTreeMap::new(),
             losses: BTreeMap::new(),
             last: None,
@@ -100,24 +113,31 @@ impl Judge {
 
     fn try_take(&mut self, t_us: u64, event: &Event) -> std::result::Result<(), Odd> {
         match event {
-            Event::Intent(Intent { m, to, bytes, .. }) => {
+            Event::Intent(Intent { m, a, to, bytes, .. }) => {
                 self.attempts += 1;
+                self.open.insert((*m, *a), t_us);
                 self.pairs.begins(*m, to, *bytes)?;
             }
             Event::Done(done) => self.done(t_us, done)?,
             Event::Seen(seen) => self.pairs.seen(seen.m, seen.r, t_us),
             Event::Expunged { m, r } => self.pairs.expunged(*m, *r),
-            Event::Bounced { m, r } => self.pairs.bounced(*m, *r),
+            // A bounce where nobody serves has told nobody.
+            Event::Bounced { p: Some(p), .. } if !self.is_served(*p) => {}
+            Event::Bounced { m, r, .. } => self.pairs.bounced(*m, *r),
             Event::Survey(survey) => {
                 (self.survey, self.survey_us) = (Some(survey.clone()), t_us);
                 self.reads.clear();
+                self.pairs.forget_bounces();
             }
             Event::Read { p } => {
                 self.pairs.reads(*p);
                 self.reads.insert(*p, Some("it was not read to its end".to_owned()));
             }
             Event::Found(found) => {
-                let is_sent = self.pairs.found(found.m, found.r, found.p, found.bad)?;
+                let place = self.begin.places.get(usize::from(found.p));
+                let is_aside = place.is_some_and(|place| place.kind == PlaceKind::Quarantine);
+                let r = if is_aside { found.r.or(self.pairs.only(found.m)) } else { found.r };
+                let is_sent = self.pairs.found(found.m, r, found.p, found.bad)?;
                 self.unknown += u64::from(!is_sent && self.is_final());
                 if is_sent && self.is_client_view(found.p) {
                     self.uids.found(found);
@@ -132,18 +152,21 @@ impl Judge {
                 self.foreign = self.foreign.saturating_add(foreign);
             }
             Event::SurveyEnd { moment } => self.survey_end(*moment),
-            Event::Incident { name } => {
+            Event::Incident { name, asked } => {
                 let objectives = &self.begin.objectives;
                 let stable =
                     Stable { count: objectives.stable_count, length_us: objectives.stable_us };
                 let clocks = vec![Clock::new(t_us, stable); self.begin.services.len()];
-                self.incidents.push(Incident { name: name.clone(), t_us, clocks });
+                self.incidents.push(Incident { name: name.clone(), t_us, is_open: *asked, clocks });
+            }
+            Event::Happened { name } => {
+                let open = |incident: &&mut Incident| incident.is_open && incident.name == *name;
+                self.incidents.iter_mut().filter(open).for_each(|incident| incident.happened(t_us));
             }
             Event::Promoted { .. } => {
                 let clocks = self.incidents.iter_mut().flat_map(|incident| &mut incident.clocks);
                 clocks.for_each(|clock| clock.promoted(t_us));
             }
-            // The answer to a question from before the incident says nothing of it.
             Event::Probe { s, failed, took } => {
                 self.service(*s, t_us, t_us.saturating_add(*took), failed.is_none());
             }
@@ -160,7 +183,12 @@ impl Judge {
             Event::Aborted { why } => {
                 self.aborted.get_or_insert_with(|| why.clone());
             }
-            Event::End => self.is_ended = true,
+            Event::End => {
+                // Nobody answered them.
+                let open = std::mem::take(&mut self.open);
+                open.into_values().for_each(|asked_us| self.service(MAIL, asked_us, t_us, false));
+                self.is_ended = true;
+            }
             _ => {}
         }
         Ok(())
@@ -174,8 +202,9 @@ impl Judge {
             (&done.rejected, End::Fail),
         ];
         let is_ok = !done.ok.is_empty();
+        let asked_us = self.open.remove(&(done.m, done.a)).unwrap_or(t_us);
         if is_ok || !done.more {
-            self.service(MAIL, t_us, t_us, is_ok);
+            self.service(MAIL, asked_us, t_us, is_ok);
         }
         for (recipients, end) in ends {
             for recipient in recipients {
@@ -187,7 +216,17 @@ impl Judge {
 
     /// A service did what it is for, or did not. An answer to a question from before an incident says nothing of it.
     fn service(&mut self, service: u16, asked_us: u64, answered_us: u64, is_ok: bool) {
-        for incident in self.incidents.iter_mut().filter(|incident| asked_us >= incident.t_us) {
+        for incident in &mut self.incidents {
+            // That a question from before the incident has its answer says nothing of it; that it has none does.
+            if (if is_ok { asked_us } else { answered_us }) < incident.t_us {
+                continue;
+            }
+            if incident.is_open {
+                if is_ok {
+                    continue;
+                }
+                incident.happened(answered_us);
+            }
             if let Some(clock) = incident.clocks.get_mut(usize::from(service)) {
                 clock.take(answered_us, is_ok);
             }
@@ -196,6 +235,13 @@ impl Judge {
 
     fn is_final(&self) -> bool {
         self.survey.as_ref().is_some_and(|survey| survey.moment == Moment::Final)
+    }
+
+    /// Whether the role of a place serves.
+    fn is_served(&self, place: u16) -> bool {
+        let place = self.begin.places.get(usize::from(place));
+        let serving = self.survey.as_ref().map_or(&[][..], |survey| &survey.serving);
+        place.is_some_and(|place| serving.contains(&place.role))
     }
 
     /// Whether users see what lies in a place.
@@ -226,7 +272,9 @@ impl Judge {
         let unread = self.unread(moment);
         if moment != Moment::Between {
             let loss = self.loss(moment, &survey.serving, &unread);
-            self.losses.insert(moment, loss);
+            // Several promotions: what was asked for holds at each.
+            let worst = self.losses.remove(&moment).filter(|had| had.messages > loss.messages);
+            self.losses.insert(moment, worst.unwrap_or(loss));
         }
         if moment == Moment::Final {
             self.last = Some(Last { serving: survey.serving, unread });

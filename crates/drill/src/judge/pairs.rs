@@ -178,6 +178,17 @@ impl Pairs {
         }
     }
 
+    /// The recipient of a message that has one: what was put aside names nobody.
+    pub(super) fn only(&self, message: u64) -> Option<u32> {
+        let rows = self.rows_of(message);
+        (rows.len() == 1).then(|| self.rows[rows.start].recipient)
+    }
+
+    /// What a look found is all there is: a bounce may be lost, too.
+    pub(super) fn forget_bounces(&mut self) {
+        self.bounced.clear();
+    }
+
     pub(super) fn bounced(&mut self, message: u64, recipient: Option<u32>) {
         *self.bounced.entry((message, recipient)).or_default() += 1;
     }

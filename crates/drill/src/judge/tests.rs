@@ -99,7 +99,7 @@ fn story(random: &mut Random, m: u64, recipients: u32) -> Story {
         (1..).zip(ends).flat_map(|(a, ended)| attempt(m, r, a, *ended)).collect()
     };
     let at = |places: &[u16]| -> Vec<Found> { places.iter().map(|p| copy(m, r, *p)).collect() };
-    let (ends, found, class): (&[Ended], Vec<Found>, Class) = match random.below(24) {
+    let (ends, found, class): (&[Ended], Vec<Found>, Class) = match random.below(25) {
         0 | 1 => (&[Ended::Ok], at(&[MAIL]), Class::Delivered),
         // The same store, read twice.
         2 => (&[Ended::Ok], at(&[MAIL, IMAP]), Class::Delivered),
@@ -123,11 +123,13 @@ fn story(random: &mut Random, m: u64, recipients: u32) -> Story {
         20 => (&[Ended::Ok], vec![Found { bad: true, ..copy(m, r, MAIL) }], Class::Corrupt),
         21 => (&[Ended::Ok], at(&[MAIL, DEAD_MAIL]), Class::Delivered),
         22 => (&[Ended::Ok], vec![], Class::Bounced),
+        // What is put aside need not say whom it was for.
+        23 => (&[Ended::Ok], vec![Found { r: None, ..copy(m, r, ASIDE) }], Class::Quarantined),
         _ => (&[Ended::Ok], vec![], Class::Expunged),
     };
     let mut events = attempts(ends);
     match class {
-        Class::Bounced => events.push(Event::Bounced { m, r: Some(r) }),
+        Class::Bounced => events.push(Event::Bounced { m, r: Some(r), p: Some(MAIL) }),
         Class::Expunged => {
             events.push(Event::Seen(Seen { m, r: Some(r), p: MAIL }));
             events.push(Event::Expunged { m, r });
@@ -192,9 +194,94 @@ fn history(seed: u64) -> History {
     for at in (1..found.len()).rev() {
         found.swap(at, random.below(at as u64 + 1) as usize);
     }
-    events.extend(survey(Moment::Final, &found, 6));
+    // A bounce is found, as all else is, by the last look.
+    let (bounces, mut events): (Vec<Event>, Vec<Event>) =
+        events.into_iter().partition(|event| matches!(event, Event::Bounced { .. }));
+    let mut last = survey(Moment::Final, &found, 6);
+    last.splice(1..1, bounces);
+    events.extend(last);
     events.push(Event::End);
     History { begin: begin(recipients), events, truth }
+}
+
+#[test]
+fn a_bounce_counts_where_somebody_reads_it_and_as_long_as_it_is_there() {
+    let bounce = |p: u16| Event::Bounced { m: 1, r: Some(0), p: Some(p) };
+    let class = |between: &[Event], last: &[Event]| {
+        let mut events = attempt(1, 0, 1, Ended::Ok);
+        for (moment, bounces) in [(Moment::Between, between), (Moment::Final, last)] {
+            let mut look = survey(moment, &[], 6);
+            look.splice(1..1, bounces.iter().cloned());
+            events.extend(look);
+        }
+        events.push(Event::End);
+        let by_class = judge(&begin(2), &events).messages.by_class;
+        by_class.into_iter().find(|(_, count)| *count > 0).map(|(class, _)| class)
+    };
+    assert_eq!(class(&[], &[bounce(MAIL)]), Some(Class::Bounced));
+    assert_eq!(class(&[], &[bounce(DEAD_MAIL)]), Some(Class::Lost));
+    assert_eq!(class(&[bounce(MAIL)], &[]), Some(Class::Lost));
+}
+
+#[test]
+fn who_is_away_again_at_the_end_did_not_come_back() {
+    let mut events = vec![Event::Incident { name: "x".into(), asked: false }];
+    events.extend(ends(0..1, Ended::Fail));
+    events.extend(ends(1..30, Ended::Ok));
+    assert_eq!(judge(&shortly_stable(), &events).rto[0].rto_us, Some(4));
+    events.extend(ends(30..40, Ended::Fail));
+    assert_eq!(judge(&shortly_stable(), &events).rto[0].rto_us, None);
+}
+
+#[test]
+fn an_incident_that_somebody_was_asked_for_happened_at_the_first_failure_or_when_he_says_so() {
+    let asked = || Event::Incident { name: "x".into(), asked: true };
+    let happened = || Event::Happened { name: "x".into() };
+    let judged = |events: &[Event]| {
+        let rto = judge(&shortly_stable(), events).rto.remove(0);
+        (rto.marks.fault_us, rto.rto_us)
+    };
+    let mut events = ends(0..5, Ended::Ok);
+    events.push(asked());
+    events.extend(ends(5..10, Ended::Ok));
+    let noticed = events.len() as u64 + 1;
+    events.extend(ends(10..12, Ended::Fail));
+    events.extend(ends(12..40, Ended::Ok));
+    events.push(happened());
+    assert_eq!(judged(&events), (noticed, Some(4)));
+    let said = 21;
+    let quiet = [ends(0..5, Ended::Ok), vec![asked()], ends(5..10, Ended::Ok), vec![happened()]];
+    events = [quiet.concat(), ends(10..40, Ended::Ok)].concat();
+    assert_eq!(judged(&events), (said, Some(0)));
+    events = [quiet.concat(), ends(10..11, Ended::Fail), ends(11..40, Ended::Ok)].concat();
+    assert_eq!(judged(&events), (said, Some(4)));
+}
+
+#[test]
+fn who_was_cut_off_in_the_midst_has_noticed_and_who_was_let_through_has_not() {
+    let probe = |t_us: u64, failed: bool| {
+        (t_us, Event::Probe { s: 0, failed: failed.then(|| "cut".to_owned()), took: 10 })
+    };
+    let judged = |failed: bool| {
+        let mut judge = Judge::new(&shortly_stable());
+        judge.take(5, &Event::Incident { name: "x".into(), asked: false });
+        std::iter::once(probe(0, failed))
+            .chain((1..9).map(|n| probe(n * 20, false)))
+            .for_each(|(t_us, event)| judge.take(t_us, &event));
+        judge.result().rto.remove(0)
+    };
+    assert_eq!((judged(true).marks.detected_us, judged(true).rto_us), (Some(10), Some(25)));
+    assert_eq!((judged(false).marks.successes, judged(false).rto_us), (8, Some(0)));
+}
+
+fn ends(range: std::ops::Range<u64>, ended: Ended) -> Vec<Event> {
+    range.flat_map(move |m| attempt(m, 0, 1, ended)).collect()
+}
+
+/// Where events lie a microsecond apart.
+fn shortly_stable() -> Begin {
+    let objectives = Objectives { stable_count: 3, stable_us: 5, ..Objectives::default() };
+    Begin { objectives, ..begin(2) }
 }
 
 fn judge(begin: &Begin, events: &[Event]) -> Result {
@@ -310,7 +397,7 @@ fn what_is_out_of_sight_at_promotion_is_told_apart_from_what_is_lost() {
     let mut begin = begin(1);
     begin.objectives = Objectives { rpo_messages: Some(1), ..Objectives::default() };
     let mut events: Vec<Event> = (0..4).flat_map(|m| attempt(m, 0, 1, Ended::Ok)).collect();
-    events.push(Event::Incident { name: "kill".into() });
+    events.push(Event::Incident { name: "kill".into(), asked: false });
     // After the incident: nothing that could have been lost by it.
     events.extend(attempt(4, 0, 1, Ended::Ok));
     let at_promotion =
@@ -344,7 +431,7 @@ fn an_outage_is_held_against_its_objective() {
         for event in attempt(0, 0, 1, Ended::Ok) {
             judge.take(0, &event);
         }
-        judge.take(1_000_000, &Event::Incident { name: "kill".into() });
+        judge.take(1_000_000, &Event::Incident { name: "kill".into(), asked: false });
         judge.take(1_100_000, &probe(true));
         for step in 0..30 {
             judge.take(2_000_000 + step * 100_000, &probe(!back));

@@ -264,7 +264,9 @@ impl Judge {
         let never_sent = if messages.never_sent == 0 { evidence } else { Word::Fail };
         criteria.push(at_most("never_sent", 0, messages.never_sent, never_sent));
         if let Some(limit) = objectives.error_share {
-            let refused = count(Class::Refused) as f64 / messages.sent.max(1) as f64;
+            // Who never heard a yes was not served, whether or not he heard a no.
+            let refused = (count(Class::Refused) + count(Class::NotAccepted)) as f64
+                / messages.sent.max(1) as f64;
             criteria.push(Criterion {
                 name: "errors".into(),
                 asked: format!("at most {:.3} %", limit * 100.0),

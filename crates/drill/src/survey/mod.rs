@@ -139,13 +139,17 @@ impl Telling<'_> {
         let body = body_start(message);
         let mark = read_mark(&message[..body]).filter(|mark| mark.run == self.reading.run);
         let Some(mark) = mark else {
-            match bounce::read(&message[body..])
+            match bounce::read(&message[..body], &message[body..])
                 .filter(|bounce| bounce.mark.run == self.reading.run)
             {
                 Some(bounce) => {
                     let r =
                         bounce.recipient.and_then(|to| self.reading.recipients.get(&to).copied());
-                    self.reading.journal.note(Event::Bounced { m: bounce.mark.index, r });
+                    self.reading.journal.note(Event::Bounced {
+                        m: bounce.mark.index,
+                        r,
+                        p: Some(self.p),
+                    });
                 }
                 None => self.foreign += 1,
             }

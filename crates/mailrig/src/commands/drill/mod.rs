@@ -89,6 +89,8 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
     apart::be_apart(&loaded.scenario.lab)?;
     let dir = args.out.clone().unwrap_or_else(|| folder(&name, at));
     let dir = std::path::absolute(&dir).with_context(|| format!("cannot use {}", dir.display()))?;
+    let (told, hearing) = sync_channel(1000);
+    let setup = Setup { told: Some(told), ..setup(&loaded, name, dir.clone(), at)? };
     let stop = Stop::default();
     let stopping = stop.clone();
     // What was broken is mended first, however often somebody asks: a drill that is cut off leaves its faults behind.
@@ -97,8 +99,6 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
     if let Some(after) = args.dead_man {
         arm_dead_man(&dir, after)?;
     }
-    let (told, hearing) = sync_channel(1000);
-    let setup = Setup { told: Some(told), ..setup(&loaded, name, dir.clone(), at)? };
     ui.status(format!("{title}\nin {}", dir.display()));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -342,6 +342,7 @@ fn deliver(analysis: &Analysis, document: &Document, dir: &Path, ui: &Ui) -> Res
 
 fn exit(document: &Document) -> Exit {
     match document.result.verdict {
+        _ if !document.result.left.is_empty() => Exit::NotUndone,
         Word::Pass => Exit::Done,
         Word::Fail => Exit::Negative,
         Word::Unknown => Exit::Inconclusive,

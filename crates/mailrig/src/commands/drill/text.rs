@@ -16,8 +16,16 @@ pub(super) fn text(document: &Document) -> String {
     for by_hand in &result.left {
         text.push_str(&format!("not undone: {}\n", cell(by_hand)));
     }
+    let is_seen =
+        |criterion: &Criterion| criterion.name != "evidence" || criterion.word == Word::Pass;
+    // Where nobody has looked, nobody can say that it is lost.
+    let lost = if result.criteria.iter().all(is_seen) {
+        "lost"
+    } else {
+        "not found where somebody looked"
+    };
     text.push_str(&format!(
-        "{} messages sent, {} accepted, {} lost.\n",
+        "{} messages sent, {} accepted, {} {lost}.\n",
         count(result.messages.sent),
         count(result.messages.accepted),
         count(result.messages.by_class.get(&Class::Lost).copied().unwrap_or(0)),
