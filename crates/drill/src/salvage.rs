@@ -44,8 +44,13 @@ pub(crate) async fn salvage(queue: &Queue, to: &str, limit: Duration) -> Result<
             *count += 1;
         }
     }
-    read.await.map_err(|e| e.to_string())??;
-    Ok(salvaged)
+    match read.await.map_err(|e| e.to_string())?? {
+        true => Ok(salvaged),
+        false => Err(format!(
+            "{} brought over, but somebody works on that queue: stop its server first",
+            salvaged.accepted
+        )),
+    }
 }
 
 async fn hand_over(

@@ -1,5 +1,5 @@
-//! Sees mail come into stores while it comes: how long after its reply a message is there for its reader. Only what serves
-//! at the beginning is watched; a store that is replaced later is read at the end, as all are.
+//! Sees mail come into stores while it comes: how long after its reply a message is there for its reader. It is there
+//! where somebody serves; what comes into a standby's store nobody reads yet.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::journal::{Event, Seen};
 use crate::survey::{Readable, Source, body_start};
-use crate::world::World;
+use crate::world::{World, lock};
 
 /// Watches until it is dropped.
 pub(crate) async fn start(world: &Arc<World>, places: &[Readable]) -> JoinSet<()> {
@@ -18,7 +18,7 @@ pub(crate) async fn start(world: &Arc<World>, places: &[Readable]) -> JoinSet<()
         let Source::Store { root, .. } = &readable.source else { continue };
         match watch_maildir(root, judge(world.run)).await {
             Ok(watch) => {
-                watching.spawn(see(Arc::clone(world), watch, p));
+                watching.spawn(see(Arc::clone(world), watch, p, readable.place.role));
             }
             // Then it is not known how late mail is, which nobody may have asked.
             Err(e) => {
@@ -30,9 +30,10 @@ pub(crate) async fn start(world: &Arc<World>, places: &[Readable]) -> JoinSet<()
     watching
 }
 
-async fn see(world: Arc<World>, mut watch: load::deliver::Watch, p: u16) {
+async fn see(world: Arc<World>, mut watch: load::deliver::Watch, p: u16, role: u16) {
     while let Some(seen) = watch.next().await {
-        if let What::Message(Judged::Ours { index, .. }) = seen.what {
+        let is_served = lock(&world.serving).contains(&role);
+        if let (What::Message(Judged::Ours { index, .. }), true) = (seen.what, is_served) {
             world.journal.note_at(seen.at, Event::Seen(Seen { m: index, r: None, p }));
         }
     }

@@ -261,11 +261,9 @@ impl Pairs {
             let store = usize::from(place.store).min(MOST_STORES - 1);
             match (place.kind, is_serving) {
                 (PlaceKind::Mailbox, true) | (PlaceKind::Snapshot, _) => {
-                    let more = good.saturating_sub(stores[store]);
-                    stores[store] += more;
-                    there.delivered += more;
+                    there.delivered += more(good, &mut stores[store]);
                 }
-                (PlaceKind::Queue, true) => there.pending += good,
+                (PlaceKind::Queue, true) => there.pending += more(good, &mut stores[store]),
                 (PlaceKind::Quarantine, _) => there.quarantined += good,
                 (PlaceKind::Mailbox | PlaceKind::Queue, false) => there.stranded += good + bad,
             }
@@ -274,6 +272,13 @@ impl Pairs {
         there.bounced = bounces.into_iter().flatten().sum();
         there
     }
+}
+
+/// What a place shows beyond what others of the same store have shown.
+fn more(count: u32, shown: &mut u32) -> u32 {
+    let more = count.saturating_sub(*shown);
+    *shown += more;
+    more
 }
 
 /// How an attempt ended.

@@ -1,6 +1,8 @@
 //! Histories whose truth is known, thousands of them: what the judge says must be that truth, and never a pass where
 //! something could not be seen.
 
+mod times;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -134,6 +136,9 @@ fn story(random: &mut Random, m: u64, recipients: u32) -> Story {
             events.push(Event::Seen(Seen { m, r: Some(r), p: MAIL }));
             events.push(Event::Expunged { m, r });
         }
+        Class::Delivered | Class::Duplicate => {
+            events.push(Event::Seen(Seen { m, r: Some(r), p: MAIL }));
+        }
         _ => {}
     }
     let (found, class) = match (class, random.below(3)) {
@@ -223,67 +228,6 @@ fn a_bounce_counts_where_somebody_reads_it_and_as_long_as_it_is_there() {
     assert_eq!(class(&[bounce(MAIL)], &[]), Some(Class::Lost));
 }
 
-#[test]
-fn who_is_away_again_at_the_end_did_not_come_back() {
-    let mut events = vec![Event::Incident { name: "x".into(), asked: false }];
-    events.extend(ends(0..1, Ended::Fail));
-    events.extend(ends(1..30, Ended::Ok));
-    assert_eq!(judge(&shortly_stable(), &events).rto[0].rto_us, Some(4));
-    events.extend(ends(30..40, Ended::Fail));
-    assert_eq!(judge(&shortly_stable(), &events).rto[0].rto_us, None);
-}
-
-#[test]
-fn an_incident_that_somebody_was_asked_for_happened_at_the_first_failure_or_when_he_says_so() {
-    let asked = || Event::Incident { name: "x".into(), asked: true };
-    let happened = || Event::Happened { name: "x".into() };
-    let judged = |events: &[Event]| {
-        let rto = judge(&shortly_stable(), events).rto.remove(0);
-        (rto.marks.fault_us, rto.rto_us)
-    };
-    let mut events = ends(0..5, Ended::Ok);
-    events.push(asked());
-    events.extend(ends(5..10, Ended::Ok));
-    let noticed = events.len() as u64 + 1;
-    events.extend(ends(10..12, Ended::Fail));
-    events.extend(ends(12..40, Ended::Ok));
-    events.push(happened());
-    assert_eq!(judged(&events), (noticed, Some(4)));
-    let said = 21;
-    let quiet = [ends(0..5, Ended::Ok), vec![asked()], ends(5..10, Ended::Ok), vec![happened()]];
-    events = [quiet.concat(), ends(10..40, Ended::Ok)].concat();
-    assert_eq!(judged(&events), (said, Some(0)));
-    events = [quiet.concat(), ends(10..11, Ended::Fail), ends(11..40, Ended::Ok)].concat();
-    assert_eq!(judged(&events), (said, Some(4)));
-}
-
-#[test]
-fn who_was_cut_off_in_the_midst_has_noticed_and_who_was_let_through_has_not() {
-    let probe = |t_us: u64, failed: bool| {
-        (t_us, Event::Probe { s: 0, failed: failed.then(|| "cut".to_owned()), took: 10 })
-    };
-    let judged = |failed: bool| {
-        let mut judge = Judge::new(&shortly_stable());
-        judge.take(5, &Event::Incident { name: "x".into(), asked: false });
-        std::iter::once(probe(0, failed))
-            .chain((1..9).map(|n| probe(n * 20, false)))
-            .for_each(|(t_us, event)| judge.take(t_us, &event));
-        judge.result().rto.remove(0)
-    };
-    assert_eq!((judged(true).marks.detected_us, judged(true).rto_us), (Some(10), Some(25)));
-    assert_eq!((judged(false).marks.successes, judged(false).rto_us), (8, Some(0)));
-}
-
-fn ends(range: std::ops::Range<u64>, ended: Ended) -> Vec<Event> {
-    range.flat_map(move |m| attempt(m, 0, 1, ended)).collect()
-}
-
-/// Where events lie a microsecond apart.
-fn shortly_stable() -> Begin {
-    let objectives = Objectives { stable_count: 3, stable_us: 5, ..Objectives::default() };
-    Begin { objectives, ..begin(2) }
-}
-
 fn judge(begin: &Begin, events: &[Event]) -> Result {
     let mut judge = Judge::new(begin);
     (0..).zip(events).for_each(|(t, event)| judge.take(t, event));
@@ -370,6 +314,7 @@ fn every_interleaving_at_the_dot_is_judged_by_what_can_have_happened() {
                 let ends = [first, second];
                 let mut events = attempt(0, 0, 1, first);
                 events.extend(attempt(0, 0, 2, second));
+                events.extend((0..copies).map(|_| Event::Seen(Seen { m: 0, r: Some(0), p: MAIL })));
                 events.extend(survey(Moment::Final, &vec![copy(0, 0, MAIL); copies], 6));
                 events.push(Event::End);
                 let result = judge(&begin(1), &events);
@@ -431,6 +376,7 @@ fn an_outage_is_held_against_its_objective() {
         for event in attempt(0, 0, 1, Ended::Ok) {
             judge.take(0, &event);
         }
+        judge.take(1, &Event::Seen(Seen { m: 0, r: Some(0), p: MAIL }));
         judge.take(1_000_000, &Event::Incident { name: "kill".into(), asked: false });
         judge.take(1_100_000, &probe(true));
         for step in 0..30 {

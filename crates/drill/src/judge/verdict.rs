@@ -104,6 +104,9 @@ pub struct Messages {
     pub explained_copies: u64,
     /// With so many accepted and none lost, no more than this share is lost, at 95 % (the rule of three).
     pub lost_share_bound: Option<f64>,
+    /// Delivered, and nobody saw when.
+    #[serde(skip)]
+    unwatched: u64,
 }
 
 /// What a run came to.
@@ -179,6 +182,8 @@ impl Judge {
             let is_counted = |place: &crate::journal::Place| place.kind != PlaceKind::Snapshot;
             let there = self.pairs.there(at, &last.serving, is_counted);
             let class = class(pair.said(late_us), there);
+            let is_there = matches!(class, Class::Delivered | Class::Duplicate);
+            messages.unwatched += u64::from(is_there && pair.seen_after_us().is_none());
             messages.sent += 1;
             messages.accepted += u64::from(pair.is_accepted());
             *messages.by_class.entry(class).or_default() += 1;
@@ -253,6 +258,19 @@ impl Judge {
         ];
         for (class, limit) in limits {
             let Some(limit) = limit else { continue };
+            if class == Class::Late && messages.unwatched > 0 && count(class) <= limit {
+                criteria.push(Criterion {
+                    name: class.name().into(),
+                    asked: format!("at most {limit}"),
+                    actual: format!(
+                        "{}; of {} more nobody saw when they came",
+                        count(class),
+                        messages.unwatched
+                    ),
+                    word: Word::Unknown,
+                });
+                continue;
+            }
             // What a place that was not read would have shown may make a lost message a found one, and one copy two.
             let word = match count(class) <= limit {
                 true => evidence,

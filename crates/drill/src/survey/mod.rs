@@ -110,13 +110,18 @@ impl Reading {
         let mut telling = Telling { reading: self, p, foreign: 0 };
         match source {
             Source::Store { root, mailboxes } => store::read(root, mailboxes, &mut telling)?,
-            Source::Queue(queue) => queue::read(queue, &mut |waiting| {
-                for address in &waiting.to {
-                    let r = self.recipients.get(address).copied();
-                    telling.tell(r, &waiting.message, None);
+            Source::Queue(queue) => {
+                let is_all = queue::read(queue, &mut |waiting| {
+                    for address in &waiting.to {
+                        let r = self.recipients.get(address).copied();
+                        telling.tell(r, &waiting.message, None);
+                    }
+                    true
+                })?;
+                if !is_all {
+                    return Err("messages moved on in it for as long as it was read".into());
                 }
-                true
-            })?,
+            }
             Source::Imap { .. } => return Err("it is read over IMAP".into()),
             Source::Files(dir) => {
                 queue::read_files(dir, &mut |message| telling.tell(None, message, None))?;
@@ -183,7 +188,7 @@ pub(crate) async fn queue_length(queue: &Queue) -> Result<u64, String> {
             count += 1;
             true
         });
-        counted.map(|()| count)
+        counted.map(|_| count)
     };
     tokio::task::spawn_blocking(count).await.map_err(|e| e.to_string())?
 }

@@ -38,10 +38,11 @@ pub fn exim_files(
     exim::parse(head, data, journal).map(|Waiting { from, to, message }| (from, to, message))
 }
 
-/// Gives each message that waits, once, until nobody wants more (`false`).
-pub(crate) fn read(queue: &Queue, take: &mut dyn FnMut(Waiting) -> bool) -> Result<(), String> {
+/// Gives each message that waits, once, until nobody wants more (`false`). False: messages came and went for as long as
+/// it was read, so that one may have been missed.
+pub(crate) fn read(queue: &Queue, take: &mut dyn FnMut(Waiting) -> bool) -> Result<bool, String> {
     match queue {
-        Queue::Mailrig(dir) => mailrig(Path::new(dir), take),
+        Queue::Mailrig(dir) => mailrig(Path::new(dir), take).map(|()| true),
         Queue::Postfix(dir) => {
             until_quiet(&|| postfix::files(Path::new(dir)), &postfix::read, take)
         }
@@ -61,12 +62,12 @@ enum Entry {
 /// A message of a queue: its id, and where it lies.
 type Named = (String, PathBuf);
 
-/// Reads all files, and again those that have moved meanwhile. An id is told once.
+/// Reads all files, and again those that have moved meanwhile. An id is told once. False: it moved until the end.
 fn until_quiet(
     list: &dyn Fn() -> Result<Vec<Named>, String>,
     read: &dyn Fn(&Path) -> Result<Entry, String>,
     take: &mut dyn FnMut(Waiting) -> bool,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let mut seen = HashSet::new();
     for _ in 0..ROUNDS {
         let mut is_quiet = true;
@@ -82,17 +83,17 @@ fn until_quiet(
                     is_quiet = false;
                     seen.insert(id);
                     if !take(one) {
-                        return Ok(());
+                        return Ok(true);
                     }
                 }
             }
         }
         if is_quiet {
-            return Ok(());
+            // Whether it is still a queue: of one that has gone, nothing is known.
+            return list().map(|_| true);
         }
     }
-    // A queue of a server that lives and works: what came last is on its way.
-    Ok(())
+    Ok(false)
 }
 
 /// What matters of an envelope in a queue of `mailrig serve`.
