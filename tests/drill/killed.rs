@@ -30,6 +30,11 @@ fn what_a_killed_drill_leaves_is_undone_and_its_journal_is_no_pass() {
         assert_eq!(running.wait().code, None, "{moment}");
         let text_of = read();
         let run = text_of.split("\"run\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        if moment != "early" {
+            let before = env.run(&["drill", "analyze", text(&out)]).expect(5);
+            let next = format!("run `mailrig drill recover {}` first", out.display());
+            assert!(before.stderr.contains(&next), "{moment}: {before}");
+        }
         let recover = || env.run(&["drill", "recover", text(&out), "--json"]).expect(0).json();
         let undone = recover()["undone"].as_u64().unwrap();
         assert!(undone > 0 || moment == "early", "{moment}");

@@ -279,6 +279,10 @@ fn tell(hearing: &Receiver<(u64, Event)>, ui: &Ui) {
 fn analyze(args: &ResultArgs, ui: &Ui) -> Result<Exit> {
     let analysis = drill::analyze(&args.dir)?;
     let document = Document::new(&analysis);
+    if !document.result.left.is_empty() {
+        let dir = args.dir.display();
+        ui.warning(format!("not all is undone: run `mailrig drill recover {dir}` first"));
+    }
     ui.result("drill", &document, || text::text(&document))?;
     if args.reports {
         write_whole(&args.dir.join("result.json"), &serde_json::to_vec_pretty(&document)?)?;
