@@ -294,9 +294,9 @@ async fn all(
         stack.arm("undo", undo).await?;
     }
     lab::build(world, stack, ports).await?;
-    ready::check(world).await.map_err(|why| format!("before the first step: {why}"))?;
-    for probe in &world.scenario.steady {
-        world.ask(probe, STEADY).await.map_err(|why| format!("before the first step: {why}"))?;
+    tokio::select! {
+        is_ready = is_ready(world) => is_ready.map_err(|why| format!("before the first step: {why}"))?,
+        () = world.stop.asked() => stopped(world, false)?,
     }
     let reading = survey::Reading {
         run: world.run,
@@ -326,6 +326,14 @@ async fn all(
     drop(watching);
     surveyor.survey(world, Moment::Final).await;
     done
+}
+
+async fn is_ready(world: &World) -> Result<(), String> {
+    ready::check(world).await?;
+    for probe in &world.scenario.steady {
+        world.ask(probe, STEADY).await?;
+    }
+    Ok(())
 }
 
 /// What happens while mail is sent.
