@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use super::observer::{Observer, Seen};
 use super::{measured, result};
-use crate::bench::loopback::free_port;
 use crate::bench::tools;
 
 const SCENARIO: &str = include_str!("marks.toml");
@@ -26,9 +25,11 @@ pub(super) fn measure(rounds: usize, work: &Path, text: &mut String) -> Result<(
     let mut off_ms: [Vec<f64>; 5] = Default::default();
     for round in 0..rounds {
         let out = work.join(format!("marks-{round}"));
-        let primary = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let standby = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let observer = Observer::start(primary, standby)?;
+        // All at one time: a port that was let go is the next one's, and a relay that is its own target never ends.
+        let (relay, held) = (listener()?, [listener()?, listener()?]);
+        let [primary, standby] = [held[0].local_addr()?, held[1].local_addr()?];
+        drop(held);
+        let observer = Observer::start(relay, primary, standby)?;
         let mut args = vec![tools::program().into(), "drill".into(), "run".into()];
         args.extend([scenario.clone().into(), "--out".into(), out.clone().into()]);
         let relay = observer.relay;
@@ -58,6 +59,10 @@ pub(super) fn measure(rounds: usize, work: &Path, text: &mut String) -> Result<(
         let _ = writeln!(text, "| {name} | {middle:.1} | {least:.1} | {most:.1} |");
     }
     Ok(())
+}
+
+fn listener() -> std::io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
 }
 
 /// In microseconds.

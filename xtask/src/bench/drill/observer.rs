@@ -2,7 +2,7 @@
 //! and is the way to the standby, where he sees each reply to a final dot go by.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -34,8 +34,11 @@ struct State {
 }
 
 impl Observer {
-    pub(super) fn start(primary: SocketAddr, standby: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    pub(super) fn start(
+        listener: TcpListener,
+        primary: SocketAddr,
+        standby: SocketAddr,
+    ) -> Result<Self> {
         let relay = listener.local_addr()?;
         let state = Arc::new(State::default());
         let (asking, relaying) = (Arc::clone(&state), Arc::clone(&state));
