@@ -19,7 +19,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let env = Env::new();
-        for folder in ["queue", "mail"] {
+        for folder in ["queue", "mail", "standby"] {
             fs::create_dir(env.path(folder)).unwrap();
         }
         let authority = Authority::new();
@@ -39,7 +39,9 @@ impl World {
         let queue = text(&env.path("queue")).to_owned();
         let role = format!(
             "smtp = \"{smtp}\"\nserves = true\nstore = {{ maildirs = \"{store}\" }}\nqueue = {{ mailrig = \"{queue}\" }}\n\
-             submission = {{ address = \"{submission}\", user = \"u1@drill.test\", password = \"word\" }}"
+             submission = {{ address = \"{submission}\", user = \"u1@drill.test\", password = \"word\" }}\n\
+             [roles.standby]\nstore = {{ maildirs = \"{}\" }}",
+            text(&env.path("standby"))
         );
         Self { env, server, role }
     }
@@ -89,6 +91,15 @@ fn each_question_has_its_yes_and_its_no() {
             "snapshot = {{ repository = \"{repo}\", younger_than = \"{age}\", verified = true }}"
         )
     };
+    for (store, name) in [("mail", "a"), ("mail", "b"), ("mail", "c"), ("standby", "b")] {
+        let inbox = world.env.path(store).join("drill.test/u1");
+        for subdir in ["cur", "new", "tmp"] {
+            fs::create_dir_all(inbox.join(subdir)).unwrap();
+        }
+        fs::write(inbox.join("new").join(name), "Subject: x\n\n").unwrap();
+    }
+    let lag =
+        |most: u32| format!("lag = {{ of = \"standby\", behind = \"primary\", at_most = {most} }}");
     let yes = [
         format!("tcp = \"{smtp}\""),
         format!("smtp = \"{smtp}\""),
@@ -98,6 +109,7 @@ fn each_question_has_its_yes_and_its_no() {
         format!("disk = {{ folder = \"{here}\", free = \"1K\" }}"),
         snapshot("1h"),
         "queue = { of = \"primary\", at_most = 0 }".into(),
+        lag(2),
         "command = { argv = [\"true\"] }".into(),
         format!("file = \"{file}\""),
     ];
@@ -113,6 +125,7 @@ fn each_question_has_its_yes_and_its_no() {
         ("right", certificate(1, "other.drill.test"), "today: "),
         ("right", format!("disk = {{ folder = \"{here}\", free = \"900000G\" }}"), "bytes free"),
         ("right", snapshot("1ms"), "old"),
+        ("right", lag(1), "standby is 2 messages behind primary"),
         ("right", "command = { argv = [\"false\"] }".into(), "`false` ended with code 1"),
         ("right", "file = \"/nowhere/at/all\"".into(), "No such file"),
     ];

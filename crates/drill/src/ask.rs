@@ -55,6 +55,13 @@ impl World {
                 let is_short = waiting <= *at_most;
                 is_short.then_some(()).ok_or_else(|| format!("{waiting} messages wait at {of}"))
             }
+            Probe::Lag { of, behind, at_most } => {
+                let lag = crate::lag::lag(self, of, behind).await?;
+                let is_close = lag <= *at_most;
+                is_close
+                    .then_some(())
+                    .ok_or_else(|| format!("{of} is {lag} messages behind {behind}"))
+            }
         }
     }
 

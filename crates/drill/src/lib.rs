@@ -11,6 +11,7 @@ mod hold;
 pub mod journal;
 pub mod judge;
 mod lab;
+mod lag;
 mod lock;
 mod marked;
 mod network;

@@ -66,15 +66,15 @@ fn is_there_already<T: Debug>(what: &T) -> bool {
 }
 
 fn is_there(probe: &Probe, scenario: &Scenario) -> bool {
-    let role = match probe {
-        Probe::Submission(role) | Probe::Imap(role) | Probe::Queue { of: role, .. } => {
-            scenario.roles.get(role)
-        }
-        Probe::Command(run) => run.on.as_ref().and_then(|role| scenario.roles.get(role)),
-        _ => None,
+    let roles: Vec<&String> = match probe {
+        Probe::Submission(role) | Probe::Imap(role) | Probe::Queue { of: role, .. } => vec![role],
+        Probe::Lag { of, behind, .. } => vec![of, behind],
+        Probe::Command(run) => run.on.iter().collect(),
+        _ => Vec::new(),
     };
     let is_in_lab = |role: &Role| matches!(role.on, Where::Node(_)) || !is_there_already(role);
-    is_there_already(probe) && !role.is_some_and(is_in_lab)
+    let mut roles = roles.into_iter().filter_map(|role| scenario.roles.get(role));
+    is_there_already(probe) && !roles.any(is_in_lab)
 }
 
 /// Programs of the lab that this machine must have.

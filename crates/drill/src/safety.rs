@@ -120,6 +120,7 @@ impl Hosts {
             Probe::Command(Run { .. })
             | Probe::File(_)
             | Probe::Queue { .. }
+            | Probe::Lag { .. }
             | Probe::Imap(_)
             | Probe::Submission(_)
             | Probe::Dns { .. }

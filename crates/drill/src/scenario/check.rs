@@ -331,6 +331,18 @@ impl Check<'_> {
                     .then_some(())
                     .ok_or_else(|| format!("{place}: role `{role}` has no `queue`"))
             }
+            Probe::Lag { of, behind, .. } => {
+                let (of, behind) = (self.role(of, place)?, self.role(behind, place)?);
+                let both = |has: fn(&super::Role) -> bool| {
+                    [of, behind].iter().all(|role| has(&self.scenario.roles[*role]))
+                };
+                if both(|role| role.store.is_some()) || both(|role| role.imap.is_some()) {
+                    return Ok(());
+                }
+                Err(format!(
+                    "{place}: to compare `{of}` with `{behind}`, both need a `store` or both `imap`"
+                ))
+            }
             Probe::Imap(name) => {
                 let role = self.role(name, place)?;
                 let has = self.scenario.roles[role].imap.is_some();

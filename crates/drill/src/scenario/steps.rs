@@ -215,6 +215,9 @@ impl std::fmt::Display for Probe {
             Probe::Command(run) => write!(f, "`{}` ends with {}", run.argv.join(" "), run.exit),
             Probe::File(path) => write!(f, "{path} is there"),
             Probe::Queue { of, at_most } => write!(f, "{at_most} messages or fewer wait at {of}"),
+            Probe::Lag { of, behind, at_most } => {
+                write!(f, "{of} is {at_most} messages or fewer behind {behind}")
+            }
         }
     }
 }
@@ -328,6 +331,15 @@ pub enum Probe {
         /// The role.
         of: String,
         /// So many, or fewer.
+        at_most: u64,
+    },
+    /// A standby has what another role has: by mailbox, in their stores where both have one, else over IMAP.
+    Lag {
+        /// The standby.
+        of: String,
+        /// Whose mail it is to have.
+        behind: String,
+        /// Of so many messages, or fewer, it has none yet.
         at_most: u64,
     },
 }

@@ -17,6 +17,7 @@ use maildir::Pattern;
 pub(crate) use self::queue::{Waiting, read as read_queue};
 #[doc(hidden)]
 pub use self::queue::{exim_files, postfix_file};
+pub(crate) use self::store::count as count_store;
 use crate::journal::{Event, Folder, Found, Imap, Journal, Moment, Place, Survey};
 use crate::reach;
 use crate::scenario::Queue;

@@ -1,7 +1,7 @@
 //! Reads a store of Maildirs: every message of every folder, once, whoever renames it meanwhile, with what its uidlist
 //! says that IMAP clients see. What no uidlist knows yet has no UID that a client could have seen.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,6 +93,26 @@ fn read_beside(path: &Path) -> Result<Vec<u8>, String> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         read => read.map_err(|e| format!("cannot read {}: {e}", path.display())),
     }
+}
+
+/// How many messages each mailbox has, in all its folders.
+pub(crate) fn count(root: &Path) -> Result<BTreeMap<String, u64>, String> {
+    let found = find_mailboxes(root).map_err(|e| e.to_string())?;
+    if let Some(first) = found.unreadable.first() {
+        return Err(first.to_string());
+    }
+    let mut counts = BTreeMap::new();
+    let mut opener = Opener::new(Proof::default());
+    for mailbox in found.mailboxes {
+        let path = root.join(&mailbox.path);
+        let mut count = 0;
+        for folder in read_folders(&path)?.folders.iter().filter(|folder| folder.is_maildir) {
+            let listing = opener.list(&path.join(&folder.path)).map_err(|e| e.to_string())?;
+            count += listing.entries().len() as u64;
+        }
+        counts.insert(mailbox.path.to_string_lossy().into_owned(), count);
+    }
+    Ok(counts)
 }
 
 fn read_folder(
