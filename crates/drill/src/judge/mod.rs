@@ -19,6 +19,7 @@ use self::uids::Uids;
 pub use self::uids::{Breach, Continuity};
 pub use self::verdict::{Criterion, Example, Loss, Messages, Outage, Result, Word};
 use crate::journal::{Begin, Done, Event, Intent, Moment, PlaceKind, Survey};
+use crate::reach::INBOX;
 
 /// Takes events, in the order of the journal.
 #[derive(Debug)]
@@ -137,7 +138,8 @@ impl Judge {
                 let place = self.begin.places.get(usize::from(found.p));
                 let is_aside = place.is_some_and(|place| place.kind == PlaceKind::Quarantine);
                 let r = if is_aside { found.r.or(self.pairs.only(found.m)) } else { found.r };
-                let is_sent = self.pairs.found(found.m, r, found.p, found.bad)?;
+                let is_in_inbox = found.imap.as_ref().is_some_and(|imap| imap.folder == INBOX);
+                let is_sent = self.pairs.found(found.m, r, found.p, found.bad, is_in_inbox)?;
                 self.unknown += u64::from(!is_sent && self.is_final());
                 if is_sent && self.is_client_view(found.p) {
                     self.uids.found(found);

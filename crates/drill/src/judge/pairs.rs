@@ -58,8 +58,8 @@ pub(super) struct Pairs {
     /// Messages with a number far from all others.
     outliers: HashMap<u64, u32>,
     places: Vec<Place>,
-    /// By place, two for each row: whole copies, and others.
-    columns: Vec<Vec<[u8; 2]>>,
+    /// By place, three for each row: whole copies, others, and those that are known to be in an INBOX.
+    columns: Vec<Vec<[u8; 3]>>,
     /// By place: copies in a mailbox whose message is for somebody else, by message.
     strays: Vec<HashMap<u64, u32>>,
     bounced: HashMap<(u64, Option<u32>), u32>,
@@ -209,6 +209,7 @@ impl Pairs {
         recipient: Option<u32>,
         place: u16,
         is_bad: bool,
+        is_in_inbox: bool,
     ) -> Result<bool, Odd> {
         let at = usize::from(place);
         if at >= self.columns.len() {
@@ -223,10 +224,11 @@ impl Pairs {
             Some(row) => {
                 let column = &mut self.columns[at];
                 if column.len() <= row {
-                    column.resize(row + 1, [0; 2]);
+                    column.resize(row + 1, [0; 3]);
                 }
-                let count = &mut column[row][usize::from(is_bad)];
-                *count = count.saturating_add(1);
+                let counts = &mut column[row];
+                counts[usize::from(is_bad)] = counts[usize::from(is_bad)].saturating_add(1);
+                counts[2] = counts[2].saturating_add(u8::from(is_in_inbox));
             }
             None => *self.strays[at].entry(message).or_default() += 1,
         }
@@ -248,7 +250,7 @@ impl Pairs {
             if !is_counted(place) {
                 continue;
             }
-            let [good, bad] = self.columns[at].get(row).copied().unwrap_or_default();
+            let [good, bad, _] = self.columns[at].get(row).copied().unwrap_or_default();
             let (good, bad) = (u32::from(good), u32::from(bad));
             let is_serving = serving.contains(&place.role);
             if is_serving || place.kind == PlaceKind::Snapshot {
@@ -271,6 +273,31 @@ impl Pairs {
         let bounces = [Some(pair.recipient), None].map(|to| self.bounced.get(&(pair.message, to)));
         there.bounced = bounces.into_iter().flatten().sum();
         there
+    }
+}
+
+impl Pairs {
+    /// Pairs of places that show the mailboxes of one store to the same people, the one that is read first before the other:
+    /// files before IMAP.
+    pub(super) fn views(&self, serving: &[u16]) -> Vec<(usize, usize)> {
+        let is_view =
+            |place: &Place| place.kind == PlaceKind::Mailbox && serving.contains(&place.role);
+        let all = || self.places.iter().enumerate().filter(|(_, place)| is_view(place));
+        all()
+            .flat_map(|(a, one)| {
+                let is_other = move |b: usize, other: &Place| {
+                    b > a && other.store == one.store && other.role == one.role
+                };
+                all().filter(move |(b, other)| is_other(*b, other)).map(move |(b, _)| (a, b))
+            })
+            .collect()
+    }
+
+    /// Copies of a row that lie in an INBOX, with a UID, and are not shown there by who was asked later.
+    pub(super) fn hidden(&self, row: usize, (files, shown): (usize, usize)) -> u64 {
+        let counts = |place: usize| self.columns[place].get(row).copied().unwrap_or_default();
+        let ([.., inbox], [good, bad, _]) = (counts(files), counts(shown));
+        inbox.saturating_sub(good.saturating_add(bad)).into()
     }
 }
 

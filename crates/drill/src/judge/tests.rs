@@ -6,7 +6,7 @@ mod times;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::journal::{Found, Objectives, Place, Seen};
+use crate::journal::{Found, Imap, Objectives, Place, Seen};
 
 const PRIMARY: u16 = 0;
 const BACKUP: u16 = 1;
@@ -207,6 +207,28 @@ fn history(seed: u64) -> History {
     events.extend(last);
     events.push(Event::End);
     History { begin: begin(recipients), events, truth }
+}
+
+#[test]
+fn what_lies_in_a_mailbox_and_is_not_shown_over_imap_is_hidden() {
+    let known = |p: u16, folder: &str| {
+        let imap = Imap { folder: folder.into(), validity: 7, uid: 1, ..Imap::default() };
+        Found { imap: Some(imap), ..copy(1, 0, p) }
+    };
+    for (found, expected) in [
+        (&[known(MAIL, "INBOX")][..], Word::Fail),
+        (&[known(MAIL, "INBOX"), known(IMAP, "INBOX")], Word::Pass),
+        // What has no UID yet may have come since, and other folders are not asked for.
+        (&[copy(1, 0, MAIL)], Word::Pass),
+        (&[known(MAIL, "Junk")], Word::Pass),
+        (&[known(IMAP, "INBOX")], Word::Pass),
+    ] {
+        let mut events = attempt(1, 0, 1, Ended::Ok);
+        events.push(Event::Seen(Seen { m: 1, r: Some(0), p: MAIL }));
+        events.extend(survey(Moment::Final, found, 6));
+        events.push(Event::End);
+        assert_eq!(judge(&begin(2), &events).verdict, expected, "{found:?}");
+    }
 }
 
 #[test]

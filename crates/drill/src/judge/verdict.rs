@@ -279,6 +279,20 @@ impl Judge {
             };
             criteria.push(at_most(class.name(), limit, count(class), word));
         }
+        let serving = self.last.as_ref().map_or(&[][..], |last| &last.serving);
+        let views = self.pairs.views(serving);
+        if !views.is_empty() {
+            let rows = 0..self.pairs.rows().len();
+            let of_row = |row| views.iter().map(move |view| (row, *view));
+            let hidden =
+                rows.flat_map(of_row).map(|(row, view)| self.pairs.hidden(row, view)).sum();
+            criteria.push(at_most(
+                "hidden",
+                0,
+                hidden,
+                if hidden == 0 { evidence } else { Word::Fail },
+            ));
+        }
         let never_sent = if messages.never_sent == 0 { evidence } else { Word::Fail };
         criteria.push(at_most("never_sent", 0, messages.never_sent, never_sent));
         if let Some(limit) = objectives.error_share {
