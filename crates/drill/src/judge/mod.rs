@@ -51,6 +51,8 @@ pub struct Judge {
     odd_count: u64,
     is_ended: bool,
     t_us: u64,
+    /// The last moment but for undos, which may be of much later.
+    at_work_us: u64,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl Judge {
             odd_count: 0,
             is_ended: false,
             t_us: 0,
+            at_work_us: 0,
             begin: begin.clone(),
         }
     }
@@ -106,6 +109,9 @@ impl Judge {
     /// The next event.
     pub fn take(&mut self, t_us: u64, event: &Event) {
         self.t_us = self.t_us.max(t_us);
+        if !matches!(event, Event::Undone { .. }) {
+            self.at_work_us = self.t_us;
+        }
         if let Err(odd) = self.try_take(t_us, event) {
             self.odd_count += 1;
             self.odd.get_or_insert(odd);

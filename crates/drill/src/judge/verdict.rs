@@ -145,7 +145,8 @@ impl Judge {
         let mut criteria = self.about_the_run();
         criteria.extend(self.about_messages(&messages));
         criteria.extend(self.about_loss());
-        criteria.extend(about_outages(&rto));
+        let is_cut = self.aborted.is_some() || !self.is_ended;
+        criteria.extend(about_outages(&rto, is_cut.then_some(self.at_work_us)));
         criteria.extend(self.about_continuity(&continuity));
         let verdict =
             criteria.iter().map(|criterion| criterion.word).max().unwrap_or(Word::Unknown);
@@ -377,14 +378,19 @@ impl Judge {
     }
 }
 
-fn about_outages(outages: &[Outage]) -> Vec<Criterion> {
+/// Of a run that was cut short, its last moment: who was not back by then may have been in time.
+fn about_outages(outages: &[Outage], cut_us: Option<u64>) -> Vec<Criterion> {
     let with_objective = outages.iter().filter_map(|outage| Some((outage, outage.objective_us?)));
     let criterion = |(outage, limit_us): (&Outage, u64)| {
         let (actual, word) = match outage.rto_us {
             Some(rto_us) if rto_us <= limit_us => (seconds(rto_us), Word::Pass),
             Some(rto_us) => (seconds(rto_us), Word::Fail),
             None if outage.marks.detected_us.is_some() => {
-                ("it did not come back".into(), Word::Fail)
+                let had_time = |cut_us| cut_us > outage.marks.fault_us.saturating_add(limit_us);
+                match cut_us.is_none_or(had_time) {
+                    true => ("it did not come back".into(), Word::Fail),
+                    false => ("it was not back when the run was cut short".into(), Word::Unknown),
+                }
             }
             None => ("nobody asked it".into(), Word::Unknown),
         };

@@ -75,6 +75,30 @@ fn who_was_cut_off_in_the_midst_has_noticed_and_who_was_let_through_has_not() {
     assert_eq!((judged(false).marks.successes, judged(false).rto_us), (8, Some(0)));
 }
 
+#[test]
+fn who_was_not_back_when_a_run_was_cut_short_may_have_been_in_time() {
+    let judged = |away_us: u64, last: Option<Event>| {
+        let mut begin = shortly_stable();
+        begin.objectives.rto_us = vec![Some(1_000)];
+        let mut judge = Judge::new(&begin);
+        let events = attempt(0, 0, 1, Ended::Ok).into_iter().chain(attempt(1, 0, 1, Ended::Ok));
+        events.for_each(|event| judge.take(0, &event));
+        judge.take(10, &Event::Incident { name: "x".into(), asked: false });
+        for event in attempt(2, 0, 1, Ended::Fail) {
+            judge.take(10 + away_us, &event);
+        }
+        last.iter().for_each(|event| judge.take(10 + away_us, event));
+        judge.take(9_000, &Event::Undone { id: 1, failed: None });
+        let criteria = judge.result().criteria;
+        criteria.into_iter().find(|one| one.name.starts_with("rto")).unwrap().word
+    };
+    assert_eq!(judged(500, None), Word::Unknown);
+    assert_eq!(judged(1_001, None), Word::Fail);
+    assert_eq!(judged(500, Some(Event::Aborted { why: "enough".into() })), Word::Unknown);
+    // Whoever comes to his end had the time that he gave himself.
+    assert_eq!(judged(500, Some(Event::End)), Word::Fail);
+}
+
 fn ends(range: std::ops::Range<u64>, ended: Ended) -> Vec<Event> {
     range.flat_map(move |m| attempt(m, 0, 1, ended)).collect()
 }
