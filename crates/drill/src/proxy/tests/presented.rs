@@ -164,3 +164,17 @@ async fn who_says_no_tls_at_all_is_closed() {
     assert!(!said.starts_with(b"250"));
     assert!(world.stop().await.is_empty());
 }
+
+#[tokio::test]
+async fn who_says_nothing_at_all_is_closed_after_a_while() {
+    let (world, _) = world("[[rule]]\nat = 'starttls'\npresent_certificate = 'expired'\n").await;
+    let mut stream = begun(&world, "").await;
+    tokio::time::pause();
+    let before = tokio::time::Instant::now();
+    let mut said = Vec::new();
+    let _ = stream.read_to_end(&mut said).await;
+    let waited_s = before.elapsed().as_secs();
+    tokio::time::resume();
+    assert!(said.is_empty() && (9..15).contains(&waited_s), "{waited_s} s");
+    assert!(world.stop().await.is_empty());
+}
