@@ -35,7 +35,8 @@ pub struct Judge {
     survey_us: u64,
     /// Places that are read now or were, in that survey, with why they could not be.
     reads: BTreeMap<u16, Option<String>>,
-    losses: BTreeMap<Moment, Loss>,
+    /// Of each look: there may be several promotions.
+    losses: BTreeMap<Moment, Vec<Loss>>,
     /// Of the last survey that counts.
     last: Option<Last>,
     attempts: u64,
@@ -280,9 +281,7 @@ impl Judge {
         let unread = self.unread(moment);
         if moment != Moment::Between {
             let loss = self.loss(moment, &survey.serving, &unread);
-            // Several promotions: what was asked for holds at each.
-            let worst = self.losses.remove(&moment).filter(|had| had.messages > loss.messages);
-            self.losses.insert(moment, worst.unwrap_or(loss));
+            self.losses.entry(moment).or_default().push(loss);
         }
         if moment == Moment::Final {
             self.last = Some(Last { serving: survey.serving, unread });

@@ -382,6 +382,40 @@ fn what_is_out_of_sight_at_promotion_is_told_apart_from_what_is_lost() {
 }
 
 #[test]
+fn what_was_asked_for_holds_at_each_promotion() {
+    let all = (0..4).flat_map(|m| attempt(m, 0, 1, Ended::Ok));
+    let all: Vec<Event> =
+        all.chain([Event::Incident { name: "kill".into(), asked: false }]).collect();
+    let at_the_end: Vec<Found> = (0..4).map(|m| copy(m, 0, MAIL)).collect();
+    // Out of sight at a promotion: the first so many.
+    let promoted =
+        |out: usize, places| survey(Moment::Promotion, &at_the_end[out.min(4)..], places);
+    // The oldest one is away, and the others are not.
+    let old = || survey(Moment::Promotion, &at_the_end[1..], 6);
+    let young = || survey(Moment::Promotion, &at_the_end[..2], 6);
+    for (promotions, expected) in [
+        ([promoted(0, 6), promoted(0, 6)], [Word::Pass, Word::Pass]),
+        ([promoted(0, 3), promoted(0, 6)], [Word::Unknown, Word::Unknown]),
+        ([promoted(0, 6), promoted(0, 3)], [Word::Unknown, Word::Unknown]),
+        ([promoted(4, 6), promoted(0, 3)], [Word::Fail, Word::Fail]),
+        ([old(), young()], [Word::Fail, Word::Fail]),
+        ([young(), old()], [Word::Fail, Word::Fail]),
+        ([young(), promoted(0, 6)], [Word::Fail, Word::Pass]),
+        ([old(), promoted(0, 6)], [Word::Pass, Word::Fail]),
+    ] {
+        let mut begin = begin(1);
+        begin.objectives =
+            Objectives { rpo_messages: Some(1), rpo_us: Some(5), ..Objectives::default() };
+        let mut events = [all.clone(), promotions.concat()].concat();
+        events.extend(survey(Moment::Final, &at_the_end, 6));
+        events.push(Event::End);
+        let criteria = judge(&begin, &events).criteria;
+        let word = |name: &str| criteria.iter().find(|one| one.name == name).unwrap().word;
+        assert_eq!([word("rpo_messages"), word("rpo_time")], expected, "{promotions:?}");
+    }
+}
+
+#[test]
 fn an_outage_is_held_against_its_objective() {
     for (limit_us, back, expected) in [
         (Some(2_000_000), true, Word::Pass),

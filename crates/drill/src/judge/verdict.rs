@@ -54,6 +54,20 @@ pub struct Loss {
     pub unread: Vec<String>,
 }
 
+impl Loss {
+    /// The worst of each respect: few messages may be old ones, and what could not be read once stays unread.
+    fn worst(all: &[Self]) -> Option<Self> {
+        let mut worst = all.iter().max_by_key(|loss| loss.messages)?.clone();
+        worst.bytes = all.iter().map(|loss| loss.bytes).max()?;
+        worst.oldest_us = all.iter().filter_map(|loss| loss.oldest_us).min();
+        worst.age_us = all.iter().filter_map(|loss| loss.age_us).max();
+        worst.unread = all.iter().flat_map(|loss| loss.unread.clone()).collect();
+        worst.unread.sort_unstable();
+        worst.unread.dedup();
+        Some(worst)
+    }
+}
+
 /// How long a service was away after an incident.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outage {
@@ -152,6 +166,8 @@ impl Judge {
             criteria.iter().map(|criterion| criterion.word).max().unwrap_or(Word::Unknown);
         // A failure that was seen is one, whatever else was not seen.
         criteria.sort_by_key(|criterion| std::cmp::Reverse(criterion.word));
+        let worst = |(moment, all): (&Moment, &Vec<Loss>)| Some((*moment, Loss::worst(all)?));
+        let rpo = self.losses.iter().filter_map(worst).collect();
         Result {
             verdict,
             sentence: sentence(verdict, &criteria, &messages),
@@ -159,7 +175,7 @@ impl Judge {
             messages,
             examples,
             rto,
-            rpo: self.losses.clone(),
+            rpo,
             continuity,
             left: self.armed.values().cloned().collect(),
             aborted: self.aborted.clone(),
@@ -310,40 +326,36 @@ impl Judge {
         criteria
     }
 
+    /// What was asked for holds at each promotion.
     fn about_loss(&self) -> Vec<Criterion> {
         let objectives = &self.begin.objectives;
-        let loss = self.losses.get(&Moment::Promotion);
-        let word = |is_met: bool, loss: &Loss| match (loss.unread.is_empty(), is_met) {
-            (true, true) => Word::Pass,
-            (true, false) => Word::Fail,
-            (false, _) => Word::Unknown,
+        let losses = self.losses.get(&Moment::Promotion).map_or(&[][..], Vec::as_slice);
+        let word = |is_met: &dyn Fn(&Loss) -> bool| {
+            let of_one = |loss: &Loss| match (loss.unread.is_empty(), is_met(loss)) {
+                (true, true) => Word::Pass,
+                (true, false) => Word::Fail,
+                (false, _) => Word::Unknown,
+            };
+            losses.iter().map(of_one).max().unwrap_or(Word::Unknown)
         };
-        let missing = |name: &str, asked: String| Criterion {
-            name: name.into(),
-            asked,
-            actual: "nobody looked at the promotion".into(),
-            word: Word::Unknown,
+        let worst = Loss::worst(losses);
+        let actual = |tell: &dyn Fn(&Loss) -> String| {
+            worst.as_ref().map_or_else(|| "nobody looked at the promotion".to_owned(), tell)
         };
         let mut criteria = Vec::new();
         if let Some(limit) = objectives.rpo_messages {
-            criteria.push(match loss {
-                Some(loss) => {
-                    let word = word(loss.messages <= limit, loss);
-                    at_most("rpo_messages", limit, loss.messages, word)
-                }
-                None => missing("rpo_messages", format!("at most {limit}")),
+            criteria.push(Criterion {
+                actual: actual(&|loss| loss.messages.to_string()),
+                ..at_most("rpo_messages", limit, 0, word(&|loss| loss.messages <= limit))
             });
         }
         if let Some(limit_us) = objectives.rpo_us {
-            let asked = format!("at most {}", seconds(limit_us));
-            criteria.push(match loss {
-                Some(loss) => Criterion {
-                    name: "rpo_time".into(),
-                    asked,
-                    actual: loss.age_us.map_or_else(|| "nothing was lost".into(), seconds),
-                    word: word(loss.age_us.unwrap_or(0) <= limit_us, loss),
-                },
-                None => missing("rpo_time", asked),
+            let nothing = || "nothing was lost".to_owned();
+            criteria.push(Criterion {
+                name: "rpo_time".into(),
+                asked: format!("at most {}", seconds(limit_us)),
+                actual: actual(&|loss| loss.age_us.map_or_else(nothing, seconds)),
+                word: word(&|loss| loss.age_us.unwrap_or(0) <= limit_us),
             });
         }
         criteria
