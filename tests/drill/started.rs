@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::processes_of;
 use super::real::{exim_env, open_env, with_exim};
+use super::{of_class, processes_of};
 use crate::env::{Env, text};
 use crate::process::Output;
 use crate::servers::process::program;
@@ -236,6 +236,28 @@ mod needs_postfix_needs_dovecot {
         let logs = |name: &str| fs::read_to_string(out.join("logs").join(name)).unwrap();
         assert!(logs("postfix-mail.log").contains("status=sent"), "{document}");
         assert!(logs("dovecot-mail.log").contains("imap(u1@drill.test)"), "{document}");
+    }
+
+    #[test]
+    fn what_is_put_into_another_folder_is_looked_for_where_the_scenario_says() {
+        let junk = POSTFIX_AND_DOVECOT
+            .replace("u2@drill.test drill.test/u2/", "u2@drill.test drill.test/u2/.Junk/")
+            .replace("password = \"readers\" }\nstore =", "password = \"readers\" }\n# store =");
+        let run = |standby: &str, code: i32| {
+            let env = open_env();
+            let (scenario, out) = (env.path("standby.toml"), env.path("drill"));
+            fs::write(&scenario, HEAD.replace("OWNER", "5000:5000") + standby).unwrap();
+            env.run(&["drill", "run", text(&scenario), "--out", text(&out), "--json"])
+                .expect(code)
+                .json()
+        };
+        let named =
+            junk.replace("password = \"readers\"", "password = \"readers\", folders = [\"Junk\"]");
+        let document = run(&named, 0);
+        assert!(of_class(&document, "delivered") > 50, "{document}");
+        // Whoever looks at INBOX only finds them where nobody serves: the dead one has the same store.
+        let document = run(&junk, 4);
+        assert!(of_class(&document, "stranded") > 5, "{document}");
     }
 }
 

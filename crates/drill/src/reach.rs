@@ -100,6 +100,11 @@ impl Reading {
         self.imap == other.imap
     }
 
+    /// Those in which mail may lie, beside INBOX.
+    pub(crate) fn folders(&self) -> &[String] {
+        &self.imap.folders
+    }
+
     /// A session of a person.
     pub(crate) async fn log_in(&self, address: &str) -> Result<ImapReader, String> {
         let (local, domain) = address.rsplit_once('@').unwrap_or((address, ""));

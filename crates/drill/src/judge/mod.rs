@@ -136,6 +136,7 @@ impl Judge {
                 (self.survey, self.survey_us) = (Some(survey.clone()), t_us);
                 self.reads.clear();
                 self.pairs.forget_bounces();
+                self.uids.survey_begins();
             }
             Event::Read { p } => {
                 self.pairs.reads(*p);
@@ -279,6 +280,7 @@ impl Judge {
             return;
         };
         let unread = self.unread(moment);
+        self.uids.survey_ends(unread.is_empty());
         if moment != Moment::Between {
             let loss = self.loss(moment, &survey.serving, &unread);
             self.losses.entry(moment).or_default().push(loss);

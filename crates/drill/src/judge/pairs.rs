@@ -296,8 +296,8 @@ impl Pairs {
     /// Copies of a row that lie in an INBOX, with a UID, and are not shown there by who was asked later.
     pub(super) fn hidden(&self, row: usize, (files, shown): (usize, usize)) -> u64 {
         let counts = |place: usize| self.columns[place].get(row).copied().unwrap_or_default();
-        let ([.., inbox], [good, bad, _]) = (counts(files), counts(shown));
-        inbox.saturating_sub(good.saturating_add(bad)).into()
+        let ([.., inbox], [.., shown]) = (counts(files), counts(shown));
+        inbox.saturating_sub(shown).into()
     }
 }
 

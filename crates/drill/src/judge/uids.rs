@@ -1,7 +1,8 @@
 //! What IMAP promises of UIDs (RFC 9051, 2.3.1.1): in a folder under one UIDVALIDITY a UID never names another message,
-//! and UIDNEXT never goes back. Beside them flags and INTERNALDATE, which a failover must not change.
+//! and UIDNEXT never goes back. Beside them flags and INTERNALDATE, which a failover must not change, whatever the UID is
+//! then: a message is known by its number, and its copies by their places.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -101,12 +102,37 @@ pub(super) struct Uids {
     states: Vec<State>,
     /// The message at a UID: by folder, UIDVALIDITY and UID.
     named: HashMap<(u32, u32, u32), u64>,
-    /// Flags, by their number, and dates: by message and recipient.
-    facts: HashMap<(u64, u32), (u32, i64)>,
+    /// A copy of each message, by message and recipient.
+    copies: HashMap<(u64, u32), Copied>,
+    /// Those beyond the first, of the few that have several.
+    more: HashMap<(u64, u32), Vec<Copied>>,
+    /// Copies of this survey that are like none before: new ones, or old ones that changed.
+    strange: BTreeMap<((u64, u32), At), Copied>,
+    survey: u32,
     flags: Vec<String>,
     breaches: Vec<Breach>,
     count: u64,
     looks: u64,
+}
+
+/// Folder, UIDVALIDITY, UID.
+type At = (u32, u32, u32);
+
+/// A copy of a message as clients see it.
+#[derive(Debug, Clone, Copy)]
+struct Copied {
+    at: At,
+    /// By their number.
+    flags: u32,
+    date: i64,
+    /// The last one that found it.
+    survey: u32,
+}
+
+impl Copied {
+    fn is_like(&self, other: &Self) -> bool {
+        (self.flags, self.date) == (other.flags, other.date)
+    }
 }
 
 #[derive(Debug)]
@@ -143,7 +169,28 @@ impl Uids {
             self.breach(Breach::Reused { folder, validity, uid, was, is: found.m });
         }
         if let (Some(flags), Some(date)) = (&imap.flags, imap.date) {
-            self.facts(found.m, r, flags, date);
+            let (flags, survey) = (self.flags_number(flags), self.survey);
+            let copy = Copied { at: (at as u32, validity, uid), flags, date, survey };
+            self.copy((found.m, r), copy);
+        }
+    }
+
+    /// All places are looked at anew.
+    pub(super) fn survey_begins(&mut self) {
+        self.survey = self.survey.saturating_add(1);
+        self.strange.clear();
+    }
+
+    /// Every place was read, or (`is_whole` is false) not.
+    pub(super) fn survey_ends(&mut self, is_whole: bool) {
+        let strange = std::mem::take(&mut self.strange);
+        // What was not read may have the old ones: the next survey tells.
+        for ((key, _), copy) in strange.into_iter().filter(|_| is_whole) {
+            // Where an old copy is no more, it has become this one.
+            match self.replace(key, copy, |old| old.survey != copy.survey) {
+                Some(was) => self.compare(key.0, was, copy),
+                None => self.more.entry(key).or_default().push(copy),
+            }
         }
     }
 
@@ -164,19 +211,54 @@ impl Uids {
         Continuity { looks: self.looks, breaches: self.count, examples: self.breaches.clone() }
     }
 
-    fn facts(&mut self, message: u64, r: u32, flags: &str, date: i64) {
+    fn flags_number(&mut self, flags: &str) -> u32 {
         let known = self.flags.iter().position(|known| known == flags);
         let number = known.unwrap_or_else(|| {
             self.flags.push(flags.to_owned());
             self.flags.len() - 1
-        }) as u32;
-        let Some((old, old_date)) = self.facts.insert((message, r), (number, date)) else { return };
-        if old != number {
-            let was = self.flags[old as usize].clone();
-            self.breach(Breach::Flags { message, was, is: flags.to_owned() });
+        });
+        number as u32
+    }
+
+    /// Puts a copy in the place of a known one; gives that one.
+    fn replace(
+        &mut self,
+        key: (u64, u32),
+        copy: Copied,
+        is_it: impl Fn(&Copied) -> bool,
+    ) -> Option<Copied> {
+        let more = self.more.get_mut(&key).into_iter().flatten();
+        let old = self.copies.get_mut(&key).into_iter().chain(more).find(|old| is_it(old))?;
+        Some(std::mem::replace(old, copy))
+    }
+
+    /// A copy that is where one was is that one; elsewhere it is one that has moved, if it is like one that nobody has found
+    /// in this survey. A message may have several that differ: one that is delivered again has another date.
+    fn copy(&mut self, key: (u64, u32), copy: Copied) {
+        if !self.copies.contains_key(&key) {
+            self.copies.insert(key, copy);
+            return;
         }
-        if old_date != date {
-            self.breach(Breach::Date { message, was: old_date, is: date });
+        if let Some(was) = self.replace(key, copy, |old| old.at == copy.at) {
+            return self.compare(key.0, was, copy);
+        }
+        let is_it = |old: &Copied| old.is_like(&copy) && old.survey != copy.survey;
+        if self.replace(key, copy, is_it).is_none()
+            && let Some(was) = self.strange.insert((key, copy.at), copy)
+        {
+            // Two places show it.
+            self.compare(key.0, was, copy);
+        }
+    }
+
+    fn compare(&mut self, message: u64, was: Copied, is: Copied) {
+        if was.flags != is.flags {
+            let told = |copy: Copied| self.flags[copy.flags as usize].clone();
+            let (was, is) = (told(was), told(is));
+            self.breach(Breach::Flags { message, was, is });
+        }
+        if was.date != is.date {
+            self.breach(Breach::Date { message, was: was.date, is: is.date });
         }
     }
 
@@ -223,13 +305,23 @@ mod tests {
         Folder { r: 0, p: 0, folder: "INBOX".into(), validity, next }
     }
 
-    fn breaches(founds: &[Found], folders: &[Folder]) -> Vec<Breach> {
+    /// Of surveys, one after the other.
+    fn breaches_of(surveys: &[&[Found]], folders: &[Folder]) -> Vec<Breach> {
         let mut uids = Uids::default();
-        founds.iter().for_each(|found| uids.found(found));
+        for founds in surveys {
+            uids.survey_begins();
+            founds.iter().for_each(|found| uids.found(found));
+            uids.survey_ends(true);
+        }
         folders.iter().for_each(|folder| uids.folder_state(folder));
         let continuity = uids.continuity();
         assert_eq!(continuity.breaches as usize, continuity.examples.len());
         continuity.examples
+    }
+
+    /// Of a survey for each message.
+    fn breaches(founds: &[Found], folders: &[Folder]) -> Vec<Breach> {
+        breaches_of(&founds.iter().map(std::slice::from_ref).collect::<Vec<_>>(), folders)
     }
 
     #[test]
@@ -271,5 +363,51 @@ mod tests {
         ] {
             assert_eq!(breaches(&[first(), second], &[state]), [expected]);
         }
+    }
+
+    #[test]
+    fn copies_that_differ_are_no_breach_and_one_that_changed_is() {
+        let date = |was: i64, is: i64| vec![Breach::Date { message: 1, was, is }];
+        let copy = |uid: u32, date: i64| found(1, 7, uid, "", date);
+        let moved = |uid: u32, date: i64| found(1, 8, uid, "", date);
+        let validity = || Breach::Validity { folder: "INBOX".into(), was: 7, is: 8 };
+        for (surveys, expected) in [
+            // It was delivered again, and stays as it is, in whatever order they are found.
+            (
+                vec![vec![copy(1, 5)], vec![copy(9, 6), copy(1, 5)], vec![copy(1, 5), copy(9, 6)]],
+                vec![],
+            ),
+            (vec![vec![copy(1, 5), copy(9, 6)], vec![copy(9, 6), copy(1, 5)]], vec![]),
+            // Two places show the same.
+            (vec![vec![copy(1, 5), copy(9, 6), copy(1, 5), copy(9, 6)]; 2], vec![]),
+            // One of them is removed.
+            (vec![vec![copy(1, 5), copy(9, 6)], vec![copy(9, 6)]], vec![]),
+            // Twice at one time: nobody can tell which is which.
+            (vec![vec![copy(1, 5)], vec![copy(2, 5), copy(1, 5)], vec![copy(2, 5)]], vec![]),
+            (vec![vec![copy(1, 5), copy(9, 6)], vec![copy(1, 5), copy(9, 7)]], date(6, 7)),
+            (vec![vec![copy(1, 5)], vec![copy(9, 6)]], date(5, 6)),
+            (vec![vec![copy(1, 5)], vec![copy(9, 6)], vec![copy(9, 6)]], date(5, 6)),
+            (vec![vec![copy(1, 5), copy(9, 6)], vec![moved(1, 6), moved(2, 5)]], vec![validity()]),
+            (
+                vec![vec![copy(1, 5), copy(9, 6)], vec![moved(1, 4), moved(2, 5)]],
+                [vec![validity()], date(6, 4)].concat(),
+            ),
+        ] {
+            let surveys: Vec<&[Found]> = surveys.iter().map(Vec::as_slice).collect();
+            assert_eq!(breaches_of(&surveys, &[]), expected, "{surveys:?}");
+        }
+        // What was not read may have the old one; the next one tells.
+        let mut uids = Uids::default();
+        for (survey, is_whole, expected) in
+            [(copy(1, 5), true, 0), (copy(9, 6), false, 0), (copy(9, 6), true, 1)]
+        {
+            uids.survey_begins();
+            uids.found(&survey);
+            uids.survey_ends(is_whole);
+            assert_eq!(uids.continuity().breaches, expected, "{survey:?} {is_whole}");
+        }
+        // Two places that disagree of a new copy.
+        let surveys: [&[Found]; 2] = [&[copy(1, 5)], &[copy(1, 5), copy(9, 6), copy(9, 7)]];
+        assert_eq!(breaches_of(&surveys, &[]), date(6, 7));
     }
 }

@@ -95,6 +95,10 @@ pub struct Imap {
     pub user: String,
     /// The name of the secret that lets all of them in.
     pub password: String,
+    /// Folders beside INBOX in which mail may lie, such as `Junk`, by the names that people see. One that nobody has yet is
+    /// empty.
+    #[serde(default)]
+    pub folders: Vec<String>,
     /// TLS; without it the password goes to this machine only.
     pub tls: Option<Tls>,
 }

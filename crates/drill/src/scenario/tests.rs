@@ -87,6 +87,16 @@ fn what_is_wrong_is_told_with_its_place_and_what_may_have_been_meant() {
             "`7 bits`: expected a size",
         ),
         ("to = [", "connections = 0\nto = [", "traffic.connections: 0 is not from 1 to 10000"),
+        (
+            "serves = true",
+            "serves = true\nimap = { address = \"127.0.0.1:1\", password = \"x\", folders = [\"J*\"] }",
+            "role `primary`: imap.folders: `J*` is no name of a folder",
+        ),
+        (
+            "serves = true",
+            "serves = true\nimap = { address = \"127.0.0.1:1\", password = \"x\", folders = [\"Inbox\"] }",
+            "imap.folders: INBOX is read anyhow; name others",
+        ),
         ("version = 1", "version = 2", "version 2 is not known here"),
         ("to = [\"primary\"]", "to = [\"secondary\"]", "traffic: there is no role `secondary`"),
         ("100/s", "${x}", "the variable `rate` is made of another one"),

@@ -1,4 +1,10 @@
-//! Reads mailboxes over IMAP, as their owners see them: INBOX, where what the drill sends is delivered.
+//! Reads mailboxes over IMAP, as their owners see them: INBOX, where what the drill sends is delivered, and the folders that
+//! the scenario names, where filters put it.
+
+use std::fmt::Display;
+
+use load::deliver::ImapReader;
+use maildir::encode_utf7;
 
 use crate::journal::Imap;
 use crate::reach::{INBOX, Reading};
@@ -13,32 +19,53 @@ pub(super) async fn read(
     telling: &mut Telling<'_>,
 ) -> Result<(), String> {
     for (r, address) in people {
-        let failed = |e: load::deliver::ImapError| format!("the mailbox of {address}: {e}");
+        let failed = |why: &dyn Display| format!("the mailbox of {address}: {why}");
         let mut session = reading.log_in(address).await?;
-        let opened = session.examine(INBOX).await.map_err(failed)?;
-        let (validity, next) = (opened.uid_validity, opened.uid_next);
-        let facts = FolderFacts { name: INBOX.to_owned(), validity, next };
-        telling.folder(Some(*r), &facts);
-        let mut unreadable = None;
-        let fetched = session.fetch(|message| {
-            let imap = Imap {
-                folder: INBOX.to_owned(),
-                validity,
-                uid: message.uid,
-                flags: Some(flags(&message.flags)),
-                date: message.date_seconds,
-            };
-            match message.body {
-                Some(body) => telling.tell(Some(*r), body, Some(imap)),
-                None => drop(unreadable.get_or_insert(message.uid)),
+        read_folder(&mut session, INBOX, *r, telling).await.map_err(|e| failed(&e))?;
+        for folder in reading.folders() {
+            // Many are made when they are first needed.
+            if session.has(&encode_utf7(folder)).await.map_err(|e| failed(&e))? {
+                let read = read_folder(&mut session, folder, *r, telling).await;
+                read.map_err(|why| failed(&format!("{folder}: {why}")))?;
             }
-            true
-        });
-        fetched.await.map_err(failed)?;
-        session.log_out().await;
-        if let Some(uid) = unreadable {
-            return Err(format!("the mailbox of {address}: message {uid} could not be read"));
         }
+        session.log_out().await;
+    }
+    Ok(())
+}
+
+async fn read_folder(
+    session: &mut ImapReader,
+    folder: &str,
+    r: u32,
+    telling: &mut Telling<'_>,
+) -> Result<(), String> {
+    let opened = session.examine(&encode_utf7(folder)).await.map_err(|e| e.to_string())?;
+    let (validity, next) = (opened.uid_validity, opened.uid_next);
+    telling.folder(Some(r), &FolderFacts { name: folder.to_owned(), validity, next });
+    let (mut count, mut unreadable) = (0_u32, None);
+    let fetched = session.fetch(|message| {
+        count = count.saturating_add(1);
+        let imap = Imap {
+            folder: folder.to_owned(),
+            validity,
+            uid: message.uid,
+            flags: Some(flags(&message.flags)),
+            date: message.date_seconds,
+        };
+        match message.body {
+            Some(body) => telling.tell(Some(r), body, Some(imap)),
+            None => drop(unreadable.get_or_insert(message.uid)),
+        }
+        true
+    });
+    fetched.await.map_err(|e| e.to_string())?;
+    if let Some(uid) = unreadable {
+        return Err(format!("message {uid} could not be read"));
+    }
+    // What the parser passed over would be as if it were not there.
+    if count < opened.exists {
+        return Err(format!("the server has {} messages, and gave {count}", opened.exists));
     }
     Ok(())
 }

@@ -54,13 +54,16 @@ impl Reader {
         Ok(Self { wire, judge })
     }
 
+    /// Whether there is a folder that can be opened (LIST). Its name may have no `*` or `%`, which stand for any.
+    pub async fn has(&mut self, folder: &str) -> Result<bool, ImapError> {
+        let line = format!("LIST \"\" {}", name(folder)?);
+        let said = self.wire.command("LIST", &line, &self.judge).await?;
+        Ok(said.contains(&Heard::Listed))
+    }
+
     /// Opens a folder to read (EXAMINE): mail in `new` stays there, and nothing becomes seen.
     pub async fn examine(&mut self, folder: &str) -> Result<Opened, ImapError> {
-        if !is_quotable(folder) {
-            let why = "the folder's name has characters that quotes do not take".to_owned();
-            return Err(ImapError::Protocol(why));
-        }
-        let line = format!("EXAMINE {}", quoted(folder));
+        let line = format!("EXAMINE {}", name(folder)?);
         let (mut exists, mut validity, mut next) = (0, None, None);
         for heard in self.wire.command("EXAMINE", &line, &self.judge).await? {
             match heard {
@@ -120,6 +123,14 @@ impl Reader {
     pub async fn log_out(mut self) {
         let _ = self.wire.say("LOGOUT").await;
     }
+}
+
+/// A folder's name for a command.
+fn name(folder: &str) -> Result<String, ImapError> {
+    is_quotable(folder).then(|| quoted(folder)).ok_or_else(|| {
+        let why = "the folder's name has characters that quotes do not take".to_owned();
+        ImapError::Protocol(why)
+    })
 }
 
 enum Next {

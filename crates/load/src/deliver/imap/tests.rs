@@ -87,6 +87,12 @@ impl Model {
                         "* {known} EXISTS\r\n* OK [UIDVALIDITY {validity}] it\r\n* OK [UIDNEXT {next}] it\r\n"
                     )
                 }
+                "LIST" => match command {
+                    r#"LIST "" "in \"box\"""# => "* LIST () \".\" \"in \\\"box\\\"\"\r\n".into(),
+                    r#"LIST "" "above""# => "* LIST (\\NoSelect) \".\" above\r\n".into(),
+                    r#"LIST "" "gone""# => "* LIST (\\nonexistent) \".\" gone\r\n".into(),
+                    _ => String::new(),
+                },
                 "NOOP" => {
                     let count = self.messages.lock().unwrap().len();
                     let is_more = std::mem::replace(&mut known, count) < count;
@@ -271,6 +277,10 @@ async fn a_reader_is_given_every_message_once_until_it_has_enough() {
         ),
     ] {
         assert_eq!(reader.examine(name).await.unwrap_err().to_string(), expected);
+    }
+    let all = [folder.place.folder.as_str(), "above", "gone", "never"];
+    for (name, expected) in all.into_iter().zip([true, false, false, false]) {
+        assert_eq!(reader.has(name).await.unwrap(), expected, "{name}");
     }
     // The twin: a server that breaks off is told from one that has no more.
     reader.examine(&folder.place.folder).await.unwrap();

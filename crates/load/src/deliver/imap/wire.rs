@@ -8,7 +8,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use imap_proto::{
-    AttributeValue, Capability, MailboxDatum, Outcome, Response, ResponseCode, Status,
+    AttributeValue, Capability, MailboxDatum, NameAttribute, Outcome, Response, ResponseCode,
+    Status,
 };
 use smtp::tls::Tls;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -50,6 +51,8 @@ pub(super) enum Heard {
     /// The end of a command.
     Done(Result<(), String>),
     Exists(u32),
+    /// A folder that can be opened.
+    Listed,
     Expunged,
     Validity(u32),
     UidNext(u32),
@@ -265,6 +268,16 @@ pub(super) fn heard(response: Response<'_>, tag: u64, judge: &Judge) -> Heard {
         // The first thing that is said; later nobody asks.
         Response::Data { status: Status::Ok, .. } => Heard::Greeting { is_known: false },
         Response::MailboxData(MailboxDatum::Exists(count)) => Heard::Exists(count),
+        Response::MailboxData(MailboxDatum::List(list)) => {
+            let is_name_only = |attribute: &NameAttribute<'_>| {
+                let other = matches!(attribute, NameAttribute::Extension(name) if name.eq_ignore_ascii_case("\\NonExistent"));
+                other || matches!(attribute, NameAttribute::NoSelect)
+            };
+            match list.name_attributes.iter().any(is_name_only) {
+                true => Heard::Other,
+                false => Heard::Listed,
+            }
+        }
         Response::Expunge(_) => Heard::Expunged,
         Response::Fetch(number, parts) => message(number, &parts, judge),
         _ => Heard::Other,
