@@ -272,7 +272,7 @@ fn tell(hearing: &Receiver<(u64, Event)>, ui: &Ui) {
             Event::Undone { failed: Some(why), .. } => format!("  not undone: {why}"),
             _ => continue,
         };
-        ui.status(format!("{:9.3} s  {what}", t_us as f64 / 1e6));
+        ui.status(format!("{:9.3} s  {}", t_us as f64 / 1e6, cell(&what)));
     }
 }
 
