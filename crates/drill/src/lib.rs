@@ -2,6 +2,7 @@
 //! on every message. The journal comes first: what is not on disk has not happened, and can be undone.
 
 mod ask;
+mod caught;
 mod command;
 mod dead_man;
 mod disks;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use load::letters::read_mark;
 use tokio::sync::watch;
 
+use crate::caught::guarded;
 use crate::journal::{Event, Seen};
 use crate::reach::{INBOX, Reading};
 use crate::scenario::READING;
@@ -34,7 +35,9 @@ pub(crate) fn start(
     for number in 0..clients {
         let people = people.iter().skip(number).step_by(clients).cloned().collect();
         let client = Client { world: Arc::clone(world), place: place.clone(), p, s };
-        asking.also(|over| client.read(people, readers.every.0, readers.patience.0, over));
+        let (every, patience) = (readers.every.0, readers.patience.0);
+        let guard = Arc::clone(world);
+        asking.also(|over| guarded(guard, client.read(people, every, patience, over)));
     }
     Ok(())
 }

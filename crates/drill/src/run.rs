@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use load::letters::Letters;
 use load::plan::Plan;
 
+use crate::caught::{caught, guarded};
 use crate::journal::{
     self, Begin, Event, Journal, JournalFailed, Moment, Objectives, Place, PlaceKind,
 };
@@ -103,9 +104,10 @@ pub async fn run(loaded: Loaded, setup: Setup, stop: Stop) -> Result<Vec<Left>, 
     journal.commit(Event::Begin(Box::new(begin))).await?;
     let world = Arc::new(world);
     let stack = Stack::new(journal.clone());
-    let limit = tokio::spawn(limit(Arc::clone(&world)));
-    let abort = tokio::spawn(services::abort(Arc::clone(&world)));
-    if let Err(why) = all(&world, &stack, ports, &setup, &places).await {
+    let limit = tokio::spawn(guarded(Arc::clone(&world), limit(Arc::clone(&world))));
+    let abort = tokio::spawn(guarded(Arc::clone(&world), services::abort(Arc::clone(&world))));
+    let done = caught(all(&world, &stack, ports, &setup, &places)).await;
+    if let Err(why) = done.and_then(|done| done) {
         journal.note(Event::Aborted { why });
     }
     limit.abort();

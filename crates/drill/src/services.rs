@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::caught::{guarded, planted};
 use crate::journal::Event;
 use crate::world::{World, lock};
 
@@ -45,7 +46,7 @@ pub(crate) fn start(world: &Arc<World>) -> Asking {
     let mut asking = Asking { tasks: JoinSet::new(), over: watch::Sender::new(false) };
     // The first is the traffic itself.
     for (s, name) in (1..).zip(world.scenario.services.keys().cloned()) {
-        asking.also(|over| ask(Arc::clone(world), s, name, over));
+        asking.also(|over| guarded(Arc::clone(world), ask(Arc::clone(world), s, name, over)));
     }
     asking
 }
@@ -54,6 +55,7 @@ async fn ask(world: Arc<World>, s: u16, name: String, mut over: watch::Receiver<
     let Some(service) = world.scenario.services.get(&name) else { return };
     let mut next = Instant::now();
     loop {
+        planted(&world, "a service");
         let asked = Instant::now();
         let answer = world.ask(&service.probe, service.patience.0).await;
         let took = asked.elapsed().as_micros() as u64;

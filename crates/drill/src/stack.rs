@@ -4,6 +4,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::caught::caught;
 use crate::journal::{Armed, Event, Journal};
 use crate::undo::Undo;
 use crate::world::lock;
@@ -66,9 +67,9 @@ impl Stack {
         loop {
             let last = lock(&self.inner).armed.pop();
             let Some((id, undo)) = last else { return left };
-            let done = tokio::time::timeout(LIMIT, undo.apply()).await;
+            let done = tokio::time::timeout(LIMIT, caught(undo.apply())).await;
             let failed = match done {
-                Ok(done) => done.err(),
+                Ok(done) => done.and_then(|done| done).err(),
                 Err(_) => Some(format!("it took longer than {}", crate::human(LIMIT))),
             };
             if let Some(why) = &failed {

@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use crate::caught::planted;
 use crate::journal::{Event, Moment};
 use crate::salvage::Salvaged;
 use crate::scenario::{
@@ -78,6 +79,7 @@ async fn one(
     surveyor: &Surveyor<'_>,
     step: &Step,
 ) -> Result<(), String> {
+    planted(world, "a step");
     let name = step.name.clone();
     let who = match &step.action {
         Action::Manual(manual) => manual.who.clone(),

@@ -11,6 +11,7 @@ use smtp::{Outcome, Phase, Refusal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::caught::{guarded, planted};
 use crate::journal::{Done, Event, Intent};
 use crate::reach::Server;
 use crate::scenario::MAIL;
@@ -71,7 +72,7 @@ impl Traffic {
             places: Semaphore::new(traffic.connections as usize),
             ending: receiver,
         });
-        let task = tokio::spawn(sender.all(plan.clone()));
+        let task = tokio::spawn(guarded(Arc::clone(world), sender.all(plan.clone())));
         Ok(Self { ending, task })
     }
 
@@ -85,6 +86,13 @@ impl Traffic {
             self.task.abort();
         }
         is_done
+    }
+}
+
+/// When a run falls over nothing of it goes on.
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -105,13 +113,15 @@ impl Sender {
                 messages.join_next().await;
             }
             let sender = Arc::clone(&self);
-            messages.spawn(async move { sender.message(arrival.index).await });
+            let message = async move { sender.message(arrival.index).await };
+            messages.spawn(guarded(Arc::clone(&self.world), message));
         }
         while messages.join_next().await.is_some() {}
     }
 
     /// One message, to its end.
     async fn message(&self, m: u64) {
+        planted(&self.world, "a message");
         let letter = self.letters.make(m);
         let known = |address: &smtp::Recipient| {
             self.world.recipients.get(&address.address.to_string()).copied()

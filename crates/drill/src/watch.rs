@@ -7,6 +7,7 @@ use load::deliver::{Judge, Judged, What, watch_maildir};
 use load::letters::{read_mark, sum};
 use tokio::task::JoinSet;
 
+use crate::caught::guarded;
 use crate::journal::{Event, Seen};
 use crate::survey::{Readable, Source, body_start};
 use crate::world::{World, lock};
@@ -18,7 +19,8 @@ pub(crate) async fn start(world: &Arc<World>, places: &[Readable]) -> JoinSet<()
         let Source::Store { root, .. } = &readable.source else { continue };
         match watch_maildir(root, judge(world.run)).await {
             Ok(watch) => {
-                watching.spawn(see(Arc::clone(world), watch, p, readable.place.role));
+                let see = see(Arc::clone(world), watch, p, readable.place.role);
+                watching.spawn(guarded(Arc::clone(world), see));
             }
             // Then it is not known how late mail is, which nobody may have asked.
             Err(e) => {

@@ -2,6 +2,7 @@
 //! and UIDNEXT never goes back. Beside them flags and INTERNALDATE, which a failover must not change, whatever the UID is
 //! then: a message is known by its number, and its copies by their places.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
@@ -235,8 +236,8 @@ impl Uids {
     /// A copy that is where one was is that one; elsewhere it is one that has moved, if it is like one that nobody has found
     /// in this survey. A message may have several that differ: one that is delivered again has another date.
     fn copy(&mut self, key: (u64, u32), copy: Copied) {
-        if !self.copies.contains_key(&key) {
-            self.copies.insert(key, copy);
+        if let Entry::Vacant(first) = self.copies.entry(key) {
+            first.insert(copy);
             return;
         }
         if let Some(was) = self.replace(key, copy, |old| old.at == copy.at) {
