@@ -261,6 +261,43 @@ mod needs_postfix_needs_dovecot {
     }
 }
 
+mod needs_postfix {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_is_not_here_is_asked_by_its_own_commands() {
+        let start = POSTFIX_AND_DOVECOT.find("[[steps]]\nname = \"start Dovecot\"").unwrap();
+        let end = POSTFIX_AND_DOVECOT.find("[roles.standby]").unwrap();
+        let waiting = format!("{}{}", &POSTFIX_AND_DOVECOT[..start], &POSTFIX_AND_DOVECOT[end..])
+            .replace("fast_flush_domains =", "fast_flush_domains =\ndefer_transports = virtual")
+            .replace("imap = {", "# imap = {");
+        let list = r#"postqueue -c ${lab}/etc -j | sed 's/.*"queue_id": "//; s/".*//'"#;
+        let run = |show: &str, code: i32| {
+            let env = open_env();
+            let (scenario, out) = (env.path("standby.toml"), env.path("drill"));
+            let command = format!("['sh', '-c', '''{list} | xargs -rn 20 {show}''']");
+            let command = format!("queue = {{ command = {command} }}");
+            let standby = waiting.replace("queue = { postfix = \"${lab}/queue\" }", &command);
+            let head = HEAD
+                .replace("OWNER", "5000:5000")
+                .replace("rto =", "# rto =")
+                .replace("recovered =", "drain = \"1s\"\nrecovered =");
+            fs::write(&scenario, head + &standby).unwrap();
+            env.run(&["drill", "run", text(&scenario), "--out", text(&out), "--json"])
+                .expect(code)
+                .json()
+        };
+        let document = run("postcat -c ${lab}/etc -qh", 0);
+        assert!(of_class(&document, "pending") > 20, "{document}");
+        // Without headers nobody knows what waits, and a command that fails is no evidence.
+        let document = run("echo", 4);
+        assert!(of_class(&document, "lost") > 20, "{document}");
+        let document = run("false", 6);
+        let sentence = document["sentence"].as_str().unwrap();
+        assert!(sentence.starts_with("nobody can tell: evidence: standby queue: "), "{document}");
+    }
+}
+
 mod needs_exim {
     use super::*;
 

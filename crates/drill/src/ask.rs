@@ -49,9 +49,10 @@ impl World {
                 Err(e) => Err(format!("{path}: {e}")),
             },
             Probe::Queue { of, at_most } => {
-                let queue = self.scenario.roles.get(of).and_then(|role| role.queue.as_ref());
-                let queue = queue.ok_or_else(|| format!("{of} has no queue"))?;
-                let waiting = crate::survey::queue_length(queue).await?;
+                let role = self.scenario.roles.get(of);
+                let queue = role.and_then(|role| Some((role.queue.as_ref()?, &role.on)));
+                let (queue, on) = queue.ok_or_else(|| format!("{of} has no queue"))?;
+                let waiting = crate::survey::queue_length(self, queue, on).await?;
                 let is_short = waiting <= *at_most;
                 is_short.then_some(()).ok_or_else(|| format!("{waiting} messages wait at {of}"))
             }

@@ -34,6 +34,17 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
+/// The same, of a command whose output went elsewhere.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its exit code; none: a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// Whether all that it printed was read.
+    pub(crate) is_whole: bool,
+    /// What it complained of, shortened.
+    pub(crate) stderr: String,
+}
+
 /// A command that did not come to an end of its own.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandFailed {
@@ -126,6 +137,19 @@ impl Command {
         limit: Duration,
         stopped: impl Future<Output = ()>,
     ) -> Result<Ran, CommandFailed> {
+        let mut out = Kept::default();
+        let Ended { code, stderr, .. } =
+            self.run_with(limit, stopped, |bytes| out.add(bytes)).await?;
+        Ok(Ran { code, stdout: out.text(), stderr })
+    }
+
+    /// The same; what it prints is given to `take`, piece by piece.
+    pub(crate) async fn run_with(
+        &self,
+        limit: Duration,
+        stopped: impl Future<Output = ()>,
+        take: impl FnMut(&[u8]),
+    ) -> Result<Ended, CommandFailed> {
         let program = self.program();
         let mut process = self.process();
         process.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -135,23 +159,24 @@ impl Command {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let ended = async {
             // Who has ended may have left somebody behind who keeps the pipes open.
-            let (mut out, mut err) = (Kept::default(), Kept::default());
-            let status = {
-                let read = async { tokio::join!(keep(stdout, &mut out), keep(stderr, &mut err)) };
+            let mut err = Kept::default();
+            let (status, is_whole) = {
+                let complaints = keep(stderr, |bytes| err.add(bytes));
+                let read = async { tokio::join!(keep(stdout, take), complaints) };
                 tokio::pin!(read);
                 tokio::select! {
-                    _ = &mut read => child.wait().await,
+                    (is_whole, _) = &mut read => (child.wait().await, is_whole),
                     status = child.wait() => {
-                        let _ = tokio::time::timeout(LAST_WORDS, &mut read).await;
-                        status
+                        let read = tokio::time::timeout(LAST_WORDS, &mut read).await;
+                        (status, read.is_ok_and(|(is_whole, _)| is_whole))
                     }
                 }
             };
-            (status, out.text(), err.text())
+            (status, is_whole, err.text())
         };
         let result = tokio::select! {
-            (status, stdout, stderr) = ended => match status {
-                Ok(status) => Ok(Ran { code: code(status), stdout, stderr }),
+            (status, is_whole, stderr) = ended => match status {
+                Ok(status) => Ok(Ended { code: code(status), is_whole, stderr }),
                 Err(error) => Err(CommandFailed::Start { program, error }),
             },
             () = tokio::time::sleep(limit) => Err(CommandFailed::Timeout { program, limit }),
@@ -167,9 +192,19 @@ impl Command {
 impl Ran {
     /// The last thing that it said, on one line.
     pub(crate) fn last_words(&self) -> String {
-        let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
-        said.trim().lines().last().unwrap_or_default().chars().take(300).collect()
+        last_line(if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr })
     }
+}
+
+impl Ended {
+    /// The last thing that it complained of, on one line.
+    pub(crate) fn last_words(&self) -> String {
+        last_line(&self.stderr)
+    }
+}
+
+fn last_line(said: &str) -> String {
+    said.trim().lines().last().unwrap_or_default().chars().take(300).collect()
 }
 
 fn code(status: ExitStatus) -> Option<i32> {
@@ -216,11 +251,16 @@ impl Kept {
     }
 }
 
-async fn keep(from: Option<impl AsyncRead + Unpin>, kept: &mut Kept) {
-    let Some(mut from) = from else { return };
+/// To its end; whether that was reached.
+async fn keep(from: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8])) -> bool {
+    let Some(mut from) = from else { return true };
     let mut buffer = vec![0; 16 << 10];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        kept.add(&buffer[..count]);
+    loop {
+        match from.read(&mut buffer).await {
+            Ok(0) => return true,
+            Ok(count) => take(&buffer[..count]),
+            Err(_) => return false,
+        }
     }
 }
 

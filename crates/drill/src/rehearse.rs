@@ -121,7 +121,7 @@ async fn of_role(name: &str, role: &Role, world: &World, answers: &mut Answers) 
         answers.add(question, readable.map_err(|e| e.to_string()));
     }
     if let Some(queue) = role.queue.as_ref().filter(is_there_already) {
-        let length = survey::queue_length(queue).await.map(drop);
+        let length = survey::queue_length(world, queue, &role.on).await.map(drop);
         answers.add(format!("the queue of {name} can be read"), length);
     }
 }

@@ -18,7 +18,7 @@ use crate::journal::{
     self, Begin, Event, Journal, JournalFailed, Moment, Objectives, Place, PlaceKind,
 };
 use crate::reach::Reading;
-use crate::scenario::{self, Loaded, Manual, Scenario, Values};
+use crate::scenario::{self, Loaded, Manual, Queue, Scenario, Values};
 use crate::stack::{Left, Stack};
 use crate::story::Story;
 use crate::survey::{self, Readable, Source, mailboxes};
@@ -215,7 +215,11 @@ fn places(world: &World, recipients: &[String]) -> Result<Vec<Readable>, String>
             add("imap", PlaceKind::Mailbox, Source::Imap { reading, people: Arc::new(people) });
         }
         if let Some(queue) = &facts.queue {
-            add("queue", PlaceKind::Queue, Source::Queue(queue.clone()));
+            let source = match queue {
+                Queue::Command(argv) => Source::Asked(argv.clone(), facts.on.clone()),
+                files => Source::Queue(files.clone()),
+            };
+            add("queue", PlaceKind::Queue, source);
         }
         if let Some(dir) = &facts.quarantine {
             add("quarantine", PlaceKind::Quarantine, Source::Files(dir.into()));
@@ -370,7 +374,7 @@ async fn queues_empty(world: &World, limit: Duration) {
         let roles = (0..).zip(world.scenario.roles.values());
         for (_, role) in roles.filter(|(at, _)| serving.contains(at)) {
             if let Some(queue) = &role.queue {
-                waiting += crate::survey::queue_length(queue).await.unwrap_or(0);
+                waiting += crate::survey::queue_length(world, queue, &role.on).await.unwrap_or(0);
             }
         }
         if waiting == 0 || !world.stop.sleep(PAUSE).await {

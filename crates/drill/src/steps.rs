@@ -26,7 +26,7 @@ pub(crate) struct Surveyor<'s> {
 impl Surveyor<'_> {
     pub(crate) async fn survey(&self, world: &World, moment: Moment) {
         let serving = lock(&world.serving).clone();
-        self.reading.survey(self.places, moment, serving).await;
+        self.reading.survey(world, self.places, moment, serving).await;
     }
 }
 

@@ -144,7 +144,9 @@ impl Judge {
             }
             Event::Found(found) => {
                 let place = self.begin.places.get(usize::from(found.p));
-                let is_aside = place.is_some_and(|place| place.kind == PlaceKind::Quarantine);
+                // What was put aside names nobody, and in a queue an alias may have given him another name.
+                let kind = place.map(|place| place.kind);
+                let is_aside = matches!(kind, Some(PlaceKind::Quarantine | PlaceKind::Queue));
                 let r = if is_aside { found.r.or(self.pairs.only(found.m)) } else { found.r };
                 let is_in_inbox = found.imap.as_ref().is_some_and(|imap| imap.folder == INBOX);
                 let is_sent = self.pairs.found(found.m, r, found.p, found.bad, is_in_inbox)?;

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use toml::Value;
 
 use super::parse::hint;
-use super::{Action, Fault, NetworkFault, Probe, ProxyFault, Run, Scenario, Step, Where, vars};
+use super::{
+    Action, Fault, NetworkFault, Probe, ProxyFault, Queue, Run, Scenario, Step, Where, vars,
+};
 use crate::proxy::Rule;
-use crate::reach::INBOX;
 
 pub(super) fn check(scenario: &Scenario, tree: &Value) -> Result<(), String> {
     let check = Check { scenario };
@@ -133,22 +134,7 @@ impl Check<'_> {
         for (name, role) in roles {
             let submission = role.submission.as_ref().map(|submission| &submission.password);
             let imap = role.imap.as_ref().map(|imap| &imap.password);
-            for folder in role.imap.iter().flat_map(|imap| &imap.folders) {
-                if folder.is_empty()
-                    || folder.contains(['*', '%'])
-                    || folder.contains(char::is_control)
-                {
-                    return Err(format!(
-                        "role `{name}`: imap.folders: `{}` is no name of a folder",
-                        folder.escape_debug()
-                    ));
-                }
-                if folder.eq_ignore_ascii_case(INBOX) {
-                    return Err(format!(
-                        "role `{name}`: imap.folders: INBOX is read anyhow; name others"
-                    ));
-                }
-            }
+            role.check(name)?;
             for secret in [submission, imap].into_iter().flatten() {
                 if !secrets.contains_key(secret) {
                     let hint = hint(secret, secrets.keys().map(String::as_str));
@@ -289,8 +275,18 @@ impl Check<'_> {
                 Action::Salvage(salvage) => {
                     let from = self.role(&salvage.from, &place)?;
                     self.role(&salvage.to, &place)?;
-                    if self.scenario.roles[from].queue.is_none() {
-                        return Err(format!("{place}: role `{from}` has no `queue` to salvage"));
+                    match self.scenario.roles[from].queue {
+                        None => {
+                            return Err(format!(
+                                "{place}: role `{from}` has no `queue` to salvage"
+                            ));
+                        }
+                        Some(Queue::Command(_)) => {
+                            return Err(format!(
+                                "{place}: the queue of `{from}` is asked by a command; to salvage it, name its folder"
+                            ));
+                        }
+                        Some(_) => {}
                     }
                 }
                 Action::Mailrig(args) if args.is_empty() => {

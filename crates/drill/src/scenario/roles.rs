@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::reach::INBOX;
+
 /// Somebody who takes part.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -35,6 +37,29 @@ impl Role {
         let submission = self.submission.as_ref().map(|submission| &submission.address);
         let imap = self.imap.as_ref().map(|imap| &imap.address);
         [self.smtp.as_ref(), submission, imap].into_iter().flatten()
+    }
+
+    /// Whether what stands in it makes sense by itself.
+    pub(super) fn check(&self, name: &str) -> Result<(), String> {
+        if matches!(&self.queue, Some(Queue::Command(argv)) if argv.is_empty()) {
+            return Err(format!("role `{name}`: queue.command is empty"));
+        }
+        for folder in self.imap.iter().flat_map(|imap| &imap.folders) {
+            // In a question to a server some stand for any.
+            let is_odd = |c: char| c.is_control() || "*%".contains(c);
+            if folder.is_empty() || folder.contains(is_odd) {
+                let folder = folder.escape_debug();
+                return Err(format!(
+                    "role `{name}`: imap.folders: `{folder}` is no name of a folder"
+                ));
+            }
+            if folder.eq_ignore_ascii_case(INBOX) {
+                return Err(format!(
+                    "role `{name}`: imap.folders: INBOX is read anyhow; name others"
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -143,6 +168,9 @@ pub enum Queue {
     Postfix(String),
     /// The spool folder of an Exim (`spool_directory`), likewise.
     Exim(String),
+    /// Of a machine whose file system is not here: a command that runs there, and prints the header of each message that
+    /// waits.
+    Command(Vec<String>),
 }
 
 fn percent_u() -> String {

@@ -89,6 +89,16 @@ fn what_is_wrong_is_told_with_its_place_and_what_may_have_been_meant() {
         ("to = [", "connections = 0\nto = [", "traffic.connections: 0 is not from 1 to 10000"),
         (
             "serves = true",
+            "serves = true\nqueue = { command = [] }",
+            "role `primary`: queue.command is empty",
+        ),
+        (
+            "serves = true",
+            "serves = true\nqueue = { comand = [\"true\"] }",
+            "x.toml:19:11: there is no kind `comand` here; did you mean `command`?",
+        ),
+        (
+            "serves = true",
             "serves = true\nimap = { address = \"127.0.0.1:1\", password = \"x\", folders = [\"J*\"] }",
             "role `primary`: imap.folders: `J*` is no name of a folder",
         ),

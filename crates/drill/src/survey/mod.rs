@@ -14,13 +14,15 @@ use std::time::Duration;
 use load::letters::{read_mark, sum};
 use maildir::Pattern;
 
+use self::queue::asked;
 pub(crate) use self::queue::{Waiting, read as read_queue};
 #[doc(hidden)]
 pub use self::queue::{exim_files, postfix_file};
 pub(crate) use self::store::count as count_store;
 use crate::journal::{Event, Folder, Found, Imap, Journal, Moment, Place, Survey};
 use crate::reach;
-use crate::scenario::Queue;
+use crate::scenario::{Queue, Where};
+use crate::world::World;
 
 /// Where a place is, and how it is read.
 #[derive(Debug, Clone)]
@@ -31,6 +33,8 @@ pub(crate) enum Source {
     Imap { reading: reach::Reading, people: Arc<Vec<(u32, String)>> },
     /// A queue.
     Queue(Queue),
+    /// A queue that a command tells of, where that runs.
+    Asked(Vec<String>, Where),
     /// A folder of messages, a file each.
     Files(PathBuf),
 }
@@ -42,6 +46,7 @@ impl Source {
             (Source::Store { root: one, .. }, Source::Store { root: other, .. })
             | (Source::Files(one), Source::Files(other)) => one == other,
             (Source::Queue(one), Source::Queue(other)) => one == other,
+            (Source::Asked(one, on), Source::Asked(other, there)) => (one, on) == (other, there),
             (Source::Imap { reading: one, .. }, Source::Imap { reading: other, .. }) => {
                 one.is_same(other)
             }
@@ -70,7 +75,13 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// Reads all places.
-    pub(crate) async fn survey(&self, places: &[Readable], moment: Moment, serving: Vec<u16>) {
+    pub(crate) async fn survey(
+        &self,
+        world: &World,
+        places: &[Readable],
+        moment: Moment,
+        serving: Vec<u16>,
+    ) {
         self.journal.note(Event::Survey(Survey { moment, serving }));
         for (p, readable) in (0..).zip(places) {
             let (reading, source) = (self.clone(), readable.source.clone());
@@ -79,6 +90,7 @@ impl Reading {
                     let limited = tokio::time::timeout(IMAP, self.read_imap(p, place, people));
                     Ok(limited.await.unwrap_or_else(|_| Err("it took too long".into())))
                 }
+                Source::Asked(argv, on) => Ok(self.ask(world, p, argv, on).await),
                 _ => tokio::task::spawn_blocking(move || reading.read(p, &source)).await,
             };
             let failed = match read {
@@ -105,6 +117,14 @@ impl Reading {
         Ok(telling.foreign)
     }
 
+    async fn ask(&self, world: &World, p: u16, argv: &[String], on: &Where) -> Result<u64, String> {
+        self.journal.note(Event::Read { p });
+        for m in asked::ask_until_quiet(world, argv, on).await? {
+            self.journal.note(Event::Found(Found { m, p, ..Found::default() }));
+        }
+        Ok(0)
+    }
+
     /// Gives how many messages are not of this run.
     fn read(&self, p: u16, source: &Source) -> Result<u64, String> {
         self.journal.note(Event::Read { p });
@@ -123,7 +143,7 @@ impl Reading {
                     return Err("messages moved on in it for as long as it was read".into());
                 }
             }
-            Source::Imap { .. } => return Err("it is read over IMAP".into()),
+            Source::Imap { .. } | Source::Asked(..) => return Err("it has no files here".into()),
             Source::Files(dir) => {
                 queue::read_files(dir, &mut |message| telling.tell(None, message, None))?;
             }
@@ -180,8 +200,11 @@ impl store::Taker for Telling<'_> {
     }
 }
 
-/// How many messages wait in a queue.
-pub(crate) async fn queue_length(queue: &Queue) -> Result<u64, String> {
+/// How many messages wait in the queue of a role; of one that a command tells of, those of this run.
+pub(crate) async fn queue_length(world: &World, queue: &Queue, on: &Where) -> Result<u64, String> {
+    if let Queue::Command(argv) = queue {
+        return asked::ask(world, argv, on).await.map(|waiting| waiting.len() as u64);
+    }
     let queue = queue.clone();
     let count = move || {
         let mut count = 0;

@@ -1,6 +1,7 @@
 //! Reads queues without the help of whoever owns them: a dead server answers no question. A live one moves its messages
 //! on while they are read, so that what has gone from where it was seen is looked for again.
 
+pub(super) mod asked;
 mod exim;
 mod postfix;
 
@@ -47,6 +48,7 @@ pub(crate) fn read(queue: &Queue, take: &mut dyn FnMut(Waiting) -> bool) -> Resu
             until_quiet(&|| postfix::files(Path::new(dir)), &postfix::read, take)
         }
         Queue::Exim(dir) => until_quiet(&|| exim::files(Path::new(dir)), &exim::read, take),
+        Queue::Command(_) => Err("it is asked by a command, and has no files here".into()),
     }
 }
 
