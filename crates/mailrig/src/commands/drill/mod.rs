@@ -99,7 +99,7 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
     if let Some(after) = args.dead_man {
         arm_dead_man(&dir, after)?;
     }
-    ui.status(format!("{title}\nin {}", dir.display()));
+    ui.status(format!("{}\nin {}", cell(&title), dir.display()));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ran = thread::scope(|scope| {

@@ -8,7 +8,7 @@ use drill::plan::{Part, parts};
 use drill::scenario::{Action, Fault, Loaded, Scenario, Step};
 
 use crate::exit::Exit;
-use crate::ui::Ui;
+use crate::ui::{Ui, cell};
 
 #[derive(serde::Serialize)]
 struct Runbook {
@@ -24,7 +24,7 @@ pub(super) fn run(loaded: &Loaded, ui: &Ui) -> Result<Exit> {
 }
 
 fn markdown(scenario: &Scenario) -> Result<String> {
-    let mut text = format!("# {}\n\n", scenario.title);
+    let mut text = format!("# {}\n\n", cell(&scenario.title));
     if !scenario.description.is_empty() {
         writeln!(text, "{}\n", scenario.description.trim())?;
     }
@@ -33,14 +33,15 @@ fn markdown(scenario: &Scenario) -> Result<String> {
         "## Who takes part\n\n| role | where | mail | serves at the beginning |\n|---|---|---|---|"
     )?;
     for (name, role) in &scenario.roles {
-        let mail = role.smtp.as_deref().unwrap_or("-");
+        let (name, on) = (cell(name), role.on.to_string());
+        let mail = cell(role.smtp.as_deref().unwrap_or("-"));
         let serves = if role.serves { "yes" } else { "no" };
-        writeln!(text, "| {name} | {} | {mail} | {serves} |", role.on)?;
+        writeln!(text, "| {name} | {} | {mail} | {serves} |", cell(&on))?;
     }
     writeln!(text, "\n## Before\n")?;
     writeln!(text, "- [ ] Mail flows, to {}.", scenario.traffic.to.join(", then "))?;
     for probe in &scenario.steady {
-        writeln!(text, "- [ ] {probe}")?;
+        writeln!(text, "- [ ] {}", cell(&probe.to_string()))?;
     }
     writeln!(text, "- [ ] Note the time: ____")?;
     writeln!(text, "\n## Steps\n")?;
@@ -51,7 +52,8 @@ fn markdown(scenario: &Scenario) -> Result<String> {
     writeln!(text, "In this order, whether the drill went well or not:\n")?;
     for step in scenario.steps.iter().rev() {
         for (on, undo) in undos(step, scenario) {
-            writeln!(text, "- [ ] take back “{}”, {on}: `{undo}`", step.name)?;
+            let (name, on, undo) = (cell(&step.name), cell(&on), cell(&undo));
+            writeln!(text, "- [ ] take back “{name}”, {on}: `{undo}`")?;
         }
     }
     for name in scenario.lab.processes.keys() {
@@ -74,7 +76,8 @@ fn one(text: &mut String, number: usize, step: &Step, scenario: &Scenario) -> Re
     if let Some(after) = step.after {
         writeln!(text, "   *Let it go on for {:?}.*\n", after.0)?;
     }
-    writeln!(text, "{number}. [ ] **{}**: {}  (time: ____)", step.name, step.action)?;
+    let (name, does) = (cell(&step.name), step.action.to_string());
+    writeln!(text, "{number}. [ ] **{name}**: {}  (time: ____)", cell(&does))?;
     if is_of_commands(step) {
         for part in parts(step, scenario) {
             writeln!(text, "\n   ```sh\n   # {}\n   {}\n   ```\n", part.on, part.does)?;
