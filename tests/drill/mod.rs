@@ -11,6 +11,7 @@ mod shipped;
 mod started;
 mod steps;
 mod told;
+mod undone;
 
 use std::path::{Path, PathBuf};
 

@@ -10,7 +10,7 @@ use super::{of_class, processes_of};
 use crate::env::{Env, text};
 use crate::process::Output;
 
-const LAB: &str = r#"version = 1
+pub(super) const LAB: &str = r#"version = 1
 title = "Odd"
 [lab]
 ports = ["a"]
@@ -37,12 +37,12 @@ fn write(env: &Env, scenario: &str) -> PathBuf {
     path
 }
 
-fn run(env: &Env, scenario: &str, out: &Path) -> Output {
+pub(super) fn run(env: &Env, scenario: &str, out: &Path) -> Output {
     let path = write(env, scenario);
     env.run(&["drill", "run", text(&path), "--out", text(out), "--json"])
 }
 
-fn journal(out: &Path) -> String {
+pub(super) fn journal(out: &Path) -> String {
     fs::read_to_string(out.join("journal.jsonl")).unwrap()
 }
 
@@ -51,7 +51,7 @@ fn run_of(out: &Path) -> String {
 }
 
 #[track_caller]
-fn assert_gone(out: &Path) {
+pub(super) fn assert_gone(out: &Path) {
     assert_eq!(processes_of(&run_of(out)), Vec::<String>::new());
     assert!(!out.join("lab").exists() && !out.join("lab.new").exists());
 }

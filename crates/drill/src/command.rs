@@ -157,6 +157,8 @@ impl Command {
             .spawn()
             .map_err(|error| CommandFailed::Start { program: program.clone(), error })?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        // Also when nobody waits for it any more, as when the time of a step is over.
+        let mut group = Group::of(&child);
         let ended = async {
             // Who has ended may have left somebody behind who keeps the pipes open.
             let mut err = Kept::default();
@@ -182,10 +184,29 @@ impl Command {
             () = tokio::time::sleep(limit) => Err(CommandFailed::Timeout { program, limit }),
             () = stopped => Err(CommandFailed::Stopped(program)),
         };
-        if result.is_err() {
-            end_group(&child);
+        if result.is_ok() {
+            // What it left behind on purpose stays.
+            group.0 = None;
         }
         result
+    }
+}
+
+/// Ends all of a process group when it is dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // It may be gone.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
     }
 }
 
@@ -210,15 +231,6 @@ fn last_line(said: &str) -> String {
 fn code(status: ExitStatus) -> Option<i32> {
     // A shell tells of a signal in this way, too.
     status.code().or_else(|| status.signal().map(|signal| 128 + signal))
-}
-
-/// Ends all that a command has started.
-pub(crate) fn end_group(child: &Child) {
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    if let Some(pid) = pid {
-        // It may be gone.
-        let _ = kill_process_group(pid, Signal::KILL);
-    }
 }
 
 /// The beginning and the end of what a program prints.

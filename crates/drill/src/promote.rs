@@ -80,11 +80,16 @@ pub(crate) async fn promote(
     stack: &Stack,
     step: &str,
     promote: &Promote,
+    is_back: bool,
     limit: Duration,
 ) -> Result<(), String> {
     for run in commands(promote) {
         arm(world, stack, step, &run).await?;
-        world.run(&run, limit).await?;
+        // What serves again after the drill, unless it has an undo, stays.
+        match is_back && run.undo.is_none() {
+            true => world.run_lasting(&run, limit).await?,
+            false => world.run(&run, limit).await?,
+        };
     }
     let Some(told) = &promote.haproxy else { return Ok(()) };
     let states = told.ready.iter().map(|server| (server, "ready"));

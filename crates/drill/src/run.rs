@@ -23,8 +23,8 @@ use crate::stack::{Left, Stack};
 use crate::story::Story;
 use crate::survey::{self, Readable, Source, mailboxes};
 use crate::traffic::Traffic;
-use crate::world::{Stop, World, lock};
-use crate::{lab, owned, readers, ready, services, steps, watch};
+use crate::world::{COMMANDS, Stop, World, lock};
+use crate::{lab, marked, owned, readers, ready, services, steps, watch};
 
 /// What a run needs besides its scenario.
 pub struct Setup {
@@ -109,6 +109,8 @@ pub async fn run(loaded: Loaded, setup: Setup, stop: Stop) -> Result<Vec<Left>, 
     let done = caught(all(&world, &stack, ports, &setup, &places)).await;
     if let Err(why) = done.and_then(|done| done) {
         journal.note(Event::Aborted { why });
+        // What was cut off in the midst must not go on while it is undone; what is left of it is left for its undo.
+        let _ = marked::end_commands(&world.mark(COMMANDS)).await;
     }
     limit.abort();
     abort.abort();
@@ -116,8 +118,11 @@ pub async fn run(loaded: Loaded, setup: Setup, stop: Stop) -> Result<Vec<Left>, 
     let ended = journal.commit(Event::End).await;
     drop((world, stack, journal));
     let written = tokio::task::spawn_blocking(move || writer.finish()).await;
-    ended?;
-    written.map_err(|e| RunFailed::Scenario(e.to_string()))??;
+    if left.is_empty() {
+        ended?;
+        written.map_err(|e| RunFailed::Scenario(e.to_string()))??;
+    }
+    // Somebody must be told of it, whatever became of the journal.
     Ok(left)
 }
 

@@ -281,7 +281,8 @@ impl Doing<'_> {
     ) -> Result<(), String> {
         self.incident_if(self.step.incident.unwrap_or(is_incident));
         let (name, limit) = (&self.step.name, self.step.timeout.0);
-        promote::promote(self.world, self.stack, name, promote, limit).await?;
+        let is_back = matches!(self.step.action, Action::Failback(_));
+        promote::promote(self.world, self.stack, name, promote, is_back, limit).await?;
         let role = |name: &String| {
             self.world.role(name).ok_or_else(|| format!("there is no role `{name}`"))
         };

@@ -147,25 +147,33 @@ impl World {
                 env.entry(name.clone()).or_insert_with(|| value.clone());
             }
         }
+        if is_here(on) {
+            // What a kill of ours leaves running is found by it.
+            env.insert(MARK.to_owned(), self.mark(COMMANDS));
+        }
         self.command_with(argv, env, on)
     }
 
-    /// With this environment alone: what undoes stands in the journal, and has no secret.
-    fn command_with(
+    /// One that puts things right: a server that it starts again stays, and so it has no mark.
+    pub(crate) fn lasting(
         &self,
         argv: &[String],
-        mut env: BTreeMap<String, String>,
+        env: &BTreeMap<String, String>,
         on: &Where,
     ) -> Command {
+        let mut command = self.command(argv, env, on);
+        command.env.remove(MARK);
+        command
+    }
+
+    /// With this environment alone: what undoes stands in the journal, and has no secret. It is no command of the drill's
+    /// that is ended with it.
+    fn command_with(&self, argv: &[String], env: BTreeMap<String, String>, on: &Where) -> Command {
         let mut argv = argv.to_vec();
         if let Some(program) =
             argv.first_mut().filter(|program| is_here(on) && *program == "mailrig")
         {
             program.clone_from(&self.program);
-        }
-        if is_here(on) {
-            // What a kill of ours leaves running is found by it.
-            env.insert(MARK.to_owned(), self.mark(COMMANDS));
         }
         match on {
             Where::Node(name) => {
@@ -221,6 +229,25 @@ impl World {
         limit: Duration,
     ) -> Result<Ran, String> {
         let command = self.command(&run.argv, &run.env, &self.place(run.on.as_deref()));
+        self.must_end_as(run, command, limit).await
+    }
+
+    /// The same of one that puts things right.
+    pub(crate) async fn run_lasting(
+        &self,
+        run: &crate::scenario::Run,
+        limit: Duration,
+    ) -> Result<Ran, String> {
+        let command = self.lasting(&run.argv, &run.env, &self.place(run.on.as_deref()));
+        self.must_end_as(run, command, limit).await
+    }
+
+    async fn must_end_as(
+        &self,
+        run: &crate::scenario::Run,
+        command: Command,
+        limit: Duration,
+    ) -> Result<Ran, String> {
         let ran = command.run(limit, self.stop.asked()).await.map_err(|e| e.to_string())?;
         if ran.code == Some(run.exit) {
             return Ok(ran);

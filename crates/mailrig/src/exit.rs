@@ -29,6 +29,9 @@ impl Exit {
         if error.downcast_ref::<UsageError>().is_some() {
             return Self::Usage;
         }
+        if error.downcast_ref::<NotUndone>().is_some() {
+            return Self::NotUndone;
+        }
         if error.downcast_ref::<Interrupted>().is_some() {
             return Self::Interrupted;
         }
@@ -69,3 +72,15 @@ impl std::fmt::Display for UsageError {
 }
 
 impl std::error::Error for UsageError {}
+
+/// What could not be undone, where no report may be there that says it.
+#[derive(Debug)]
+pub(crate) struct NotUndone(pub(crate) String);
+
+impl std::fmt::Display for NotUndone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotUndone {}

@@ -129,8 +129,12 @@ impl Judge {
             Event::Done(done) => self.done(t_us, done)?,
             Event::Seen(seen) => self.pairs.seen(seen.m, seen.r, t_us),
             Event::Expunged { m, r } => self.pairs.expunged(*m, *r),
-            // A bounce where nobody serves has told nobody.
-            Event::Bounced { p: Some(p), .. } if !self.is_served(*p) => {}
+            // One that still waits has told nobody yet, and one where nobody serves never will.
+            Event::Bounced { m, r, p: Some(p) } if !self.is_client_view(*p) => {
+                if self.is_served(*p) {
+                    self.pairs.bounce_waits(*m, *r);
+                }
+            }
             Event::Bounced { m, r, .. } => self.pairs.bounced(*m, *r),
             Event::Survey(survey) => {
                 (self.survey, self.survey_us) = (Some(survey.clone()), t_us);

@@ -1,7 +1,7 @@
 //! All messages for all their recipients, in one table that stays small: a million of them is a matter of some hundred
 //! megabytes. Counts of copies stand in columns, one for each place, so that a place can be read again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::class::{Said, There};
 use crate::journal::{Begin, Place, PlaceKind};
@@ -63,6 +63,8 @@ pub(super) struct Pairs {
     /// By place: copies in a mailbox whose message is for somebody else, by message.
     strays: Vec<HashMap<u64, u32>>,
     bounced: HashMap<(u64, Option<u32>), u32>,
+    /// Those that wait in a queue of somebody who serves.
+    waiting_bounces: HashSet<(u64, Option<u32>)>,
 }
 
 impl Pairs {
@@ -75,6 +77,7 @@ impl Pairs {
             columns: vec![Vec::new(); begin.places.len()],
             strays: vec![HashMap::new(); begin.places.len()],
             bounced: HashMap::new(),
+            waiting_bounces: HashSet::new(),
         }
     }
 
@@ -187,6 +190,11 @@ impl Pairs {
     /// What a look found is all there is: a bounce may be lost, too.
     pub(super) fn forget_bounces(&mut self) {
         self.bounced.clear();
+        self.waiting_bounces.clear();
+    }
+
+    pub(super) fn bounce_waits(&mut self, message: u64, recipient: Option<u32>) {
+        self.waiting_bounces.insert((message, recipient));
     }
 
     pub(super) fn bounced(&mut self, message: u64, recipient: Option<u32>) {
@@ -266,12 +274,16 @@ impl Pairs {
                     there.delivered += more(good, &mut stores[store]);
                 }
                 (PlaceKind::Queue, true) => there.pending += more(good, &mut stores[store]),
-                (PlaceKind::Quarantine, _) => there.quarantined += good,
-                (PlaceKind::Mailbox | PlaceKind::Queue, false) => there.stranded += good + bad,
+                (PlaceKind::Quarantine, true) => there.quarantined += good,
+                (_, false) => there.stranded += good + bad,
             }
         }
         let bounces = [Some(pair.recipient), None].map(|to| self.bounced.get(&(pair.message, to)));
         there.bounced = bounces.into_iter().flatten().sum();
+        let waits = |to: &Option<u32>| self.waiting_bounces.contains(&(pair.message, *to));
+        if there.delivered + there.pending == 0 && [Some(pair.recipient), None].iter().any(waits) {
+            there.pending = 1;
+        }
         there
     }
 }

@@ -17,6 +17,8 @@ const DEAD_QUEUE: u16 = 2;
 const DEAD_MAIL: u16 = 3;
 const QUEUE: u16 = 4;
 const ASIDE: u16 = 5;
+const DEAD_ASIDE: u16 = 6;
+const PLACES: u16 = 7;
 
 fn begin(recipients: u32) -> Begin {
     let place = |name: &str, role, kind, store| Place { name: name.into(), role, kind, store };
@@ -31,6 +33,7 @@ fn begin(recipients: u32) -> Begin {
             place("primary maildir", PRIMARY, PlaceKind::Mailbox, 2),
             place("backup queue", BACKUP, PlaceKind::Queue, 3),
             place("quarantine", BACKUP, PlaceKind::Quarantine, 4),
+            place("primary quarantine", PRIMARY, PlaceKind::Quarantine, 5),
         ],
         services: vec!["mail".into()],
         servers: vec!["primary".into(), "backup".into()],
@@ -101,7 +104,7 @@ fn story(random: &mut Random, m: u64, recipients: u32) -> Story {
         (1..).zip(ends).flat_map(|(a, ended)| attempt(m, r, a, *ended)).collect()
     };
     let at = |places: &[u16]| -> Vec<Found> { places.iter().map(|p| copy(m, r, *p)).collect() };
-    let (ends, found, class): (&[Ended], Vec<Found>, Class) = match random.below(25) {
+    let (ends, found, class): (&[Ended], Vec<Found>, Class) = match random.below(26) {
         0 | 1 => (&[Ended::Ok], at(&[MAIL]), Class::Delivered),
         // The same store, read twice.
         2 => (&[Ended::Ok], at(&[MAIL, IMAP]), Class::Delivered),
@@ -127,6 +130,7 @@ fn story(random: &mut Random, m: u64, recipients: u32) -> Story {
         22 => (&[Ended::Ok], vec![], Class::Bounced),
         // What is put aside need not say whom it was for.
         23 => (&[Ended::Ok], vec![Found { r: None, ..copy(m, r, ASIDE) }], Class::Quarantined),
+        24 => (&[Ended::Ok], at(&[DEAD_ASIDE]), Class::Stranded),
         _ => (&[Ended::Ok], vec![], Class::Expunged),
     };
     let mut events = attempts(ends);
@@ -193,7 +197,7 @@ fn history(seed: u64) -> History {
             None => drop(left.swap_remove(at)),
         }
         if events.len() as u64 == between {
-            events.extend(survey(Moment::Between, &found, 6));
+            events.extend(survey(Moment::Between, &found, PLACES));
         }
     }
     for at in (1..found.len()).rev() {
@@ -202,7 +206,7 @@ fn history(seed: u64) -> History {
     // A bounce is found, as all else is, by the last look.
     let (bounces, mut events): (Vec<Event>, Vec<Event>) =
         events.into_iter().partition(|event| matches!(event, Event::Bounced { .. }));
-    let mut last = survey(Moment::Final, &found, 6);
+    let mut last = survey(Moment::Final, &found, PLACES);
     last.splice(1..1, bounces);
     events.extend(last);
     events.push(Event::End);
@@ -225,7 +229,7 @@ fn what_lies_in_a_mailbox_and_is_not_shown_over_imap_is_hidden() {
     ] {
         let mut events = attempt(1, 0, 1, Ended::Ok);
         events.push(Event::Seen(Seen { m: 1, r: Some(0), p: MAIL }));
-        events.extend(survey(Moment::Final, found, 6));
+        events.extend(survey(Moment::Final, found, PLACES));
         events.push(Event::End);
         assert_eq!(judge(&begin(2), &events).verdict, expected, "{found:?}");
     }
@@ -237,7 +241,7 @@ fn a_bounce_counts_where_somebody_reads_it_and_as_long_as_it_is_there() {
     let class = |between: &[Event], last: &[Event]| {
         let mut events = attempt(1, 0, 1, Ended::Ok);
         for (moment, bounces) in [(Moment::Between, between), (Moment::Final, last)] {
-            let mut look = survey(moment, &[], 6);
+            let mut look = survey(moment, &[], PLACES);
             look.splice(1..1, bounces.iter().cloned());
             events.extend(look);
         }
@@ -248,6 +252,10 @@ fn a_bounce_counts_where_somebody_reads_it_and_as_long_as_it_is_there() {
     assert_eq!(class(&[], &[bounce(MAIL)]), Some(Class::Bounced));
     assert_eq!(class(&[], &[bounce(DEAD_MAIL)]), Some(Class::Lost));
     assert_eq!(class(&[bounce(MAIL)], &[]), Some(Class::Lost));
+    // As long as it waits itself, nobody was told; where nobody serves, nobody ever will be.
+    assert_eq!(class(&[], &[bounce(QUEUE)]), Some(Class::Pending));
+    assert_eq!(class(&[bounce(QUEUE)], &[]), Some(Class::Lost));
+    assert_eq!(class(&[], &[bounce(DEAD_QUEUE)]), Some(Class::Lost));
 }
 
 fn judge(begin: &Begin, events: &[Event]) -> Result {
@@ -337,7 +345,7 @@ fn every_interleaving_at_the_dot_is_judged_by_what_can_have_happened() {
                 let mut events = attempt(0, 0, 1, first);
                 events.extend(attempt(0, 0, 2, second));
                 events.extend((0..copies).map(|_| Event::Seen(Seen { m: 0, r: Some(0), p: MAIL })));
-                events.extend(survey(Moment::Final, &vec![copy(0, 0, MAIL); copies], 6));
+                events.extend(survey(Moment::Final, &vec![copy(0, 0, MAIL); copies], PLACES));
                 events.push(Event::End);
                 let result = judge(&begin(1), &events);
                 let sure = ends.iter().filter(|end| **end == Ended::Ok).count();
@@ -369,9 +377,9 @@ fn what_is_out_of_sight_at_promotion_is_told_apart_from_what_is_lost() {
     events.extend(attempt(4, 0, 1, Ended::Ok));
     let at_promotion =
         [copy(0, 0, MAIL), copy(1, 0, DEAD_QUEUE), copy(2, 0, QUEUE), copy(3, 0, DEAD_MAIL)];
-    events.extend(survey(Moment::Promotion, &at_promotion, 6));
+    events.extend(survey(Moment::Promotion, &at_promotion, PLACES));
     let at_the_end: Vec<Found> = (0..5).map(|m| copy(m, 0, MAIL)).collect();
-    events.extend(survey(Moment::Final, &at_the_end, 6));
+    events.extend(survey(Moment::Final, &at_the_end, PLACES));
     events.push(Event::End);
     let result = judge(&begin, &events);
     let at_promotion = &result.rpo[&Moment::Promotion];
@@ -391,23 +399,23 @@ fn what_was_asked_for_holds_at_each_promotion() {
     let promoted =
         |out: usize, places| survey(Moment::Promotion, &at_the_end[out.min(4)..], places);
     // The oldest one is away, and the others are not.
-    let old = || survey(Moment::Promotion, &at_the_end[1..], 6);
-    let young = || survey(Moment::Promotion, &at_the_end[..2], 6);
+    let old = || survey(Moment::Promotion, &at_the_end[1..], PLACES);
+    let young = || survey(Moment::Promotion, &at_the_end[..2], PLACES);
     for (promotions, expected) in [
-        ([promoted(0, 6), promoted(0, 6)], [Word::Pass, Word::Pass]),
-        ([promoted(0, 3), promoted(0, 6)], [Word::Unknown, Word::Unknown]),
-        ([promoted(0, 6), promoted(0, 3)], [Word::Unknown, Word::Unknown]),
-        ([promoted(4, 6), promoted(0, 3)], [Word::Fail, Word::Fail]),
+        ([promoted(0, PLACES), promoted(0, PLACES)], [Word::Pass, Word::Pass]),
+        ([promoted(0, 3), promoted(0, PLACES)], [Word::Unknown, Word::Unknown]),
+        ([promoted(0, PLACES), promoted(0, 3)], [Word::Unknown, Word::Unknown]),
+        ([promoted(4, PLACES), promoted(0, 3)], [Word::Fail, Word::Fail]),
         ([old(), young()], [Word::Fail, Word::Fail]),
         ([young(), old()], [Word::Fail, Word::Fail]),
-        ([young(), promoted(0, 6)], [Word::Fail, Word::Pass]),
-        ([old(), promoted(0, 6)], [Word::Pass, Word::Fail]),
+        ([young(), promoted(0, PLACES)], [Word::Fail, Word::Pass]),
+        ([old(), promoted(0, PLACES)], [Word::Pass, Word::Fail]),
     ] {
         let mut begin = begin(1);
         begin.objectives =
             Objectives { rpo_messages: Some(1), rpo_us: Some(5), ..Objectives::default() };
         let mut events = [all.clone(), promotions.concat()].concat();
-        events.extend(survey(Moment::Final, &at_the_end, 6));
+        events.extend(survey(Moment::Final, &at_the_end, PLACES));
         events.push(Event::End);
         let criteria = judge(&begin, &events).criteria;
         let word = |name: &str| criteria.iter().find(|one| one.name == name).unwrap().word;
@@ -438,7 +446,7 @@ fn an_outage_is_held_against_its_objective() {
         for step in 0..30 {
             judge.take(2_000_000 + step * 100_000, &probe(!back));
         }
-        for event in survey(Moment::Final, &[copy(0, 0, MAIL)], 6) {
+        for event in survey(Moment::Final, &[copy(0, 0, MAIL)], PLACES) {
             judge.take(9_000_000, &event);
         }
         judge.take(9_000_000, &Event::End);
@@ -452,7 +460,7 @@ fn an_outage_is_held_against_its_objective() {
 fn what_makes_no_sense_is_no_pass() {
     let mut events = attempt(0, 0, 1, Ended::Ok);
     events.extend(attempt(0, 0, 1, Ended::Ok).pop());
-    events.extend(survey(Moment::Final, &[copy(0, 0, MAIL)], 6));
+    events.extend(survey(Moment::Final, &[copy(0, 0, MAIL)], PLACES));
     events.push(Event::End);
     let result = judge(&begin(1), &events);
     assert_eq!(result.verdict, Word::Unknown, "{}", result.sentence);
@@ -469,7 +477,7 @@ fn a_journal_that_makes_no_sense_is_odd_and_takes_nothing_down() {
     for (more, is_odd) in [
         (vec![], false),
         (vec![read_end()], false),
-        (vec![found(ASIDE + 1)], true),
+        (vec![found(PLACES)], true),
         (vec![found(u16::MAX)], true),
     ] {
         let mut judge = Judge::new(&begin(1));

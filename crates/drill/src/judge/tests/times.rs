@@ -11,7 +11,7 @@ fn how_late_mail_is_nobody_knows_who_did_not_see_it_come() {
         events.extend(
             (1..=if seen { 2 } else { 1 }).map(|m| Event::Seen(Seen { m, r: Some(0), p: MAIL })),
         );
-        events.extend(survey(Moment::Final, &[copy(1, 0, MAIL), copy(2, 0, MAIL)], 6));
+        events.extend(survey(Moment::Final, &[copy(1, 0, MAIL), copy(2, 0, MAIL)], PLACES));
         events.push(Event::End);
         let criteria = judge(&begin, &events).criteria;
         criteria.into_iter().find(|criterion| criterion.name == "late").unwrap().word

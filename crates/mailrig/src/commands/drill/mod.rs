@@ -34,7 +34,7 @@ use self::args::{
 };
 use self::document::Document;
 use crate::commands::load::{Style, templates, write_whole};
-use crate::exit::{Exit, UsageError};
+use crate::exit::{Exit, NotUndone, UsageError};
 use crate::interrupt;
 use crate::repository::default_state_dir;
 use crate::ui::{Ui, cell, table};
@@ -112,12 +112,21 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
         held.release();
     }
     let left = ran?;
-    for one in &left {
-        ui.warning(format!("not undone: {}; by hand: {}", one.why, one.by_hand));
-    }
-    let analysis = drill::analyze(&dir)?;
-    let document = Document::new(&analysis);
-    deliver(&analysis, &document, &dir, ui)?;
+    let not_undone =
+        |one: &drill::Left| format!("not undone: {}; by hand: {}", one.why, one.by_hand);
+    left.iter().for_each(|one| ui.warning(not_undone(one)));
+    let judged = drill::analyze(&dir).map_err(Into::into).and_then(|analysis| {
+        let document = Document::new(&analysis);
+        deliver(&analysis, &document, &dir, ui).map(|()| document)
+    });
+    let document = judged.map_err(|e: anyhow::Error| match left.is_empty() {
+        true => e,
+        // That comes first, for whoever reads exit codes as for whoever reads the document that is not there.
+        false => {
+            let left: Vec<String> = left.iter().map(not_undone).collect();
+            NotUndone(format!("{}; and the report is not whole: {e:#}", left.join("; "))).into()
+        }
+    })?;
     Ok(match (left.is_empty(), stop.reason().as_deref()) {
         (false, _) => Exit::NotUndone,
         (true, Some("it was interrupted")) => Exit::Interrupted,
@@ -295,11 +304,11 @@ fn analyze(args: &ResultArgs, ui: &Ui) -> Result<Exit> {
 #[derive(Serialize)]
 struct Recovery {
     undone: usize,
-    left: Vec<NotUndone>,
+    left: Vec<LeftOver>,
 }
 
 #[derive(Serialize)]
-struct NotUndone {
+struct LeftOver {
     why: String,
     by_hand: String,
 }
@@ -312,7 +321,7 @@ fn recover(args: &RecoverArgs, ui: &Ui) -> Result<Exit> {
 }
 
 fn recovery(recovered: drill::Recovered, ui: &Ui) -> Result<Exit> {
-    let not_undone = |left: drill::Left| NotUndone { why: left.why, by_hand: left.by_hand };
+    let not_undone = |left: drill::Left| LeftOver { why: left.why, by_hand: left.by_hand };
     let left = recovered.left.into_iter().map(not_undone).collect();
     let recovery = Recovery { undone: recovered.undone, left };
     ui.result("drill_recovery", &recovery, || {

@@ -1,0 +1,114 @@
+//! What undoing leaves, and what it does not: a server that it has started again stays, a step that was cut off goes on no
+//! more, and what could not be undone is told whatever else has failed.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::odd::{LAB, assert_gone, journal, run};
+use crate::env::{Env, text, wait_until};
+
+/// A command that starts a server, as an init script would, and writes down its number.
+fn starts(pid_file: &Path) -> String {
+    let script =
+        format!("setsid sleep 397 >/dev/null 2>&1 </dev/null & echo $! > {}", pid_file.display());
+    format!("[\"sh\", \"-c\", \"{script}\"]")
+}
+
+/// The process, unless it has ended.
+fn running(pid_file: &Path) -> Option<Pid> {
+    let pid: i32 = fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(") ").next().unwrap_or_default();
+    if state.is_empty() || state.starts_with(['Z', 'X']) { None } else { Pid::from_raw(pid) }
+}
+
+/// Ends the server; false: it was not there any more.
+fn end(pid_file: &Path) -> bool {
+    running(pid_file).is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok())
+}
+
+#[test]
+fn a_server_that_runs_again_after_the_drill_stays_and_one_that_ran_for_it_ends() {
+    let env = Env::new();
+    let (undone, back, forward, step) =
+        (env.path("undone"), env.path("back"), env.path("forward"), env.path("step"));
+    let steps = format!(
+        "[[steps]]\nname = \"stop it\"\nrun = {{ argv = [\"true\"], undo = {} }}\n\
+         [[steps]]\nname = \"another serves\"\npromote = {{ to = \"a\", run = [{{ argv = {} }}] }}\n\
+         [[steps]]\nname = \"help\"\nrun = {{ argv = {} }}\n\
+         [[steps]]\nname = \"as before\"\nfailback = {{ to = \"a\", run = [{{ argv = {} }}] }}\n",
+        starts(&undone),
+        starts(&forward),
+        starts(&step),
+        starts(&back),
+    );
+    let out = env.path("out");
+    run(&env, &format!("{LAB}{steps}"), &out).expect(0);
+    assert_gone(&out);
+    let stays = [&undone, &forward, &step, &back].map(|file| end(file));
+    assert_eq!(stays, [true, false, false, true]);
+}
+
+#[test]
+fn a_step_that_is_cut_off_does_nothing_more_while_it_is_undone() {
+    let env = Env::new();
+    let out = env.path("out");
+    let (begun, fault) = (env.path("begun"), env.path("fault"));
+    // It goes on as soon as undoing has begun, if it still can.
+    let script = format!(
+        "echo $$ > {0}; (until grep -q abor[t]ed {1}/journal.jsonl; do sleep 0.01; done; touch {2}) | cat",
+        begun.display(),
+        out.display(),
+        fault.display()
+    );
+    let steps = format!(
+        "[[steps]]\nname = \"first\"\nrun = {{ argv = [\"true\"], undo = [\"sleep\", \"2\"] }}\n\
+         [[steps]]\nname = \"cut off\"\ntimeout = \"700ms\"\n\
+         run = {{ argv = [\"sh\", \"-c\", \"{script}\"], undo = [\"rm\", \"-f\", \"{0}\"], undone = [\"test\", \"!\", \"-e\", \"{0}\"] }}\n",
+        fault.display()
+    );
+    let document = run(&env, &format!("{LAB}{steps}"), &out).expect(6).json();
+    let why = document["aborted"].as_str().unwrap();
+    assert!(why.starts_with("step `cut off`: "), "{document}");
+    assert!(!fault.exists(), "{}", journal(&out));
+    wait_until("the shell is gone", || running(&begun).is_none());
+    assert_gone(&out);
+}
+
+mod needs_tmpfs {
+    use super::*;
+    use crate::full_disk::Tmpfs;
+
+    /// The verdict that nobody can have, and a disk that fills as it is told.
+    #[test]
+    fn what_is_left_is_told_also_when_the_disk_is_full() {
+        let stays =
+            "[[steps]]\nname = \"stays\"\nrun = { argv = [\"true\"], undo = [\"false\"] }\n";
+        let (fill, nearly) = ("head -c 9M /dev/zero > filler", "truncate -s -8192 filler");
+        let midst = format!(
+            "{stays}[[steps]]\nname = \"full\"\nrun = {{ argv = [\"sh\", \"-c\", \"cd DISK; {fill}; true\"] }}\n\
+             [[steps]]\nname = \"long\"\nrun = {{ argv = [\"sleep\", \"600\"] }}\ntimeout = \"10m\"\n"
+        );
+        let end =
+            format!("{stays}[[undo]]\nargv = [\"sh\", \"-c\", \"cd DISK; {fill}; {nearly}\"]\n");
+        for scenario in [&midst, &end] {
+            for json in [true, false] {
+                let env = Env::new();
+                let Some(disk) = Tmpfs::mount(env.path("disk"), "8m") else { return };
+                let out = disk.path().join("out");
+                let scenario = format!("{LAB}{scenario}").replace("DISK", text(disk.path()));
+                let path = env.path("left.toml");
+                fs::write(&path, scenario).unwrap();
+                let mut args = vec!["drill", "run", text(&path), "--out", text(&out)];
+                args.extend(json.then_some("--json"));
+                let left = env.run(&args).expect(5);
+                assert!(left.stderr.contains("by hand: false"), "{left}");
+                let is_told = left.stderr.contains("and the report is not whole: ");
+                assert!(is_told, "{left}");
+                assert_gone(&out);
+            }
+        }
+    }
+}
