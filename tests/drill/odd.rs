@@ -57,7 +57,7 @@ pub(super) fn assert_gone(out: &Path) {
 }
 
 /// A program that stands before others of its name.
-fn put(env: &Env, name: &str, script: &str) {
+pub(super) fn put(env: &Env, name: &str, script: &str) {
     let dir = env.path("bin");
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -65,7 +65,7 @@ fn put(env: &Env, name: &str, script: &str) {
 }
 
 /// Its programs come first.
-fn with_bin() -> Env {
+pub(super) fn with_bin() -> Env {
     let env = Env::new();
     let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", env.path("bin").display());
     env.with("PATH", &path)

@@ -222,8 +222,54 @@ fn passes(env: &Env, owner: &str, standby: &str, run: &dyn Fn(&Path) -> Output) 
     document
 }
 
+/// A step fails because of what runs already; all is undone, and what ran before ended only by its own undo.
+#[track_caller]
+fn is_refused(
+    env: &Env,
+    owner: &str,
+    standby: &str,
+    why: &str,
+    run: &dyn Fn(&Env, &Path, &Path) -> Output,
+) {
+    let (scenario, out) = (env.path("standby.toml"), env.path("drill"));
+    fs::write(&scenario, HEAD.replace("OWNER", owner) + standby).unwrap();
+    let document = run(env, &scenario, &out).expect(6).json();
+    assert!(document["aborted"].as_str().unwrap().ends_with(why), "{document}");
+    assert_eq!(document["left"], serde_json::json!([]), "{document}");
+    assert_eq!(processes_of(document["run"].as_str().unwrap()), Vec::<String>::new());
+}
+
 mod needs_postfix_needs_dovecot {
     use super::*;
+
+    /// Each was started before, and is stopped as one that runs: a second stop would fail.
+    #[test]
+    fn a_server_that_runs_already_is_not_the_drills_to_start_and_stop() {
+        for (step, start, stop, why) in [
+            (
+                "start Postfix",
+                ["postfix", "-c", "${lab}/etc", "start"].as_slice(),
+                ["postfix", "-c", "${lab}/etc", "stop"].as_slice(),
+                "Postfix runs already: it is not the drill's to stop again",
+            ),
+            (
+                "start Dovecot",
+                &["dovecot", "-c", "${lab}/dovecot.conf"],
+                &["doveadm", "-c", "${lab}/dovecot.conf", "stop"],
+                "Dovecot runs already: it is not the drill's to stop again",
+            ),
+        ] {
+            let head = format!("[[steps]]\nname = \"{step}\"\n");
+            assert!(POSTFIX_AND_DOVECOT.contains(&head));
+            let before = format!(
+                "[[steps]]\nname = \"before\"\nrun = {{ argv = {start:?}, undo = {stop:?} }}\n{head}"
+            );
+            let standby = POSTFIX_AND_DOVECOT.replace(&head, &before);
+            is_refused(&open_env(), "5000:5000", &standby, why, &|env, scenario, out| {
+                env.run(&["drill", "run", text(scenario), "--out", text(out), "--json"])
+            });
+        }
+    }
 
     #[test]
     fn a_postfix_and_a_dovecot_are_started_by_name_and_stopped_again() {
@@ -311,5 +357,9 @@ mod needs_exim {
         let log = fs::read_to_string(out.join("logs/exim/main")).unwrap();
         assert!(log.contains("Completed"), "{document}");
         assert!(!Path::new("/run/mailrig-drill-exim.pid").exists());
+        let start = EXIM.find("[[steps]]").unwrap()..EXIM.find("[roles.standby]").unwrap();
+        let first = EXIM[start].replace("start Exim", "start it first");
+        let why = "an Exim of a drill runs already: it is not the drill's to stop again";
+        is_refused(&exim_env(&installed), "Debian-exim", &(first + EXIM), why, &with_exim);
     }
 }

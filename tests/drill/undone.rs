@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::odd::{LAB, assert_gone, journal, run};
+use super::odd::{LAB, assert_gone, journal, put, run, with_bin};
 use crate::env::{Env, text, wait_until};
 
 /// A command that starts a server, as an init script would, and writes down its number.
@@ -75,6 +75,117 @@ fn a_step_that_is_cut_off_does_nothing_more_while_it_is_undone() {
     assert!(!fault.exists(), "{}", journal(&out));
     wait_until("the shell is gone", || running(&begun).is_none());
     assert_gone(&out);
+}
+
+mod needs_namespaces {
+    use super::*;
+
+    /// Two nodes, the first of which has a third address.
+    fn nodes() -> String {
+        LAB.replace(
+            "ports = [\"a\"]",
+            "network = \"10.77.0.1/24\"\nnodes = { a = [\"10.77.0.2\", \"10.77.0.100\"], b = [\"10.77.0.3\"] }",
+        )
+        .replace("\"127.0.0.1:${port.a}\"", "\"10.77.0.100:2525\"")
+        .replace("[lab.processes.a]", "[lab.processes.a]\nnode = \"a\"")
+        .replace("[roles.a]", "[roles.b]\non = { node = \"b\" }\n[roles.a]\non = { node = \"a\" }")
+    }
+
+    /// A step whose undo, done after those of later steps, writes down who has the address, and who is thought to have it.
+    fn looks(env: &Env) -> String {
+        ["a", "b"]
+            .map(|node| {
+                let file = env.path(node);
+                format!(
+                    "[[steps]]\nname = \"look at {node}\"\nrun = {{ on = \"{node}\", argv = [\"true\"], \
+                     undo = [\"sh\", \"-c\", \"ip -br link show dev eth0 > {0}; ip -o address show dev eth0 to 10.77.0.100 >> {0}\"] }}\n",
+                    file.display()
+                )
+            })
+            .concat()
+            + &format!(
+                "[[steps]]\nname = \"look around\"\nrun = {{ argv = [\"true\"], undo = [\"sh\", \"-c\", \"ip neigh show 10.77.0.100 > {}\"] }}\n",
+                env.path("neighbour").display()
+            )
+    }
+
+    const MOVES: &str = "[[steps]]\nname = \"move\"\n\
+        promote = { to = \"b\", from = \"a\", address = { address = \"10.77.0.100/24\" } }\n";
+
+    /// The address of the network card, and whether it has the third one.
+    fn card(env: &Env, node: &str) -> (String, bool) {
+        let text = fs::read_to_string(env.path(node)).unwrap();
+        let (card, rest) = text.split_once('\n').unwrap();
+        let card = card.split_whitespace().nth(2).unwrap();
+        (card.to_owned(), rest.contains("10.77.0.100/24"))
+    }
+
+    #[test]
+    fn an_address_that_has_moved_goes_back_and_its_neighbours_hear_of_it() {
+        let env = Env::new();
+        let out = env.path("out");
+        let moved = format!(
+            "[[steps]]\nname = \"look in between\"\nrun = {{ argv = [\"sh\", \"-c\", \"ip neigh show 10.77.0.100 > {}\"] }}\n",
+            env.path("between").display()
+        );
+        let scenario = format!("{}{}{MOVES}{moved}", nodes(), looks(&env));
+        // A server is lost with the address; what it comes to is not asked here.
+        let document = run(&env, &scenario, &out).json();
+        assert_eq!(document["left"], serde_json::json!([]), "{document}");
+        assert_eq!(document["aborted"], serde_json::Value::Null, "{document}");
+        let ((of_a, has_a), (of_b, has_b)) = (card(&env, "a"), card(&env, "b"));
+        assert_eq!((has_a, has_b), (true, false), "{document}");
+        let neighbour = |name: &str| fs::read_to_string(env.path(name)).unwrap();
+        let (between, end) = (neighbour("between"), neighbour("neighbour"));
+        assert!(between.contains(&of_b) && !between.contains(&of_a), "{of_a} {of_b} {between}");
+        assert!(end.contains(&of_a) && !end.contains(&of_b), "{of_a} {of_b} {end}");
+        assert_gone(&out);
+    }
+
+    #[test]
+    fn an_address_is_taken_from_nobody_who_had_it_before() {
+        let add = |node: &str, verb: &str| {
+            format!(
+                "[[steps]]\nname = \"{verb} {node}\"\n\
+                 run = {{ on = \"{node}\", argv = [\"ip\", \"address\", \"{verb}\", \"10.77.0.100/24\", \"dev\", \"eth0\"] }}\n"
+            )
+        };
+        for (before, why, had) in [
+            (
+                add("b", "add"),
+                "10.77.0.100 is on eth0 of b already: it is not the drill's",
+                [true, true],
+            ),
+            (add("a", "del"), "10.77.0.100 is not on eth0 of a", [false, false]),
+        ] {
+            let env = Env::new();
+            let out = env.path("out");
+            let scenario = format!("{}{}{before}{MOVES}", nodes(), looks(&env));
+            let document = run(&env, &scenario, &out).expect(6).json();
+            assert!(document["aborted"].as_str().unwrap().contains(why), "{document}");
+            assert_eq!(document["left"], serde_json::json!([]), "{document}");
+            assert_eq!([card(&env, "a").1, card(&env, "b").1], had, "{document}");
+            assert_gone(&out);
+        }
+    }
+
+    #[test]
+    fn an_address_that_does_not_go_away_again_is_told() {
+        let env = with_bin();
+        let real = "exec /usr/sbin/ip \"$@\"";
+        let only_back =
+            format!("case \"$*\" in *del*) test -e $(dirname $0)/stuck && exit 2;; esac; {real}");
+        put(&env, "ip", &only_back);
+        let stick = format!(
+            "[[steps]]\nname = \"stuck\"\nrun = {{ argv = [\"touch\", \"{}\"] }}\n",
+            env.path("bin/stuck").display()
+        );
+        let out = env.path("out");
+        let document = run(&env, &format!("{}{MOVES}{stick}", nodes()), &out).expect(5).json();
+        let left = document["left"].as_array().unwrap();
+        assert_eq!(left.len(), 1, "{document}");
+        assert!(left[0].as_str().unwrap().contains("ip address del 10.77.0.100/24 dev eth0"));
+    }
 }
 
 mod needs_tmpfs {

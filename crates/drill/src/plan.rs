@@ -29,7 +29,8 @@ pub fn parts(step: &Step, scenario: &Scenario) -> Vec<Part> {
         Action::Fault(fault) => of_fault(fault, scenario),
         Action::Promote(promote) | Action::Failback(promote) => {
             let commands = promote::commands(promote);
-            let mut parts: Vec<Part> = commands.iter().map(|run| part(run, scenario)).collect();
+            let mut parts: Vec<Part> =
+                commands.iter().map(|one| part(&one.run, scenario)).collect();
             if let Some(told) = &promote.haproxy {
                 let all = told.ready.iter().map(|server| (server, "ready"));
                 for (server, state) in all.chain(told.maint.iter().map(|server| (server, "maint")))

@@ -4,15 +4,25 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::command::quoted;
 use crate::haproxy;
 use crate::scenario::{MovedAddress, Promote, Run, Start};
 use crate::stack::Stack;
 use crate::undo::Undo;
 use crate::world::World;
 
-/// The commands of a promotion, in their order.
-pub(crate) fn commands(promote: &Promote) -> Vec<Run> {
-    let mut all = promote.run.clone();
+/// One command of a promotion.
+pub(crate) struct Move {
+    pub(crate) run: Run,
+    /// Whether it lives no longer than its machine runs: what is there after a reboot is not the drill's.
+    is_volatile: bool,
+}
+
+/// The commands of a promotion, in their order. What it starts or moves by name was seen not to be there first: nothing is
+/// taken back that the drill has not done.
+pub(crate) fn commands(promote: &Promote) -> Vec<Move> {
+    let mut all: Vec<Move> =
+        promote.run.iter().cloned().map(|run| Move { run, is_volatile: false }).collect();
     if let Some(moved) = &promote.address {
         all.extend(moves(moved, promote));
     }
@@ -22,56 +32,109 @@ pub(crate) fn commands(promote: &Promote) -> Vec<Run> {
     all
 }
 
-fn on(role: &str, argv: &[&str], undo: Option<&[&str]>) -> Run {
-    let words = |argv: &[&str]| argv.iter().map(|word| (*word).to_owned()).collect();
-    Run { argv: words(argv), on: Some(role.to_owned()), undo: undo.map(words), ..Run::default() }
+fn sh(script: impl Into<String>) -> Vec<String> {
+    vec!["sh".into(), "-c".into(), script.into()]
 }
 
-fn moves(moved: &MovedAddress, promote: &Promote) -> Vec<Run> {
+fn words(argv: &[&str]) -> Vec<String> {
+    argv.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Where there is nothing to undo.
+fn plain(role: &str, argv: Vec<String>) -> Move {
+    Move { run: Run { argv, on: Some(role.to_owned()), ..Run::default() }, is_volatile: true }
+}
+
+/// `undone` is a condition of the shell.
+fn undoable(role: &str, argv: Vec<String>, undo: String, undone: String) -> Move {
+    let mut one = plain(role, argv);
+    (one.run.undo, one.run.undone) = (Some(sh(undo)), Some(sh(undone)));
+    one
+}
+
+/// Goes on only where a condition of the shell is not met.
+fn unless(role: &str, condition: &str, why: &str) -> Move {
+    plain(role, sh(format!("if {condition}; then echo {} >&2; exit 1; fi", quoted(why))))
+}
+
+fn moves(moved: &MovedAddress, promote: &Promote) -> Vec<Move> {
     let MovedAddress { address, interface, is_first_dead } = moved;
-    let add = ["ip", "address", "replace", address, "dev", interface];
-    // Who has lost it already has nothing to lose.
-    let gone = format!("ip address del {address} dev {interface} 2>/dev/null || true");
-    let del = ["ip", "address", "del", address, "dev", interface];
     let alone = address.split('/').next().unwrap_or(address);
-    let tell = ["arping", "-U", "-c", "3", "-w", "5", "-I", interface, alone];
-    let first = promote.from.as_ref().filter(|_| !is_first_dead);
-    let mut all: Vec<Run> = first.map(|from| on(from, &del, Some(&add))).into_iter().collect();
-    all.push(on(&promote.to, &add, Some(&["sh", "-c", &gone])));
-    all.push(on(&promote.to, &tell, None));
+    let (plain_address, plain_interface) = (address, interface);
+    let (address, interface) = (quoted(address), quoted(interface));
+    let has = format!("test -n \"$(ip -o address show dev {interface} to {})\"", quoted(alone));
+    let ip = |verb| words(&["ip", "address", verb, plain_address, "dev", plain_interface]);
+    let tell = ["arping", "-U", "-c", "3", "-w", "5", "-I", plain_interface, alone];
+    let mut all = Vec::new();
+    if let Some(from) = promote.from.as_ref().filter(|_| !is_first_dead) {
+        let why = format!("{alone} is not on {plain_interface} of {from}");
+        all.push(unless(from, &format!("! {has}"), &why));
+        // Who comes later than that tells its neighbours once more, which does no harm.
+        let back = format!(
+            "{has} || ip address add {address} dev {interface}; if command -v arping >/dev/null; then {}; fi",
+            tell.map(quoted).join(" ")
+        );
+        all.push(undoable(from, ip("del"), back, has.clone()));
+    }
+    let to = &promote.to;
+    let why = format!(
+        "{alone} is on {plain_interface} of {to} already: it is not the drill's to take away again"
+    );
+    all.push(unless(to, &has, &why));
+    let gone = format!("if {has}; then ip address del {address} dev {interface}; fi");
+    all.push(undoable(to, ip("add"), gone, format!("! {has}")));
+    all.push(plain(to, words(&tell)));
     all
 }
 
-fn starts(start: &Start, to: &str) -> Vec<Run> {
+fn starts(start: &Start, to: &str) -> Vec<Move> {
+    let already = |what: &str| format!("{what} runs already: it is not the drill's to stop again");
     match start {
         Start::Postfix(dir) => {
-            let stop = format!(
-                "postfix -c {0} status 2>/dev/null && postfix -c {0} stop || true",
-                crate::command::quoted(dir)
-            );
+            let quoted = quoted(dir);
+            let runs = format!("postfix -c {quoted} status 2>/dev/null");
+            let stop = format!("if {runs}; then postfix -c {quoted} stop; fi");
+            let start = words(&["postfix", "-c", dir, "start"]);
             vec![
-                on(to, &["postfix", "-c", dir, "start"], Some(&["sh", "-c", &stop])),
-                on(to, &["postqueue", "-c", dir, "-f"], None),
+                unless(to, &runs, &already("Postfix")),
+                undoable(to, start, stop, format!("! {runs}")),
+                plain(to, words(&["postqueue", "-c", dir, "-f"])),
             ]
         }
         Start::Dovecot(file) => {
-            let stop = format!("doveadm -c {} stop || true", crate::command::quoted(file));
-            vec![on(to, &["dovecot", "-c", file], Some(&["sh", "-c", &stop]))]
+            let quoted = quoted(file);
+            // Nobody can tell where it cannot be read.
+            let base = format!("base=$(doveconf -c {quoted} -h base_dir) || exit 1; ");
+            let runs = "{ read pid < \"$base/master.pid\" && kill -0 \"$pid\"; } 2>/dev/null";
+            let why = already("Dovecot");
+            let look = sh(format!(
+                "{base}if {runs}; then echo {} >&2; exit 1; fi",
+                crate::command::quoted(&why)
+            ));
+            let stop = format!("{base}if {runs}; then doveadm -c {quoted} stop; fi");
+            let start = words(&["dovecot", "-c", file]);
+            vec![plain(to, look), undoable(to, start, stop, base + &soon(&format!("! {runs}")))]
         }
         Start::Exim(file) => {
-            // The number of its process is in a file that a reboot takes away.
-            let stop = format!(
-                "if read pid < {EXIM_PID} 2>/dev/null; then kill $pid; rm -f {EXIM_PID}; fi"
-            );
-            let start = ["exim", "-C", file, "-bd", "-q30m", "-oP", EXIM_PID];
+            let runs = format!("{{ read pid < {EXIM_PID} && kill -0 \"$pid\"; }} 2>/dev/null");
+            let start = words(&["exim", "-C", file, "-bd", "-q30m", "-oP", EXIM_PID]);
+            let stop = format!("if {runs}; then kill \"$pid\"; fi");
+            let gone = soon(&format!("! {runs}")) + &format!(" && rm -f {EXIM_PID}");
             vec![
-                on(to, &start, Some(&["sh", "-c", &stop])),
-                on(to, &["exim", "-C", file, "-qff"], None),
+                unless(to, &runs, &already("an Exim of a drill")),
+                undoable(to, start, stop, gone),
+                plain(to, words(&["exim", "-C", file, "-qff"])),
             ]
         }
     }
 }
 
+/// Waits some seconds for a condition of the shell.
+fn soon(condition: &str) -> String {
+    format!("n=0; until {condition}; do n=$((n + 1)); test $n -lt 100 || exit 1; sleep 0.1; done")
+}
+
+/// The number of its process, in a folder that a reboot empties.
 const EXIM_PID: &str = "/run/mailrig-drill-exim.pid";
 
 /// Does all of it.
@@ -83,8 +146,13 @@ pub(crate) async fn promote(
     is_back: bool,
     limit: Duration,
 ) -> Result<(), String> {
-    for run in commands(promote) {
-        arm(world, stack, step, &run).await?;
+    for Move { run, is_volatile } in commands(promote) {
+        if is_volatile && run.undo.is_some() {
+            let boot_id = boot_id(world, run.on.clone(), limit).await?;
+            arm(world, stack, step, &until_boot(&run, &boot_id)).await?;
+        } else {
+            arm(world, stack, step, &run).await?;
+        }
         // What serves again after the drill, unless it has an undo, stays.
         match is_back && run.undo.is_none() {
             true => world.run_lasting(&run, limit).await?,
@@ -103,6 +171,22 @@ pub(crate) async fn promote(
     }
     Ok(())
 }
+
+/// Of the machine of a role.
+async fn boot_id(world: &World, on: Option<String>, limit: Duration) -> Result<String, String> {
+    let run = Run { argv: words(&["cat", BOOT_ID]), on, ..Run::default() };
+    Ok(world.run(&run, limit).await?.stdout.trim().to_owned())
+}
+
+/// Undone only as long as its machine runs.
+fn until_boot(run: &Run, boot_id: &str) -> Run {
+    let script = format!("test \"$(cat {BOOT_ID})\" != {} || exec \"$@\"", quoted(boot_id));
+    let wrap = |argv: &Vec<String>| [sh(&script), words(&["sh"]), argv.clone()].concat();
+    let (undo, undone) = (run.undo.as_ref().map(wrap), run.undone.as_ref().map(wrap));
+    Run { undo, undone, ..run.clone() }
+}
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Writes down how a command is undone.
 pub(crate) async fn arm(world: &World, stack: &Stack, step: &str, run: &Run) -> Result<(), String> {

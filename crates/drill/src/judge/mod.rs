@@ -129,11 +129,10 @@ impl Judge {
             Event::Done(done) => self.done(t_us, done)?,
             Event::Seen(seen) => self.pairs.seen(seen.m, seen.r, t_us),
             Event::Expunged { m, r } => self.pairs.expunged(*m, *r),
-            // One that still waits has told nobody yet, and one where nobody serves never will.
+            // Where nobody serves it tells nobody ever, and one that still waits has told nobody yet.
+            Event::Bounced { p: Some(p), .. } if !self.is_served(*p) => {}
             Event::Bounced { m, r, p: Some(p) } if !self.is_client_view(*p) => {
-                if self.is_served(*p) {
-                    self.pairs.bounce_waits(*m, *r);
-                }
+                self.pairs.bounce_waits(*m, *r);
             }
             Event::Bounced { m, r, .. } => self.pairs.bounced(*m, *r),
             Event::Survey(survey) => {

@@ -6,7 +6,8 @@ use toml::Value;
 
 use super::parse::hint;
 use super::{
-    Action, Fault, NetworkFault, Probe, ProxyFault, Queue, Run, Scenario, Step, Where, vars,
+    Action, Fault, MovedAddress, NetworkFault, Probe, ProxyFault, Queue, Run, Scenario, Step,
+    Where, vars,
 };
 use crate::proxy::Rule;
 
@@ -268,6 +269,8 @@ impl Check<'_> {
                             return Err(format!("{place}: `{bad}` is no BACKEND/SERVER"));
                         }
                     }
+                    let moved = promote.address.iter().try_for_each(MovedAddress::check);
+                    moved.map_err(|why| format!("{place}: {why}"))?;
                     promote.run.iter().try_for_each(|run| self.run(run, &place))?;
                 }
                 Action::WaitUntil(wait) => self.probe(&wait.probe, &place)?,

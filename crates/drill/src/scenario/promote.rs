@@ -1,5 +1,7 @@
 //! How another role comes to serve: commands, an address that moves, a proxy that is told, a server that is started.
 
+use std::net::Ipv4Addr;
+
 use serde::Deserialize;
 
 use super::Run;
@@ -33,7 +35,7 @@ pub struct Promote {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MovedAddress {
-    /// With its bits: `10.77.0.100/24`.
+    /// With its bits: `10.77.0.100/24`; of IPv4, whose neighbours arping(8) can tell.
     pub address: String,
     /// The interface, on both machines; a node's is `eth0`.
     #[serde(default = "interface")]
@@ -41,6 +43,22 @@ pub struct MovedAddress {
     /// Whether the first one is out of reach, so that nothing is taken away from it.
     #[serde(default)]
     pub is_first_dead: bool,
+}
+
+impl MovedAddress {
+    /// Whether it is one, where that is known already.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let address = &self.address;
+        let parts = address.split_once('/');
+        let is_address = parts.is_some_and(|(alone, bits)| {
+            alone.parse::<Ipv4Addr>().is_ok()
+                && bits.parse().is_ok_and(|bits: u8| (1..=32).contains(&bits))
+        });
+        if is_address || address.contains("${") {
+            return Ok(());
+        }
+        Err(format!("`{address}` is no IPv4 address with its bits, like 10.77.0.100/24"))
+    }
 }
 
 /// A haproxy that is told by its admin socket who is to get connections.
