@@ -250,13 +250,13 @@ mod needs_postfix_needs_dovecot {
                 "start Postfix",
                 ["postfix", "-c", "${lab}/etc", "start"].as_slice(),
                 ["postfix", "-c", "${lab}/etc", "stop"].as_slice(),
-                "Postfix runs already: it is not the drill's to stop again",
+                "Postfix runs already: it is not for a drill to stop again",
             ),
             (
                 "start Dovecot",
                 &["dovecot", "-c", "${lab}/dovecot.conf"],
                 &["doveadm", "-c", "${lab}/dovecot.conf", "stop"],
-                "Dovecot runs already: it is not the drill's to stop again",
+                "Dovecot runs already: it is not for a drill to stop again",
             ),
         ] {
             let head = format!("[[steps]]\nname = \"{step}\"\n");
@@ -318,10 +318,11 @@ mod needs_postfix {
             .replace("fast_flush_domains =", "fast_flush_domains =\ndefer_transports = virtual")
             .replace("imap = {", "# imap = {");
         let list = r#"postqueue -c ${lab}/etc -j | sed 's/.*"queue_id": "//; s/".*//'"#;
-        let run = |show: &str, code: i32| {
+        let run = |list: &str, show: &str, code: i32| {
             let env = open_env();
             let (scenario, out) = (env.path("standby.toml"), env.path("drill"));
-            let command = format!("['sh', '-c', '''{list} | xargs -rn 20 {show}''']");
+            let command =
+                format!("['bash', '-c', '''set -o pipefail; {list} | xargs -rn 20 {show}''']");
             let command = format!("queue = {{ command = {command} }}");
             let standby = waiting.replace("queue = { postfix = \"${lab}/queue\" }", &command);
             let head = HEAD
@@ -333,14 +334,17 @@ mod needs_postfix {
                 .expect(code)
                 .json()
         };
-        let document = run("postcat -c ${lab}/etc -qh", 0);
+        let document = run(list, "postcat -c ${lab}/etc -qh", 0);
         assert!(of_class(&document, "pending") > 20, "{document}");
         // Without headers nobody knows what waits, and a command that fails is no evidence.
-        let document = run("echo", 4);
+        let document = run(list, "echo", 4);
         assert!(of_class(&document, "lost") > 20, "{document}");
-        let document = run("false", 6);
-        let sentence = document["sentence"].as_str().unwrap();
-        assert!(sentence.starts_with("nobody can tell: evidence: standby queue: "), "{document}");
+        for (list, show) in [(list, "false"), ("false", "postcat -c ${lab}/etc -qh")] {
+            let document = run(list, show, 6);
+            let sentence = document["sentence"].as_str().unwrap();
+            let why = "nobody can tell: evidence: standby queue: ";
+            assert!(sentence.starts_with(why), "{document}");
+        }
     }
 }
 
@@ -359,7 +363,7 @@ mod needs_exim {
         assert!(!Path::new("/run/mailrig-drill-exim.pid").exists());
         let start = EXIM.find("[[steps]]").unwrap()..EXIM.find("[roles.standby]").unwrap();
         let first = EXIM[start].replace("start Exim", "start it first");
-        let why = "an Exim of a drill runs already: it is not the drill's to stop again";
+        let why = "an Exim of a drill runs already: it is not for a drill to stop again";
         is_refused(&exim_env(&installed), "Debian-exim", &(first + EXIM), why, &with_exim);
     }
 }

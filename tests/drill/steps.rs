@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 
+use super::odd::LAB;
 use super::processes_of;
 use crate::env::{Env, text};
 use crate::process::{Output, Running};
@@ -169,4 +170,73 @@ expect = { smtp = "10.77.0.2:2525" }
         let outage = &document["rto"].as_array().unwrap()[1];
         assert!(outage["failures"].as_u64().unwrap() > 0, "{document}");
     }
+}
+
+/// Commands of this program: their documents are evidence, what they found wrong is an answer, and what they could not do is
+/// none.
+#[test]
+fn what_commands_of_this_program_say_is_kept_and_judged() {
+    let env = Env::new();
+    env.store().mailbox("one").message("new/1.a.b", b"Subject: one\n\none\n");
+    let damage = "for f in $(find ${lab}/repo -type f -size +0 ! -name repository.json); do printf x | dd of=$f conv=notrunc; done";
+    let steps = |repo: &str| {
+        format!(
+            r#"
+[[steps]]
+name = "init"
+mailrig = ["init", "${{lab}}/repo", "--encryption", "none"]
+[[steps]]
+name = "Back up: all"
+mailrig = ["backup", "${{lab}}/repo", "{store}", "--state", "${{lab}}/state"]
+[[steps]]
+name = "count"
+run = {{ argv = ["sh", "-c", "printf %s \"$1\" > counted", "sh", "${{steps.Back up: all.stdout}}"] }}
+[[steps]]
+name = "it can be restored"
+restore_check = {{ repository = "${{lab}}/repo", mailboxes = 1, args = ["--no-dovecot"] }}
+[[steps]]
+name = "damage"
+run = {{ argv = ["sh", "-c", "{damage}"] }}
+[[steps]]
+name = "look again"
+mailrig = ["verify", "{repo}"]
+[[steps]]
+name = "the end"
+run = {{ argv = ["touch", "end"] }}
+"#,
+            store = text(&env.path("store")),
+        )
+    };
+    let scenario = env.path("ours.toml");
+    let run = |repo: &str, out: &str| {
+        fs::write(&scenario, format!("{LAB}{}", steps(repo))).unwrap();
+        env.run(&["drill", "run", text(&scenario), "--out", text(&env.path(out)), "--json"])
+    };
+    let document = run("${lab}/repo", "found").expect(4).json();
+    let steps = document["steps"].as_array().unwrap();
+    let of = |name: &str| steps.iter().find(|step| step["name"] == name).unwrap();
+    assert_eq!(of("init")["said"], "steps/01-init.json", "{document}");
+    assert_eq!(of("Back up: all")["said"], "steps/02-back-up--all.json", "{document}");
+    let said = of("it can be restored")["said"].as_str().unwrap();
+    assert!(said.ends_with(" (steps/03-it-can-be-restored.json)"), "{said}");
+    assert!(of("look again")["failed"].as_str().unwrap().contains("code 4"), "{document}");
+    assert!(env.path("end").exists(), "an answer is no reason to stop: {document}");
+    let kept = |name: &str| -> serde_json::Value {
+        let text = fs::read_to_string(env.path("found/steps").join(name)).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    assert_eq!(kept("02-back-up--all.json")["type"], "backup");
+    assert_eq!(kept("03-it-can-be-restored.json")["verdict"], "pass");
+    assert_eq!(kept("04-look-again.json")["type"], "verify");
+    let counted = fs::read_to_string(env.path("counted")).unwrap();
+    let counted: serde_json::Value = serde_json::from_str(&counted).unwrap();
+    assert_eq!(counted, kept("02-back-up--all.json"));
+    let manifest = fs::read_to_string(env.path("found/manifest.json")).unwrap();
+    assert!(manifest.contains("steps/04-look-again.json"), "{manifest}");
+    // Where there is nothing to look at, nobody knows.
+    fs::remove_file(env.path("end")).unwrap();
+    let document = run("${lab}/nowhere", "lost").expect(6).json();
+    let why = document["aborted"].as_str().unwrap();
+    assert!(why.contains("`look again`") && why.contains("ended with code 1: "), "{why}");
+    assert!(!why.contains('{') && !env.path("end").exists(), "{why}");
 }

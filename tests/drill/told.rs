@@ -5,6 +5,7 @@ use std::net::TcpListener;
 
 use rustix::process::Signal;
 
+use super::odd::{LAB, run};
 use super::{processes_of, scenario};
 use crate::env::{Env, text, wait_until};
 
@@ -65,7 +66,36 @@ fn hosts_of_others_are_not_touched_unless_that_is_said() {
     let path = fixed(&env, "smtp = \"192.0.2.1:25\"", "protected = [\"192.0.2.1\"]");
     let refused = run(&path, &["--yes-affect", "fixed"]);
     assert!(refused.stderr.contains("192.0.2.1 is protected"), "{refused}");
+    let rehearsed = env.run(&["drill", "rehearse", &path]).expect(2);
+    assert!(rehearsed.stderr.contains("192.0.2.1 is protected"), "{rehearsed}");
+    let plan = env.run(&["drill", "plan", &path]).expect(0);
+    assert!(plan.stdout.contains("A run would be refused: 192.0.2.1 is protected"), "{plan}");
+    let load = "steps = [{ name = \"stress it\", mailrig = [\"load\", \"mx1:25\"] }]";
+    let path = fixed(&env, "smtp = \"127.0.0.1:1\"", load);
+    let refused = run(&path, &[]);
+    assert!(refused.stderr.contains("the scenario touches mx1"), "{refused}");
+    let plan = env.run(&["drill", "plan", &path]).expect(0);
+    let sentence =
+        "it touches 127.0.0.1:1, mx1. A run wants --yes-affect fixed. Nothing was done.\n";
+    assert!(plan.stdout.ends_with(sentence), "{plan}");
     assert!(!out.exists());
+}
+
+#[test]
+fn what_a_step_finds_out_is_held_against_what_is_protected() {
+    let env = Env::new();
+    let steps = "[[steps]]\nname = \"find\"\nrun = { argv = [\"sh\", \"-c\", \"echo 192.0.2.$((4 + 5))\"] }\n\
+                 [[steps]]\nname = \"touch it\"\nrun = { argv = [\"touch\", \"${steps.find.stdout}\"] }\n";
+    for (protected, code) in [("192.0.2.9", 6), ("192.0.2.8", 0)] {
+        let out = env.path(&format!("of {protected}"));
+        let head = format!("protected = [\"{protected}\"]\n[lab]\n");
+        let document = run(&env, &format!("{}{steps}", LAB.replacen("[lab]\n", &head, 1)), &out);
+        let document = document.expect(code).json();
+        let why = document["aborted"].as_str().unwrap_or_default();
+        let said = "step `touch it` names 192.0.2.9, which is protected";
+        assert_eq!(why == said, code == 6, "{document}");
+        assert_eq!(env.path("192.0.2.9").exists(), code == 0, "{document}");
+    }
 }
 
 #[test]
@@ -221,6 +251,7 @@ fn every_scenario_that_ships_has_a_plan_and_a_broken_twin() {
             for path in [&path, &twin] {
                 let plan = env.run(&["drill", "plan", text(path), "--json"]).expect(0).json();
                 assert!(plan["steps"].as_array().unwrap().len() > 2, "{plan}");
+                assert!(plan["to_be_said"].is_null() && plan["refused"].is_null(), "{plan}");
                 assert!(fs::read_to_string(path).unwrap().starts_with("# "), "{}", path.display());
             }
             names.push(path.file_stem().unwrap().to_string_lossy().into_owned());

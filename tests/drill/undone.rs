@@ -153,7 +153,7 @@ mod needs_namespaces {
         for (before, why, had) in [
             (
                 add("b", "add"),
-                "10.77.0.100 is on eth0 of b already: it is not the drill's",
+                "10.77.0.100 is on eth0 of b already: it is not for a drill",
                 [true, true],
             ),
             (add("a", "del"), "10.77.0.100 is not on eth0 of a", [false, false]),

@@ -224,8 +224,12 @@ impl Ended {
     }
 }
 
+/// With `--json`, mailrig complains in documents, too.
 fn last_line(said: &str) -> String {
-    said.trim().lines().last().unwrap_or_default().chars().take(300).collect()
+    let line = said.trim().lines().last().unwrap_or_default();
+    let document = serde_json::from_str::<serde_json::Value>(line).ok();
+    let message = document.as_ref().and_then(|it| it.get("message")?.as_str());
+    message.unwrap_or(line).chars().take(300).collect()
 }
 
 fn code(status: ExitStatus) -> Option<i32> {

@@ -15,6 +15,7 @@ mod lab;
 mod lag;
 mod lock;
 mod marked;
+mod named;
 mod network;
 mod nodes;
 mod owned;

@@ -1,7 +1,7 @@
 //! What a scenario would do, command by command and machine by machine, and how each is taken back: the same commands that
 //! a run makes, from the same places, so that nobody is shown something else than what happens.
 
-use crate::scenario::{Action, Fault, Run, Scenario, Step};
+use crate::scenario::{Action, Fault, Loaded, Run, Scenario, Step};
 use crate::{network, promote, safety};
 
 /// One thing that is done on one machine.
@@ -49,9 +49,39 @@ pub fn parts(step: &Step, scenario: &Scenario) -> Vec<Part> {
     }
 }
 
+/// What is made before the first step, besides processes.
+pub fn before(scenario: &Scenario) -> Vec<Part> {
+    let lab = &scenario.lab;
+    let mut parts = Vec::new();
+    if let Some(network) = &lab.network {
+        let does = format!("a network of its own, {network}, in namespaces that have no way out");
+        parts.push(Part::here(does, Some("it ends with the drill")));
+    }
+    for (name, addresses) in &lab.nodes {
+        let does = format!("the node `{name}` with {}", addresses.join(", "));
+        parts.push(Part::here(does, Some("it ends with the drill")));
+    }
+    for (name, disk) in &lab.disks {
+        let does = format!("a disk of {} in the folder `{name}`", disk.size);
+        parts.push(Part::here(does, Some("unmount it")));
+    }
+    let run = |argv: &Vec<String>| part(&Run { argv: argv.clone(), ..Run::default() }, scenario);
+    parts.extend(lab.prepare.iter().map(run));
+    for (name, proxy) in &lab.proxies {
+        let does = format!("the proxy `{name}` at {}, before {}", proxy.listen, proxy.to);
+        parts.push(Part::here(does, Some("it ends with the drill")));
+    }
+    parts
+}
+
+/// What is undone after all else.
+pub fn at_the_end(scenario: &Scenario) -> Vec<Part> {
+    scenario.undo.iter().map(|run| part(run, scenario)).collect()
+}
+
 /// What the run touches besides its own lab: hosts, and stores that outlive it.
-pub fn touches(scenario: &Scenario) -> Vec<String> {
-    safety::targets(scenario)
+pub fn touches(loaded: &Loaded) -> Vec<String> {
+    safety::targets(loaded)
 }
 
 fn part(run: &Run, scenario: &Scenario) -> Part {

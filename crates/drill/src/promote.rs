@@ -78,7 +78,7 @@ fn moves(moved: &MovedAddress, promote: &Promote) -> Vec<Move> {
     }
     let to = &promote.to;
     let why = format!(
-        "{alone} is on {plain_interface} of {to} already: it is not the drill's to take away again"
+        "{alone} is on {plain_interface} of {to} already: it is not for a drill to take away again"
     );
     all.push(unless(to, &has, &why));
     let gone = format!("if {has}; then ip address del {address} dev {interface}; fi");
@@ -88,7 +88,7 @@ fn moves(moved: &MovedAddress, promote: &Promote) -> Vec<Move> {
 }
 
 fn starts(start: &Start, to: &str) -> Vec<Move> {
-    let already = |what: &str| format!("{what} runs already: it is not the drill's to stop again");
+    let already = |what: &str| format!("{what} runs already: it is not for a drill to stop again");
     match start {
         Start::Postfix(dir) => {
             let quoted = quoted(dir);

@@ -182,6 +182,7 @@ pub(crate) fn world(
         secrets,
         away: Mutex::default(),
         had_incident: Mutex::new(false),
+        documents: Mutex::new(0),
         serving: Mutex::new(serving),
         roles,
         recipients: Arc::new(recipients),

@@ -1,11 +1,12 @@
 //! What a scenario touches outside of this machine's loopback and of the lab: that must be said by name before anything
-//! happens, and what is protected is never touched.
+//! happens, and what is protected is never touched. Hosts of commands are found as far as a command shows them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use crate::named;
 use crate::nodes::is_within;
-use crate::scenario::{Action, Probe, Run, Scenario, Step, Where};
+use crate::scenario::{Action, Loaded, Probe, Run, Scenario, Step, Where};
 
 /// Why a scenario may not run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,13 +31,14 @@ pub enum NotAllowed {
         name: String,
     },
     /// A host is protected.
-    #[error("{0} is protected by the scenario, and a role or step names it")]
+    #[error("{0} is protected by the scenario, which names it elsewhere, too: nothing is done")]
     Protected(String),
 }
 
 /// Hosts outside of loopback, of this machine's namespaces and of the lab, in order.
-pub fn foreign_hosts(scenario: &Scenario) -> Vec<String> {
-    let mut hosts = Hosts::default();
+pub fn foreign_hosts(loaded: &Loaded) -> Vec<String> {
+    let scenario = &loaded.scenario;
+    let mut hosts = Hosts { found: named::hosts(&loaded.tree) };
     hosts.scenario(scenario);
     // From the lab's own network nothing leads out of it.
     hosts.found.into_iter().filter(|host| !is_here(host) && !is_of_lab(scenario, host)).collect()
@@ -48,8 +50,9 @@ fn is_of_lab(scenario: &Scenario, host: &str) -> bool {
 }
 
 /// Addresses that outlive a run, and which two drills must not touch at one time.
-pub fn targets(scenario: &Scenario) -> Vec<String> {
-    let mut targets = foreign_hosts(scenario);
+pub fn targets(loaded: &Loaded) -> Vec<String> {
+    let scenario = &loaded.scenario;
+    let mut targets = foreign_hosts(loaded);
     let own = |role: &crate::scenario::Role| {
         let submission = role.submission.as_ref().map(|submission| submission.address.clone());
         let imap = role.imap.as_ref().map(|imap| imap.address.clone());
@@ -65,13 +68,16 @@ pub fn targets(scenario: &Scenario) -> Vec<String> {
     targets
 }
 
+/// Whether nothing in it names a host that is protected.
+pub fn check_protected(loaded: &Loaded) -> Result<(), NotAllowed> {
+    let named = named::protected_in(&loaded.tree, &loaded.scenario.protected);
+    named.map_or(Ok(()), |host| Err(NotAllowed::Protected(host.clone())))
+}
+
 /// Whether a scenario of this name may run.
-pub fn check(scenario: &Scenario, name: &str, yes_affect: Option<&str>) -> Result<(), NotAllowed> {
-    let hosts = foreign_hosts(scenario);
-    let is_protected = |host: &&String| scenario.protected.contains(host);
-    if let Some(host) = hosts.iter().find(is_protected) {
-        return Err(NotAllowed::Protected(host.clone()));
-    }
+pub fn check(loaded: &Loaded, name: &str, yes_affect: Option<&str>) -> Result<(), NotAllowed> {
+    check_protected(loaded)?;
+    let hosts = foreign_hosts(loaded);
     match yes_affect {
         Some(typed) if typed != name => {
             Err(NotAllowed::OtherName { typed: typed.to_owned(), name: name.to_owned() })
@@ -81,7 +87,6 @@ pub fn check(scenario: &Scenario, name: &str, yes_affect: Option<&str>) -> Resul
     }
 }
 
-#[derive(Default)]
 struct Hosts {
     found: BTreeSet<String>,
 }
@@ -94,6 +99,9 @@ impl Hosts {
         }
         let services = scenario.services.values().map(|service| &service.probe);
         let ready = scenario.lab.processes.values().map(|process| &process.ready);
+        for proxy in scenario.lab.proxies.values() {
+            [&proxy.listen, &proxy.to].into_iter().for_each(|address| self.address(address));
+        }
         for probe in services.chain(ready).chain(&scenario.steady) {
             self.probe(probe);
         }
@@ -106,6 +114,10 @@ impl Hosts {
                 Action::WaitUntil(wait) => self.probe(&wait.probe),
                 Action::Expect(probe) => self.probe(probe),
                 Action::Parallel(steps) => self.steps(steps),
+                Action::Promote(promote) | Action::Failback(promote) => {
+                    let sockets = promote.haproxy.iter().map(|told| &told.socket);
+                    sockets.filter(|socket| !socket.contains('/')).for_each(|at| self.address(at));
+                }
                 _ => {}
             }
         }
@@ -166,12 +178,12 @@ mod tests {
     use super::*;
     use crate::scenario;
 
-    fn scenario(role: &str, more: &str) -> Scenario {
+    fn scenario(role: &str, more: &str) -> Loaded {
         let text = format!(
             "version = 1\ntitle = 'x'\n{more}\n[secrets.x]\nenv = 'X'\n[roles.a]\nserves = true\n{role}\n\
              [traffic]\nrate = '1/s'\nrecipients = 'u@drill.test'\nto = ['a']\n"
         );
-        scenario::load("x.toml", &text, &[]).unwrap().scenario
+        scenario::load("x.toml", &text, &[]).unwrap()
     }
 
     #[test]
@@ -205,9 +217,42 @@ mod tests {
 
     #[test]
     fn what_is_protected_is_never_touched() {
-        let scenario = scenario("smtp = 'mx1.example.org:25'", "protected = ['mx1.example.org']");
-        let refused = check(&scenario, "x", Some("x"));
-        assert_eq!(refused, Err(NotAllowed::Protected("mx1.example.org".into())));
+        for (role, protected) in [
+            ("smtp = 'mx1.example.org:25'", "MX1.example.org"),
+            ("smtp = '127.0.0.1:25'", "127.0.0.1"),
+        ] {
+            let scenario = scenario(role, &format!("protected = ['{protected}']"));
+            let refused = check(&scenario, "x", Some("x"));
+            assert_eq!(refused, Err(NotAllowed::Protected(protected.into())));
+        }
+    }
+
+    #[test]
+    fn what_commands_talk_to_is_touched() {
+        let role = "smtp = '127.0.0.1:25'";
+        for (more, hosts) in [
+            ("steps = [{ name = 'x', mailrig = ['load', 'mx1:25'] }]", &["mx1"][..]),
+            ("steps = [{ name = 'x', mailrig = ['load', '127.0.0.1:25'] }]", &[]),
+            (
+                "steps = [{ name = 'x', run = { argv = ['true'], undo = ['ssh', 'mx1', 'true'] } }]",
+                &["mx1"],
+            ),
+            ("undo = [{ argv = ['ssh', 'mx1'] }]", &["mx1"]),
+            (
+                "lab = { ports = ['p'], proxies = { p = { listen = '127.0.0.1:${port.p}', to = 'mx1:25' } } }",
+                &["mx1"],
+            ),
+            (
+                "steps = [{ name = 'x', promote = { to = 'a', haproxy = { socket = 'mx1:9999' } } }]",
+                &["mx1"],
+            ),
+            (
+                "steps = [{ name = 'x', promote = { to = 'a', haproxy = { socket = '/run/x' } } }]",
+                &[],
+            ),
+        ] {
+            assert_eq!(foreign_hosts(&scenario(role, more)), hosts, "{more}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Does the steps, one after the other. A step that fails ends them: what comes after it was meant for a world in which
 //! it had not.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -9,13 +8,11 @@ use std::time::{Duration, Instant};
 use crate::caught::planted;
 use crate::journal::{Event, Moment};
 use crate::salvage::Salvaged;
-use crate::scenario::{
-    Action, Manual, Promote, RestoreCheck, Run, Salvage, Step, WaitUntil, Where,
-};
+use crate::scenario::{Action, Manual, Promote, RestoreCheck, Run, Salvage, Step, WaitUntil};
 use crate::stack::Stack;
 use crate::survey::{Readable, Reading};
-use crate::world::{World, lock};
-use crate::{faults, lab, promote};
+use crate::world::{Ours, World, lock};
+use crate::{faults, lab, named, promote};
 
 /// Looks at all places.
 pub(crate) struct Surveyor<'s> {
@@ -52,6 +49,11 @@ pub(crate) async fn all(
     for text in texts.into_iter().flatten() {
         let mut text = text.clone();
         lock(&world.values).fill(&mut text, &|_| false).map_err(|e| e.to_string())?;
+        // What an earlier step has found out may be anything.
+        if let Some(host) = named::protected_in_step(&text, &world.scenario.protected) {
+            let name = text.get("name").and_then(toml::Value::as_str).unwrap_or_default();
+            return Err(format!("step `{name}` names {host}, which is protected"));
+        }
         let step: Step = text.try_into().map_err(|e: toml::de::Error| e.message().to_owned())?;
         paused(world, stack, surveyor, &step).await?;
     }
@@ -135,8 +137,8 @@ impl Doing<'_> {
                 Ok(self.run(run).await?)
             }
             Action::Mailrig(args) => {
-                let argv = [&["mailrig".to_owned()], args.as_slice()].concat();
-                Ok(self.run(&Run { argv, ..Run::default() }).await?)
+                self.incident_if(self.step.is_incident);
+                self.ours(args).await
             }
             Action::Fault(fault) => {
                 let begins = || self.incident_if(self.step.is_incident);
@@ -225,17 +227,27 @@ impl Doing<'_> {
     /// As an administrator would type it. That what came back is not what was kept is an answer.
     async fn restore_check(&self, check: &RestoreCheck) -> Result<String, Failed> {
         let count = check.mailboxes.to_string();
-        let words = ["mailrig", "drill", "restore", &check.repository, "--mailboxes", &count];
-        let argv: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        let argv = [argv, vec!["--quiet".into()], check.args.clone()].concat();
-        let command = self.world.command(&argv, &BTreeMap::new(), &Where::Local);
-        let ran = command.run(self.step.timeout.0, self.world.stop.asked()).await;
-        let ran = ran.map_err(|e| e.to_string())?;
-        let said = ran.stdout.trim().lines().last().unwrap_or_default().to_owned();
-        match ran.code {
-            Some(0) => Ok(said),
-            Some(NEGATIVE) => Err(Failed { why: said, is_answer: true }),
-            _ => Err(ran.last_words().into()),
+        let words = ["drill", "restore", &check.repository, "--mailboxes", &count];
+        let args: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        self.ours(&[args, check.args.clone()].concat()).await
+    }
+
+    /// A command of this program. A verdict that is negative is an answer, and no drill that went wrong.
+    async fn ours(&self, args: &[String]) -> Result<String, Failed> {
+        let (name, limit) = (&self.step.name, self.step.timeout.0);
+        let Ours { code, sentence, complaint, document, kept } =
+            self.world.run_ours(name, args, limit).await?;
+        if document.len() <= LONGEST_WORD {
+            lock(&self.world.values).set(format!("steps.{name}.stdout"), document.trim());
+        }
+        let with_place = |said: &str| format!("{said} ({kept})");
+        match code {
+            Some(0) => Ok(sentence.as_deref().map_or(kept.clone(), with_place)),
+            Some(NEGATIVE) => {
+                let why = with_place(sentence.as_deref().unwrap_or(&complaint));
+                Err(Failed { why, is_answer: true })
+            }
+            _ => Err(complaint.into()),
         }
     }
 
@@ -328,6 +340,8 @@ fn shortened(text: &str) -> String {
 
 /// What a journal keeps of what a step prints, in characters.
 const SAID: usize = 2000;
+/// What Linux takes as one argument of a command (execve(2)), and a little less: a later step may be given it.
+const LONGEST_WORD: usize = 120 << 10;
 /// The exit code of a verdict that is no pass.
 const NEGATIVE: i32 = 4;
 const PAUSE: Duration = Duration::from_millis(1);

@@ -43,10 +43,25 @@ pub(crate) struct World {
     pub(crate) away: Mutex<HashMap<String, std::time::Instant>>,
     /// Whether anything has happened that recovery runs from.
     pub(crate) had_incident: Mutex<bool>,
+    /// How many documents of commands of this program are kept.
+    pub(crate) documents: Mutex<u32>,
     /// Roles that serve now.
     pub(crate) serving: Mutex<Vec<u16>>,
     pub(crate) roles: Vec<String>,
     pub(crate) recipients: Arc<HashMap<String, u32>>,
+}
+
+/// What a command of this program came to.
+pub(crate) struct Ours {
+    /// Its exit code; none: a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// What it says in one sentence, where it does.
+    pub(crate) sentence: Option<String>,
+    /// What to say when it failed.
+    pub(crate) complaint: String,
+    pub(crate) document: String,
+    /// Where that is kept, in the run's folder.
+    pub(crate) kept: String,
 }
 
 /// Asks a run to stop: steps and traffic end, undoing begins.
@@ -260,6 +275,57 @@ impl World {
             ran.last_words()
         ))
     }
+
+    /// A command of this program, whose document is kept as evidence.
+    pub(crate) async fn run_ours(
+        &self,
+        step: &str,
+        args: &[String],
+        limit: Duration,
+    ) -> Result<Ours, String> {
+        let argv = [&["mailrig".to_owned(), "--json".to_owned()], args].concat();
+        let command = self.command(&argv, &BTreeMap::new(), &Where::Local);
+        let mut document = Vec::new();
+        let mut is_whole = true;
+        let add = |bytes: &[u8]| {
+            let room = LONGEST_DOCUMENT.saturating_sub(document.len()).min(bytes.len());
+            document.extend_from_slice(&bytes[..room]);
+            is_whole &= room == bytes.len();
+        };
+        let ended = command.run_with(limit, self.stop.asked(), add).await;
+        let document = self.masked(&String::from_utf8_lossy(&document));
+        let name = format!("{DOCUMENTS}/{}", self.document_name(step));
+        let path = self.dir.join(&name);
+        let written = async {
+            tokio::fs::create_dir_all(self.dir.join(DOCUMENTS)).await?;
+            tokio::fs::write(&path, &document).await
+        };
+        written.await.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        let ended = ended.map_err(|e| e.to_string())?;
+        let value = serde_json::from_str::<serde_json::Value>(&document).ok();
+        let sentence = value.as_ref().and_then(|value| value.get("sentence")?.as_str());
+        let code = ended.code.map_or("no code".to_owned(), |code| format!("code {code}"));
+        let kept = match is_whole {
+            true => name,
+            false => format!("{name}, cut after {} MiB", LONGEST_DOCUMENT >> 20),
+        };
+        Ok(Ours {
+            code: ended.code,
+            sentence: sentence.map(str::to_owned),
+            complaint: format!("`{}` ended with {code}: {}", command.by_hand(), ended.last_words()),
+            document,
+            kept,
+        })
+    }
+
+    /// In the order in which they were begun.
+    fn document_name(&self, step: &str) -> String {
+        let mut count = lock(&self.documents);
+        *count += 1;
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let step: String = step.chars().map(plain).take(60).collect();
+        format!("{count:02}-{}.json", step.trim_matches('-'))
+    }
 }
 
 /// Whether a command runs on this machine.
@@ -277,6 +343,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Where the documents of its own commands are, in a run's folder.
+const DOCUMENTS: &str = "steps";
+const LONGEST_DOCUMENT: usize = 64 << 20;
 /// Of a command that the drill needs for itself.
 const MUST: Duration = Duration::from_secs(30);
 /// Among the nodes, who keeps the drill's own network; no node is called so.

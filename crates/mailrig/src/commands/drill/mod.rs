@@ -41,7 +41,7 @@ use crate::ui::{Ui, cell, table};
 
 pub(crate) fn run(args: &DrillArgs, ui: &Ui) -> Result<Exit> {
     match &args.command {
-        DrillCommand::Plan(args) => plan::run(&read(args)?, ui),
+        DrillCommand::Plan(args) => plan::run(&read(args)?, &name_of(&args.scenario), ui),
         DrillCommand::Rehearse(args) => rehearse(&args.scenario, ui),
         DrillCommand::Watch(args) => watch(args, ui),
         DrillCommand::Runbook(args) => runbook::run(&read(&args.scenario)?, ui),
@@ -84,7 +84,7 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
     let loaded = read(&args.scenario)?;
     let (title, at) = (loaded.scenario.title.clone(), Timestamp::now());
     let name = name_of(&args.scenario.scenario);
-    drill::safety::check(&loaded.scenario, &name, args.yes_affect.as_deref())
+    drill::safety::check(&loaded, &name, args.yes_affect.as_deref())
         .map_err(|e| UsageError(e.to_string()))?;
     apart::be_apart(&loaded.scenario.lab)?;
     let dir = args.out.clone().unwrap_or_else(|| folder(&name, at));
@@ -200,7 +200,7 @@ fn watch(args: &WatchArgs, ui: &Ui) -> Result<Exit> {
 
 /// Nobody else drills on what this one touches, until it is undone.
 fn hold(loaded: &Loaded, dir: &Path) -> Result<drill::targets::Held> {
-    let targets = drill::safety::targets(&loaded.scenario);
+    let targets = drill::safety::targets(loaded);
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let held = drill::targets::hold(&locks()?, &targets, dir, drill::is_clean);
     if held.is_err() {
@@ -240,6 +240,7 @@ struct Answer {
 
 fn rehearse(args: &ScenarioArgs, ui: &Ui) -> Result<Exit> {
     let loaded = read(args)?;
+    drill::safety::check_protected(&loaded).map_err(|e| UsageError(e.to_string()))?;
     let (name, at) = (name_of(&args.scenario), Timestamp::now());
     let dir = std::path::absolute(folder(&name, at))?;
     let setup = setup(&loaded, name, dir, at)?;

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use drill::plan::{Part, parts};
+use drill::plan::{Part, at_the_end, parts};
 use drill::scenario::{Action, Fault, Loaded, Scenario, Step};
 
 use crate::exit::Exit;
@@ -58,6 +58,9 @@ fn markdown(scenario: &Scenario) -> Result<String> {
     }
     for name in scenario.lab.processes.keys() {
         writeln!(text, "- [ ] end `{name}`")?;
+    }
+    for last in at_the_end(scenario) {
+        writeln!(text, "- [ ] at the end, {}: `{}`", cell(&last.on), cell(&last.does))?;
     }
     writeln!(text, "\n## Account\n")?;
     writeln!(text, "- [ ] Every message that was answered with 250 is found, once.")?;
