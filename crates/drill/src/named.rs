@@ -98,8 +98,16 @@ pub(crate) fn hosts(tree: &Value) -> BTreeSet<String> {
         }
         _ => {}
     });
+    // Where it is then stands beside it.
+    let env = tree.get("env").and_then(Value::as_table);
+    let is_elsewhere =
+        env.is_some_and(|env| env.keys().any(|name| name.starts_with("AWS_ENDPOINT_URL")));
+    found.retain(|host| !(is_elsewhere && host.starts_with(BUCKET)));
     found
 }
+
+/// A bucket is nobody's host, and somebody's all the same.
+const BUCKET: &str = "s3://";
 
 /// A shell's script is read like a command: what stands in quotes, too.
 fn of_command(words: &[&str], is_ours: bool) -> Vec<String> {
@@ -158,6 +166,9 @@ fn of_copy(token: &str) -> Option<String> {
 fn of_token(token: &str, is_ours: bool) -> Option<String> {
     if let Some((_, rest)) = token.split_once("://") {
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if token.starts_with(BUCKET) {
+            return Some(format!("{BUCKET}{authority}"));
+        }
         let host = without_user(authority);
         return (!host.is_empty()).then_some(host);
     }
@@ -194,9 +205,10 @@ mod tests {
             ("mailrig = ['load', 'mx1.example.test:25']", &["mx1.example.test"]),
             ("mailrig = ['load', '127.0.0.1:${port.x}']", &["127.0.0.1"]),
             ("mailrig = ['backup', '/srv/repo', '/srv/mail']", &[]),
+            ("mailrig = ['init', 's3://mail/drill']", &["s3://mail"]),
             (
-                "mailrig = ['backup', 's3:https://s3.example.test:9000/bucket', '/srv/mail']",
-                &["s3.example.test"],
+                "mailrig = ['init', 's3://mail/x']\nenv = { AWS_ENDPOINT_URL_S3 = 'http://127.0.0.1:1' }",
+                &["127.0.0.1"],
             ),
             ("argv = ['ssh', 'root@mx1', 'systemctl', 'stop', 'postfix']", &["mx1"]),
             ("argv = ['ssh', '-p', '22', '-tt', '-J', 'a@hop', 'mx1']", &["hop", "mx1"]),
@@ -217,7 +229,7 @@ mod tests {
             ("argv = ['chown', '5000:5000', '/srv']", &[]),
             ("argv = ['chown', 'mail:8', 'file:///x']", &[]),
             ("argv = ['echo', 'ssh']", &[]),
-            ("repository = 's3:https://s3.example.test/b'", &["s3.example.test"]),
+            ("repository = 's3://mail'", &["s3://mail"]),
             ("steps = [{ prompt = 'ask https://wiki.example.test for it' }]", &[]),
             ("lab = { files = { 'main.cf' = 'relayhost = mx1.example.test:25' } }", &[]),
         ] {
