@@ -139,6 +139,10 @@ fn a_store_comes_back_with_its_uids_and_one_without_them_is_found_out() {
     assert!(document["continuity"]["looks"].as_u64().unwrap() > 20, "{document}");
     let lost = of_class(&document, "lost");
     assert_eq!((document["rpo"]["final"]["messages"].as_u64(), lost > 0), (Some(lost), true));
+    // Nothing else brought anything back; what was accepted while it died does not count for a snapshot.
+    let snapshot = |key: &str| document["rpo"]["snapshot"][key].as_u64().unwrap();
+    assert!((1..=lost).contains(&snapshot("messages")), "{document}");
+    assert!(snapshot("accepted") > lost, "{document}");
     let document = fails("total-loss", "imap_breaches");
     assert!(document["continuity"]["breaches"].as_u64().unwrap() > 10, "{document}");
 }

@@ -18,7 +18,7 @@ use crate::journal::{
     self, Begin, Event, Journal, JournalFailed, Moment, Objectives, Place, PlaceKind,
 };
 use crate::reach::Reading;
-use crate::scenario::{self, Loaded, Manual, Queue, Scenario, Values};
+use crate::scenario::{self, Loaded, Manual, Queue, Scenario, Store, Values};
 use crate::stack::{Left, Stack};
 use crate::story::Story;
 use crate::survey::{self, Readable, Source, mailboxes};
@@ -198,7 +198,9 @@ fn places(world: &World, recipients: &[String]) -> Result<Vec<Readable>, String>
             // Two roles that share a store have the same copies, and so have a store and who lets people read it.
             let is_read = |other: &&Readable| {
                 let is_imap = matches!(source, Source::Imap { .. });
-                is_imap && other.place.role == role && matches!(other.source, Source::Store { .. })
+                is_imap
+                    && (other.place.role, other.place.kind) == (role, PlaceKind::Mailbox)
+                    && matches!(other.source, Source::Store { .. })
             };
             // An address in front of two of them shows now the one, now the other: what a role's own store is comes first.
             let is_same = |other: &&Readable| other.source.is_same(&source);
@@ -207,13 +209,14 @@ fn places(world: &World, recipients: &[String]) -> Result<Vec<Readable>, String>
             let place = Place { name: format!("{name} {what}"), role, kind, store };
             places.push(Readable { place, source });
         };
-        if let Some(store) = &facts.store {
-            let mailboxes = mailboxes(&store.maildirs, &store.layout, recipients)?;
-            let source = Source::Store {
-                root: store.maildirs.clone().into(),
-                mailboxes: Arc::new(mailboxes),
-            };
-            add("store", PlaceKind::Mailbox, source);
+        let stores = [
+            ("store", PlaceKind::Mailbox, &facts.store),
+            ("snapshot", PlaceKind::Snapshot, &facts.snapshot),
+        ];
+        for (what, kind, store) in stores {
+            let Some(Store { maildirs, layout }) = store else { continue };
+            let mailboxes = Arc::new(mailboxes(maildirs, layout, recipients)?);
+            add(what, kind, Source::Store { root: maildirs.into(), mailboxes });
         }
         if facts.imap.is_some() {
             let reading = Reading::of(name, &world.scenario, &lock(&world.values))?;

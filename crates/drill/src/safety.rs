@@ -56,8 +56,9 @@ pub fn targets(loaded: &Loaded) -> Vec<String> {
     let own = |role: &crate::scenario::Role| {
         let submission = role.submission.as_ref().map(|submission| submission.address.clone());
         let imap = role.imap.as_ref().map(|imap| imap.address.clone());
-        let store = role.store.as_ref().map(|store| store.maildirs.clone());
-        [role.smtp.clone(), submission, imap, store]
+        let stores =
+            [&role.store, &role.snapshot].map(|store| Some(store.as_ref()?.maildirs.clone()));
+        [role.smtp.clone(), submission, imap].into_iter().chain(stores)
     };
     let named = scenario.roles.values().flat_map(own).flatten();
     // What the lab makes is this run's alone, and so is what has its name in the lab's own network.

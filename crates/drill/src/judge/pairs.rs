@@ -350,7 +350,7 @@ const ABSENT: u32 = u32::MAX;
 /// Numbers that may be missing in a row.
 const GAP: usize = 1 << 16;
 /// Of one scenario; a test holds it to that.
-pub(crate) const MOST_STORES: usize = 32;
+pub(crate) const MOST_STORES: usize = 40;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Histories whose truth is known, thousands of them: what the judge says must be that truth, and never a pass where
 //! something could not be seen.
 
+mod loss;
 mod times;
 
 use std::collections::BTreeMap;
@@ -364,62 +365,6 @@ fn every_interleaving_at_the_dot_is_judged_by_what_can_have_happened() {
                 assert_eq!(result.verdict, word, "{ends:?} {copies}");
             }
         }
-    }
-}
-
-#[test]
-fn what_is_out_of_sight_at_promotion_is_told_apart_from_what_is_lost() {
-    let mut begin = begin(1);
-    begin.objectives = Objectives { rpo_messages: Some(1), ..Objectives::default() };
-    let mut events: Vec<Event> = (0..4).flat_map(|m| attempt(m, 0, 1, Ended::Ok)).collect();
-    events.push(Event::Incident { name: "kill".into(), asked: false });
-    // After the incident: nothing that could have been lost by it.
-    events.extend(attempt(4, 0, 1, Ended::Ok));
-    let at_promotion =
-        [copy(0, 0, MAIL), copy(1, 0, DEAD_QUEUE), copy(2, 0, QUEUE), copy(3, 0, DEAD_MAIL)];
-    events.extend(survey(Moment::Promotion, &at_promotion, PLACES));
-    let at_the_end: Vec<Found> = (0..5).map(|m| copy(m, 0, MAIL)).collect();
-    events.extend(survey(Moment::Final, &at_the_end, PLACES));
-    events.push(Event::End);
-    let result = judge(&begin, &events);
-    let at_promotion = &result.rpo[&Moment::Promotion];
-    assert_eq!((at_promotion.accepted, at_promotion.messages, at_promotion.bytes), (4, 2, 200));
-    assert_eq!((at_promotion.oldest_us, at_promotion.age_us), (Some(3), Some(5)));
-    assert_eq!((result.rpo[&Moment::Final].messages, result.verdict), (0, Word::Fail));
-    assert_eq!(result.criteria[0].name, "rpo_messages");
-}
-
-#[test]
-fn what_was_asked_for_holds_at_each_promotion() {
-    let all = (0..4).flat_map(|m| attempt(m, 0, 1, Ended::Ok));
-    let all: Vec<Event> =
-        all.chain([Event::Incident { name: "kill".into(), asked: false }]).collect();
-    let at_the_end: Vec<Found> = (0..4).map(|m| copy(m, 0, MAIL)).collect();
-    // Out of sight at a promotion: the first so many.
-    let promoted =
-        |out: usize, places| survey(Moment::Promotion, &at_the_end[out.min(4)..], places);
-    // The oldest one is away, and the others are not.
-    let old = || survey(Moment::Promotion, &at_the_end[1..], PLACES);
-    let young = || survey(Moment::Promotion, &at_the_end[..2], PLACES);
-    for (promotions, expected) in [
-        ([promoted(0, PLACES), promoted(0, PLACES)], [Word::Pass, Word::Pass]),
-        ([promoted(0, 3), promoted(0, PLACES)], [Word::Unknown, Word::Unknown]),
-        ([promoted(0, PLACES), promoted(0, 3)], [Word::Unknown, Word::Unknown]),
-        ([promoted(4, PLACES), promoted(0, 3)], [Word::Fail, Word::Fail]),
-        ([old(), young()], [Word::Fail, Word::Fail]),
-        ([young(), old()], [Word::Fail, Word::Fail]),
-        ([young(), promoted(0, PLACES)], [Word::Fail, Word::Pass]),
-        ([old(), promoted(0, PLACES)], [Word::Pass, Word::Fail]),
-    ] {
-        let mut begin = begin(1);
-        begin.objectives =
-            Objectives { rpo_messages: Some(1), rpo_us: Some(5), ..Objectives::default() };
-        let mut events = [all.clone(), promotions.concat()].concat();
-        events.extend(survey(Moment::Final, &at_the_end, PLACES));
-        events.push(Event::End);
-        let criteria = judge(&begin, &events).criteria;
-        let word = |name: &str| criteria.iter().find(|one| one.name == name).unwrap().word;
-        assert_eq!([word("rpo_messages"), word("rpo_time")], expected, "{promotions:?}");
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     Action, Fault, MovedAddress, NetworkFault, Probe, ProxyFault, Queue, Run, Scenario, Step,
     Where, vars,
 };
+use crate::journal::Moment;
 use crate::proxy::Rule;
 
 pub(super) fn check(scenario: &Scenario, tree: &Value) -> Result<(), String> {
@@ -301,6 +302,13 @@ impl Check<'_> {
                     return Err(format!("{place}: `parallel` has no steps"));
                 }
                 Action::Parallel(steps) => self.steps(steps, names)?,
+                Action::Survey(Moment::Snapshot)
+                    if self.scenario.roles.values().all(|role| role.snapshot.is_none()) =>
+                {
+                    return Err(format!(
+                        "{place}: no role has a `snapshot`, the folder that one was restored to"
+                    ));
+                }
                 Action::Mailrig(_)
                 | Action::Survey(_)
                 | Action::RestoreCheck(_)

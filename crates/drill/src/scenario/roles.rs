@@ -24,6 +24,9 @@ pub struct Role {
     pub store: Option<Store>,
     /// Its queue.
     pub queue: Option<Queue>,
+    /// What a snapshot of its store was restored to. It is read by `survey = "snapshot"` alone, and says what would be lost
+    /// if it were all there is.
+    pub snapshot: Option<Store>,
     /// Where mail is put aside: a folder of files.
     pub quarantine: Option<String>,
     /// Whether users see its mailboxes when the drill begins.

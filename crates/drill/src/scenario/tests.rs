@@ -91,6 +91,11 @@ fn what_is_wrong_is_told_with_its_place_and_what_may_have_been_meant() {
             "promote = { to = \"primary\", address = { address = \"10.77.0.100\" } }",
             "step `kill`: `10.77.0.100` is no IPv4 address with its bits",
         ),
+        (
+            "fault = { kill = \"primary\" }",
+            "survey = \"snapshot\"",
+            "step `kill`: no role has a `snapshot`, the folder that one was restored to",
+        ),
         ("to = [", "connections = 0\nto = [", "traffic.connections: 0 is not from 1 to 10000"),
         (
             "serves = true",

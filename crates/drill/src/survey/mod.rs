@@ -19,7 +19,7 @@ pub(crate) use self::queue::{Waiting, read as read_queue};
 #[doc(hidden)]
 pub use self::queue::{exim_files, postfix_file};
 pub(crate) use self::store::count as count_store;
-use crate::journal::{Event, Folder, Found, Imap, Journal, Moment, Place, Survey};
+use crate::journal::{Event, Folder, Found, Imap, Journal, Moment, Place, PlaceKind, Survey};
 use crate::reach;
 use crate::scenario::{Queue, Where};
 use crate::world::World;
@@ -83,7 +83,9 @@ impl Reading {
         serving: Vec<u16>,
     ) {
         self.journal.note(Event::Survey(Survey { moment, serving }));
-        for (p, readable) in (0..).zip(places) {
+        // What a snapshot gives back is no place where mail is.
+        let is_meant = |kind| (kind == PlaceKind::Snapshot) == (moment == Moment::Snapshot);
+        for (p, readable) in (0..).zip(places).filter(|(_, it)| is_meant(it.place.kind)) {
             let (reading, source) = (self.clone(), readable.source.clone());
             let read = match &readable.source {
                 Source::Imap { reading: place, people } => {
