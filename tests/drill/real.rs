@@ -95,9 +95,34 @@ mod needs_postfix_needs_dovecot_needs_haproxy {
         let reading = outages.iter().find(|outage| outage["service"] == "reading").unwrap();
         assert!(reading["rto_us"].as_u64().unwrap() > 0, "{document}");
         assert!(document["continuity"]["looks"].as_u64().unwrap() > 100, "{document}");
+        assert!(of_class(&document, "expunged") > 5, "{document}");
         let document = fails_in(&open_env(), "haproxy", "stranded", PLAIN);
         assert!(of_class(&document, "stranded") > 20, "{document}");
         assert!(document["continuity"]["breaches"].as_u64().unwrap() > 0, "{document}");
+    }
+
+    /// Whoever copies an old store over a new one brings back what people have removed meanwhile.
+    #[test]
+    fn what_readers_had_removed_and_a_copy_brings_back_is_found_out() {
+        let ghosts = "[[steps]]\nname = \"a copy of the store\"\n\
+            run = { argv = [\"cp\", \"-a\", \"${lab}/store\", \"${lab}/old\"] }\n\
+            [[steps]]\nname = \"the copy comes back\"\nafter = \"4s\"\n\
+            run = { argv = [\"cp\", \"-an\", \"${lab}/old/.\", \"${lab}/store\"] }\n";
+        let readers = "clients = 3, expunge_every = ";
+        let all = fs::read_to_string(scenario("haproxy")).unwrap();
+        let head = &all[..all.find("[[steps]]").unwrap()];
+        let all = head.replace(&format!("{readers}7"), &format!("{readers}1"));
+        let allowed = all.replace("[objectives]\n", "[objectives]\nresurrected = 1000\n");
+        for (head, steps, code) in [(&all, ghosts, 4), (&all, "", 0), (&allowed, ghosts, 0)] {
+            let env = open_env();
+            let (path, out) = (env.path("ghosts.toml"), env.path("drill"));
+            fs::write(&path, format!("{head}{steps}")).unwrap();
+            let run = env.run(&["drill", "run", text(&path), "--out", text(&out), "--json"]);
+            let document = run.expect(code).json();
+            assert_eq!(of_class(&document, "resurrected") > 0, !steps.is_empty(), "{document}");
+            assert!(of_class(&document, "expunged") > 50, "{document}");
+            assert_eq!(of_class(&document, "lost"), 0, "{document}");
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! People who read their mail over IMAP while everything goes on. Whether they get at it is a service of its own; what they
-//! see for the first time is there from then on.
+//! see for the first time is there from then on, unless they remove it themselves.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use load::deliver::ImapReader;
 use load::letters::read_mark;
 use tokio::sync::watch;
 
@@ -34,7 +36,8 @@ pub(crate) fn start(
     let clients = readers.clients as usize;
     for number in 0..clients {
         let people = people.iter().skip(number).step_by(clients).cloned().collect();
-        let client = Client { world: Arc::clone(world), place: place.clone(), p, s };
+        let every = readers.expunge_every;
+        let client = Client { world: Arc::clone(world), place: place.clone(), p, s, every };
         let (every, patience) = (readers.every.0, readers.patience.0);
         let guard = Arc::clone(world);
         asking.also(|over| guarded(guard, client.read(people, every, patience, over)));
@@ -47,6 +50,8 @@ struct Client {
     place: Reading,
     p: u16,
     s: u16,
+    /// Of how many messages one is removed.
+    every: Option<NonZeroU32>,
 }
 
 impl Client {
@@ -87,6 +92,9 @@ impl Client {
         let (run, p, journal) = (self.world.run, self.p, &self.world.journal);
         let from = *since;
         if opened.uid_next > from && opened.exists > 0 {
+            let mut unwanted = Vec::new();
+            let is_unwanted =
+                |m: u64| self.every.is_some_and(|every| m % u64::from(every.get()) == 0);
             let fetched = session.fetch_since(from, |message| {
                 if message.uid < from {
                     return true;
@@ -95,13 +103,36 @@ impl Client {
                 let body = message.body.unwrap_or_default();
                 let mark = read_mark(&body[..body_start(body)]).filter(|mark| mark.run == run);
                 if let Some(mark) = mark {
-                    journal.note(Event::Seen(Seen { m: mark.index, r: Some(r), p }));
+                    let m = mark.index;
+                    journal.note(Event::Seen(Seen { m, r: Some(r), p }));
+                    unwanted.extend(is_unwanted(m).then_some((message.uid, m)));
                 }
                 true
             });
             fetched.await.map_err(|e| e.to_string())?;
+            self.remove(&mut session, r, opened.uid_validity, &unwanted).await?;
         }
         session.log_out().await;
+        Ok(())
+    }
+
+    /// That it is about to is on disk before it does: a message that is gone then is not lost.
+    async fn remove(
+        &self,
+        session: &mut ImapReader,
+        r: u32,
+        uid_validity: u32,
+        unwanted: &[(u32, u64)],
+    ) -> Result<(), String> {
+        let Some(((_, last), others)) = unwanted.split_last() else { return Ok(()) };
+        let journal = &self.world.journal;
+        others.iter().for_each(|(_, m)| journal.note(Event::Expunging { m: *m, r }));
+        let written = journal.commit(Event::Expunging { m: *last, r }).await;
+        written.map_err(|e| e.to_string())?;
+        let uids: Vec<u32> = unwanted.iter().map(|(uid, _)| *uid).collect();
+        let removed = session.expunge(INBOX, uid_validity, &uids).await;
+        removed.map_err(|e| format!("cannot remove messages: {e}"))?;
+        unwanted.iter().for_each(|(_, m)| journal.note(Event::Expunged { m: *m, r }));
         Ok(())
     }
 }

@@ -284,6 +284,7 @@ fn objectives(scenario: &Scenario, services: &[String]) -> Objectives {
         rpo_messages: asked.rpo_messages,
         rpo_us: asked.rpo_time.as_ref().map(us),
         duplicates: asked.duplicates,
+        resurrected: asked.resurrected,
         stranded: Some(asked.stranded),
         pending: asked.pending,
         error_share: asked.errors,

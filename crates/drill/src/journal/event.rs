@@ -64,6 +64,13 @@ pub enum Event {
         /// As it began.
         moment: Moment,
     },
+    /// A reading client is about to remove a message for good. Until it has, nobody knows whether it is there.
+    Expunging {
+        /// The message.
+        m: u64,
+        /// Its recipient.
+        r: u32,
+    },
     /// A reading client removed a message for good.
     Expunged {
         /// The message.
@@ -248,6 +255,8 @@ pub struct Objectives {
     pub rpo_us: Option<u64>,
     /// Copies above what attempts explain.
     pub duplicates: u64,
+    /// Messages that readers had removed, and that may be back.
+    pub resurrected: u64,
     /// Copies that may still lie in a role that does not serve; none: any number.
     pub stranded: Option<u64>,
     /// Copies that may still wait in a queue of one that does; none: any number.
@@ -272,6 +281,7 @@ impl Default for Objectives {
             rpo_messages: None,
             rpo_us: None,
             duplicates: 0,
+            resurrected: 0,
             stranded: Some(0),
             pending: None,
             error_share: None,

@@ -92,8 +92,10 @@ pub struct Said {
     pub ok: u16,
     /// Attempts of which nobody knows.
     pub info: u16,
-    /// Whether a reader removed it.
-    pub is_expunged: bool,
+    /// Copies that readers have removed.
+    pub expunged: u16,
+    /// Whether one was about to.
+    pub may_be_expunged: bool,
     /// Whether it was seen later than it may be.
     pub is_late: bool,
 }
@@ -117,6 +119,13 @@ pub struct There {
     pub bounced: u32,
 }
 
+impl Said {
+    /// Whether that it is not there any more is somebody's wish.
+    pub fn is_unwanted(&self) -> bool {
+        self.expunged > 0 || self.may_be_expunged
+    }
+}
+
 impl There {
     fn is_anywhere(&self) -> bool {
         let Self { delivered, pending, stranded, quarantined, .. } = *self;
@@ -137,10 +146,13 @@ pub fn class(said: Said, there: There) -> Class {
         let is_there = there.is_anywhere();
         return if is_there { Class::DeliveredAfterReject } else { Class::Refused };
     }
-    if said.is_expunged {
-        // What another attempt brought once more is no ghost.
-        let is_back = there.delivered >= may_be;
+    if said.expunged > 0 {
+        // What another attempt brought once more is no ghost; what was removed more often than it came is one.
+        let is_back = there.delivered + u32::from(said.expunged) > may_be;
         return if is_back { Class::Resurrected } else { Class::Expunged };
+    }
+    if said.may_be_expunged && there.delivered == 0 {
+        return Class::Expunged;
     }
     if there.delivered + there.pending > may_be {
         return Class::Duplicate;
@@ -208,9 +220,25 @@ mod tests {
             assert_eq!(class(said(1, 0), place), expected, "{place:?}");
         }
         assert_eq!(class(Said { is_late: true, ..said(1, 0) }, there(1)), Class::Late);
-        let expunged = Said { is_expunged: true, ..said(1, 0) };
-        assert_eq!(class(expunged, there(0)), Class::Expunged);
-        assert_eq!(class(expunged, there(1)), Class::Resurrected);
+        for (ok, info, expunged, may_be_expunged, copies, expected) in [
+            (1, 0, 1, true, 0, Class::Expunged),
+            (1, 0, 1, true, 1, Class::Resurrected),
+            // The other copy that RFC 1047 lets happen.
+            (1, 1, 1, true, 1, Class::Expunged),
+            (1, 1, 1, true, 2, Class::Resurrected),
+            (1, 1, 2, true, 0, Class::Expunged),
+            (1, 1, 2, true, 1, Class::Resurrected),
+            // It came back, and was removed again.
+            (1, 0, 2, true, 0, Class::Resurrected),
+            // Nobody knows whether it was done.
+            (1, 0, 0, true, 0, Class::Expunged),
+            (1, 0, 0, true, 1, Class::Delivered),
+            (1, 0, 0, true, 2, Class::Duplicate),
+            (1, 0, 0, false, 0, Class::Lost),
+        ] {
+            let said = Said { expunged, may_be_expunged, ..said(ok, info) };
+            assert_eq!(class(said, there(copies)), expected, "{said:?} {copies}");
+        }
     }
 
     #[test]

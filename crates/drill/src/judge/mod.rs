@@ -128,6 +128,10 @@ impl Judge {
             }
             Event::Done(done) => self.done(t_us, done)?,
             Event::Seen(seen) => self.pairs.seen(seen.m, seen.r, t_us),
+            Event::Expunging { m, r } => {
+                self.pairs.may_be_expunged(*m, *r);
+                self.uids.unwanted(*m, *r);
+            }
             Event::Expunged { m, r } => self.pairs.expunged(*m, *r),
             // Where nobody serves it tells nobody ever, and one that still waits has told nobody yet.
             Event::Bounced { p: Some(p), .. } if !self.is_served(*p) => {}
@@ -318,7 +322,7 @@ impl Judge {
             let is_safe = there.delivered + there.pending + there.quarantined + there.bounced > 0;
             // Nobody reads what stands on the disk of the dead one; after salvage it counts as what it is, stranded.
             let is_in_reach = matches!(moment, Moment::Final) && there.stranded > 0;
-            if !is_safe && !is_in_reach && !pair.said(None).is_expunged {
+            if !is_safe && !is_in_reach && !pair.said(None).is_unwanted() {
                 loss.messages += 1;
                 loss.bytes += pair.bytes();
                 let oldest = loss.oldest_us.get_or_insert(pair.accepted_us);

@@ -20,7 +20,8 @@ pub(super) struct Pair {
     info: u16,
     /// Attempts that have begun and have not come to their end.
     open: u16,
-    is_expunged: bool,
+    expunged: u16,
+    may_be_expunged: bool,
 }
 
 impl Pair {
@@ -45,7 +46,8 @@ impl Pair {
         // An attempt whose end was never written down may have brought a copy.
         let info = self.info.saturating_add(self.open);
         let is_late = late_us.zip(self.seen_after_us()).is_some_and(|(limit, took)| took > limit);
-        Said { ok: self.ok, info, is_expunged: self.is_expunged, is_late }
+        let (expunged, may_be_expunged) = (self.expunged, self.may_be_expunged);
+        Said { ok: self.ok, info, expunged, may_be_expunged, is_late }
     }
 }
 
@@ -177,7 +179,13 @@ impl Pairs {
 
     pub(super) fn expunged(&mut self, message: u64, recipient: u32) {
         if let Some(row) = self.find(message, recipient) {
-            row.is_expunged = true;
+            row.expunged = row.expunged.saturating_add(1);
+        }
+    }
+
+    pub(super) fn may_be_expunged(&mut self, message: u64, recipient: u32) {
+        if let Some(row) = self.find(message, recipient) {
+            row.may_be_expunged = true;
         }
     }
 
@@ -307,6 +315,10 @@ impl Pairs {
 
     /// Copies of a row that lie in an INBOX, with a UID, and are not shown there by who was asked later.
     pub(super) fn hidden(&self, row: usize, (files, shown): (usize, usize)) -> u64 {
+        if self.rows[row].may_be_expunged {
+            // It may have gone between one look and the other.
+            return 0;
+        }
         let counts = |place: usize| self.columns[place].get(row).copied().unwrap_or_default();
         let ([.., inbox], [.., shown]) = (counts(files), counts(shown));
         inbox.saturating_sub(shown).into()

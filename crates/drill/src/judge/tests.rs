@@ -139,7 +139,11 @@ fn story(random: &mut Random, m: u64, recipients: u32) -> Story {
         Class::Bounced => events.push(Event::Bounced { m, r: Some(r), p: Some(MAIL) }),
         Class::Expunged => {
             events.push(Event::Seen(Seen { m, r: Some(r), p: MAIL }));
-            events.push(Event::Expunged { m, r });
+            events.push(Event::Expunging { m, r });
+            // That its answer is lost is as good.
+            if random.below(4) > 0 {
+                events.push(Event::Expunged { m, r });
+            }
         }
         Class::Delivered | Class::Duplicate => {
             events.push(Event::Seen(Seen { m, r: Some(r), p: MAIL }));
@@ -147,8 +151,11 @@ fn story(random: &mut Random, m: u64, recipients: u32) -> Story {
         _ => {}
     }
     let (found, class) = match (class, random.below(3)) {
-        // What was removed comes back.
-        (Class::Expunged, 0) => (at(&[MAIL]), Class::Resurrected),
+        // What was removed comes back, or was not removed after all.
+        (Class::Expunged, 0) => {
+            let is_certain = events.iter().any(|event| matches!(event, Event::Expunged { .. }));
+            (at(&[MAIL]), if is_certain { Class::Resurrected } else { Class::Delivered })
+        }
         _ => (found, class),
     };
     Story { events, found, class }

@@ -3,7 +3,7 @@
 //! then: a message is known by its number, and its copies by their places.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +109,8 @@ pub(super) struct Uids {
     more: HashMap<(u64, u32), Vec<Copied>>,
     /// Copies of this survey that are like none before: new ones, or old ones that changed.
     strange: BTreeMap<((u64, u32), At), Copied>,
+    /// Copies of these a reader marks and removes: they need not be what they were.
+    unwanted: HashSet<(u64, u32)>,
     survey: u32,
     flags: Vec<String>,
     breaches: Vec<Breach>,
@@ -176,6 +178,10 @@ impl Uids {
         }
     }
 
+    pub(super) fn unwanted(&mut self, message: u64, recipient: u32) {
+        self.unwanted.insert((message, recipient));
+    }
+
     /// All places are looked at anew.
     pub(super) fn survey_begins(&mut self) {
         self.survey = self.survey.saturating_add(1);
@@ -189,7 +195,7 @@ impl Uids {
         for ((key, _), copy) in strange.into_iter().filter(|_| is_whole) {
             // Where an old copy is no more, it has become this one.
             match self.replace(key, copy, |old| old.survey != copy.survey) {
-                Some(was) => self.compare(key.0, was, copy),
+                Some(was) => self.compare(key, was, copy),
                 None => self.more.entry(key).or_default().push(copy),
             }
         }
@@ -241,18 +247,22 @@ impl Uids {
             return;
         }
         if let Some(was) = self.replace(key, copy, |old| old.at == copy.at) {
-            return self.compare(key.0, was, copy);
+            return self.compare(key, was, copy);
         }
         let is_it = |old: &Copied| old.is_like(&copy) && old.survey != copy.survey;
         if self.replace(key, copy, is_it).is_none()
             && let Some(was) = self.strange.insert((key, copy.at), copy)
         {
             // Two places show it.
-            self.compare(key.0, was, copy);
+            self.compare(key, was, copy);
         }
     }
 
-    fn compare(&mut self, message: u64, was: Copied, is: Copied) {
+    fn compare(&mut self, key: (u64, u32), was: Copied, is: Copied) {
+        if self.unwanted.contains(&key) {
+            return;
+        }
+        let message = key.0;
         if was.flags != is.flags {
             let told = |copy: Copied| self.flags[copy.flags as usize].clone();
             let (was, is) = (told(was), told(is));

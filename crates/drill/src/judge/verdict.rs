@@ -267,7 +267,7 @@ impl Judge {
             (Class::Corrupt, Some(0)),
             (Class::Misdelivered, Some(0)),
             (Class::DeliveredAfterReject, Some(0)),
-            (Class::Resurrected, Some(0)),
+            (Class::Resurrected, Some(objectives.resurrected)),
             (Class::Duplicate, Some(objectives.duplicates)),
             (Class::Stranded, objectives.stranded),
             (Class::Pending, objectives.pending),

@@ -14,6 +14,7 @@ mod tests;
 mod vars;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -146,6 +147,9 @@ pub struct Objectives {
     /// Copies above those that attempts explain.
     #[serde(default)]
     pub duplicates: u64,
+    /// Messages that readers had removed, and that may be back, as after a restore.
+    #[serde(default)]
+    pub resurrected: u64,
     /// Accepted messages that may still lie where nobody serves.
     #[serde(default)]
     pub stranded: u64,
@@ -252,6 +256,8 @@ pub struct Readers {
     /// An answer that takes longer is none.
     #[serde(default = "five_seconds")]
     pub patience: Span,
+    /// Who sees one of so many messages removes it for good; without it nobody does. It must not come back.
+    pub expunge_every: Option<NonZeroU32>,
 }
 
 /// Something that is asked all the time how it is.

@@ -1,5 +1,5 @@
-//! A session that reads what a folder of an IMAP server holds, and changes nothing in it. Messages are handed over one by
-//! one: only one of them is in memory.
+//! A session that reads what a folder of an IMAP server holds, and changes nothing in it but what it is told to remove.
+//! Messages are handed over one by one: only one of them is in memory.
 
 use imap_proto::{AttributeValue, Response};
 use jiff::fmt::strtime;
@@ -119,6 +119,28 @@ impl Reader {
 }
 
 impl Reader {
+    /// Removes messages of a folder for good, and no others, whoever marks them meanwhile (UID EXPUNGE, RFC 4315). It opens
+    /// the folder to write: what lies in `new` goes to `cur`.
+    pub async fn expunge(
+        &mut self,
+        folder: &str,
+        uid_validity: u32,
+        uids: &[u32],
+    ) -> Result<(), ImapError> {
+        let line = format!("SELECT {}", name(folder)?);
+        let said = self.wire.command("SELECT", &line, &self.judge).await?;
+        if !said.contains(&Heard::Validity(uid_validity)) {
+            return Err(ImapError::AnotherFolder);
+        }
+        for some in uids.chunks(UIDS) {
+            let set = some.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+            let store = format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)");
+            self.wire.command("STORE", &store, &self.judge).await?;
+            self.wire.command("EXPUNGE", &format!("UID EXPUNGE {set}"), &self.judge).await?;
+        }
+        Ok(())
+    }
+
     /// Says goodbye, and does not wait for an answer.
     pub async fn log_out(mut self) {
         let _ = self.wire.say("LOGOUT").await;
@@ -172,6 +194,8 @@ fn seconds(date: &str) -> Option<i64> {
     Some(parsed.to_timestamp().ok()?.as_second())
 }
 
+/// In one command: lines of a thousand bytes are what each server takes (RFC 2683, 3.2.1.5).
+const UIDS: usize = 80;
 /// A byte more than is wanted tells of larger messages.
 const PARTS: &str = "(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[]<0.67108865>)";
 
