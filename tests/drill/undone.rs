@@ -109,6 +109,21 @@ mod needs_namespaces {
             )
     }
 
+    #[test]
+    fn what_fills_a_disk_ends_before_it_is_removed() {
+        let lab = LAB
+            .replace("[lab]\n", "[lab]\ndisks = { small = { size = \"64M\", inodes = 60000 } }\n");
+        let step = "[[steps]]\nname = \"fill\"\ntimeout = \"30ms\"\n\
+                    fault = { fill = { folder = \"${lab}/small\", inodes = true, leave = \"0\" } }\n";
+        let env = Env::new();
+        let out = env.path("out");
+        let document = run(&env, &format!("{lab}{step}"), &out).expect(6).json();
+        let why = "step `fill`: it took longer than 0.03 s";
+        assert_eq!(document["aborted"], why, "{document}");
+        assert_eq!(document["left"], serde_json::json!([]), "{document}");
+        assert_gone(&out);
+    }
+
     const MOVES: &str = "[[steps]]\nname = \"move\"\n\
         promote = { to = \"b\", from = \"a\", address = { address = \"10.77.0.100/24\" } }\n";
 

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use load::letters::parse_bytes;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
@@ -38,8 +39,13 @@ pub(crate) fn filler(fill: &Fill, run: &str) -> PathBuf {
     Path::new(&fill.folder).join(format!(".mailrig-drill-{run}"))
 }
 
-/// Fills the disk of a folder. `journal_dir` must lie on another one.
-pub(crate) fn fill(fill: &Fill, filler: &Path, journal_dir: &Path) -> Result<String, String> {
+/// Fills the disk of a folder, until `is_over`. `journal_dir` must lie on another one.
+pub(crate) fn fill(
+    fill: &Fill,
+    filler: &Path,
+    journal_dir: &Path,
+    is_over: &AtomicBool,
+) -> Result<String, String> {
     let failed =
         |e: &dyn std::fmt::Display| format!("cannot fill the disk of {}: {e}", fill.folder);
     let device = |path: &Path| fs::metadata(path).map(|facts| facts.dev());
@@ -51,11 +57,12 @@ pub(crate) fn fill(fill: &Fill, filler: &Path, journal_dir: &Path) -> Result<Str
     }
     fs::create_dir(filler).map_err(|e| failed(&e))?;
     let leave = parse_bytes(&fill.leave).map_err(|e| failed(&e))?;
-    if fill.inodes { no_inodes(filler, leave) } else { no_bytes(filler, leave) }
+    let go_on = || !is_over.load(Ordering::Relaxed);
+    if fill.inodes { no_inodes(filler, leave, go_on) } else { no_bytes(filler, leave, go_on) }
         .map_err(|e| failed(&e))
 }
 
-fn no_bytes(filler: &Path, leave: u64) -> std::io::Result<String> {
+fn no_bytes(filler: &Path, leave: u64, go_on: impl Fn() -> bool) -> std::io::Result<String> {
     let mut file = File::create(filler.join("filler"))?;
     let free = |dir: &Path| statvfs(dir).map(|facts| facts.f_bavail * facts.f_frsize);
     let mut taken = 0;
@@ -68,7 +75,7 @@ fn no_bytes(filler: &Path, leave: u64) -> std::io::Result<String> {
     // What is counted as free may not be all, and not every file system takes space ahead.
     let block = [0; 4096];
     std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
-    while leave == 0 || free(filler)? > leave {
+    while go_on() && (leave == 0 || free(filler)? > leave) {
         match file.write(&block) {
             Ok(written) => taken += written as u64,
             Err(e) if e.kind() == ErrorKind::StorageFull => break,
@@ -78,9 +85,9 @@ fn no_bytes(filler: &Path, leave: u64) -> std::io::Result<String> {
     Ok(format!("{taken} bytes taken, {} free", free(filler)?))
 }
 
-fn no_inodes(filler: &Path, leave: u64) -> std::io::Result<String> {
+fn no_inodes(filler: &Path, leave: u64, go_on: impl Fn() -> bool) -> std::io::Result<String> {
     let mut taken = 0_u64;
-    while statvfs(filler)?.f_favail > leave && taken < MOST_FILES {
+    while go_on() && statvfs(filler)?.f_favail > leave && taken < MOST_FILES {
         let name = filler.join(taken.to_string());
         match OpenOptions::new().create_new(true).write(true).open(name) {
             Ok(_) => taken += 1,
@@ -109,7 +116,8 @@ mod tests {
     fn the_disk_of_the_journal_is_never_filled() {
         let dir = tempfile::tempdir().unwrap();
         let fault = Fill { folder: dir.path().to_str().unwrap().into(), ..Fill::default() };
-        let refused = fill(&fault, &filler(&fault, "7"), dir.path()).unwrap_err();
+        let refused =
+            fill(&fault, &filler(&fault, "7"), dir.path(), &AtomicBool::new(false)).unwrap_err();
         assert!(refused.contains("the journal of the drill lies on it"), "{refused}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }

@@ -2,9 +2,13 @@
 //! step does not strike that out, because mending twice does no harm.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::marked::{self, Begins};
 use crate::owned::Owned;
@@ -107,8 +111,28 @@ async fn fill(
     stack.arm(step, Undo::RemoveFiller { dir: dir.clone() }).await?;
     begins();
     let (fault, journal_dir) = (fault.clone(), world.dir.clone());
-    let filled = tokio::task::spawn_blocking(move || disks::fill(&fault, &dir, &journal_dir));
-    filled.await.map_err(|e| e.to_string())?
+    let (is_over, (tell, told)) = (Arc::new(AtomicBool::new(false)), oneshot::channel());
+    let over = Arc::clone(&is_over);
+    let fill = move || drop(tell.send(disks::fill(&fault, &dir, &journal_dir, &over)));
+    let filling = tokio::task::spawn_blocking(fill);
+    lock(&world.filling).push(Filling { is_over, filling });
+    told.await.map_err(|_| "what fills the disk panicked".to_owned())?
+}
+
+/// A disk that is being filled, on a thread that does not end with its step.
+pub(crate) struct Filling {
+    is_over: Arc<AtomicBool>,
+    filling: JoinHandle<()>,
+}
+
+/// Before what fills them is removed.
+pub(crate) async fn end_filling(world: &World) {
+    let all = std::mem::take(&mut *lock(&world.filling));
+    for Filling { is_over, filling } in all {
+        is_over.store(true, Ordering::Relaxed);
+        // If it panicked, it has ended.
+        let _ = filling.await;
+    }
 }
 
 /// Only the processes of the lab that asked for it see it: their library looks into a file.

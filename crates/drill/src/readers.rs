@@ -94,7 +94,7 @@ impl Client {
         if opened.uid_next > from && opened.exists > 0 {
             let mut unwanted = Vec::new();
             let is_unwanted =
-                |m: u64| self.every.is_some_and(|every| m % u64::from(every.get()) == 0);
+                |m: u64| self.every.is_some_and(|every| m.is_multiple_of(every.get().into()));
             let fetched = session.fetch_since(from, |message| {
                 if message.uid < from {
                     return true;

@@ -24,7 +24,7 @@ use crate::story::Story;
 use crate::survey::{self, Readable, Source, mailboxes};
 use crate::traffic::Traffic;
 use crate::world::{COMMANDS, Stop, World, lock};
-use crate::{lab, marked, owned, readers, ready, services, steps, watch};
+use crate::{faults, lab, marked, owned, readers, ready, services, steps, watch};
 
 /// What a run needs besides its scenario.
 pub struct Setup {
@@ -112,6 +112,7 @@ pub async fn run(loaded: Loaded, setup: Setup, stop: Stop) -> Result<Vec<Left>, 
         // What was cut off in the midst must not go on while it is undone; what is left of it is left for its undo.
         let _ = marked::end_commands(&world.mark(COMMANDS)).await;
     }
+    faults::end_filling(&world).await;
     limit.abort();
     abort.abort();
     let left = stack.undo_all().await;
@@ -182,6 +183,7 @@ pub(crate) fn world(
         secrets,
         away: Mutex::default(),
         had_incident: Mutex::new(false),
+        filling: Mutex::new(Vec::new()),
         documents: Mutex::new(0),
         serving: Mutex::new(serving),
         roles,

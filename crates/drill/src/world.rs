@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use toml::Value;
 
 use crate::command::{Command, Ran};
+use crate::faults::Filling;
 use crate::journal::Journal;
 use crate::marked::MARK;
 use crate::owned::Owned;
@@ -43,6 +44,8 @@ pub(crate) struct World {
     pub(crate) away: Mutex<HashMap<String, std::time::Instant>>,
     /// Whether anything has happened that recovery runs from.
     pub(crate) had_incident: Mutex<bool>,
+    /// Disks that are being filled.
+    pub(crate) filling: Mutex<Vec<Filling>>,
     /// How many documents of commands of this program are kept.
     pub(crate) documents: Mutex<u32>,
     /// Roles that serve now.
