@@ -37,7 +37,7 @@ recipients = "u{1..3}@drill.test"
 to = ["primary", "standby"]
 retry = ["300ms", "500ms", "1s", "1s", "1s", "1s", "2s", "2s", "4s"]
 baseline = "1s"
-recovered = "2s"
+recovered = "4s"
 [[steps]]
 name = "kill"
 fault = { kill = "primary" }

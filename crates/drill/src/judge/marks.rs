@@ -18,6 +18,8 @@ pub struct Marks {
     pub stable_us: Option<u64>,
     /// The last failure before it was stable.
     pub last_failure_us: Option<u64>,
+    /// The last success.
+    pub last_ok_us: Option<u64>,
     /// Failures after the incident.
     pub failures: u64,
     /// Successes after it.
@@ -33,6 +35,12 @@ impl Marks {
             None if self.successes > 0 => Some(0),
             None => None,
         }
+    }
+
+    /// When it last answered, if nobody looked long enough after that to call it stable.
+    pub fn answering_us(&self) -> Option<u64> {
+        let last_ok_us = self.last_ok_us.filter(|_| self.stable_us.is_none())?;
+        (Some(last_ok_us) > self.last_failure_us).then_some(last_ok_us)
     }
 }
 
@@ -54,13 +62,15 @@ pub struct Clock {
     row: u32,
     /// Failures since the last success.
     failing: u32,
+    /// The last of all failures.
+    failed_us: Option<u64>,
 }
 
 impl Clock {
     /// From an incident on.
     pub fn new(fault_us: u64, stable: Stable) -> Self {
         let marks = Marks { fault_us, ..Marks::default() };
-        Self { stable, marks, row_start_us: None, row: 0, failing: 0 }
+        Self { stable, marks, row_start_us: None, row: 0, failing: 0, failed_us: None }
     }
 
     /// The incident happened later than it was asked for.
@@ -78,6 +88,7 @@ impl Clock {
         let marks = &mut self.marks;
         if !is_ok {
             marks.failures += 1;
+            self.failed_us = Some(t_us);
             marks.detected_us.get_or_insert(t_us);
             if marks.stable_us.is_none() {
                 marks.last_failure_us = Some(t_us);
@@ -87,6 +98,7 @@ impl Clock {
             return;
         }
         marks.successes += 1;
+        marks.last_ok_us = Some(t_us);
         self.failing = 0;
         if marks.detected_us.is_none() {
             return;
@@ -103,7 +115,10 @@ impl Clock {
     /// What it came to. Who is away again at the end did not come back.
     pub fn marks(&self) -> Marks {
         let is_away = self.failing >= self.stable.count.max(2);
-        Marks { stable_us: self.marks.stable_us.filter(|_| !is_away), ..self.marks }
+        match is_away {
+            true => Marks { stable_us: None, last_failure_us: self.failed_us, ..self.marks },
+            false => self.marks,
+        }
     }
 }
 
@@ -149,6 +164,18 @@ mod tests {
             let events = [&[(1100, false)], row].concat();
             assert_eq!(marks(&events).rto_us().is_some(), is_stable, "{row:?}");
         }
+    }
+
+    #[test]
+    fn who_answers_again_and_is_not_stable_yet_is_told_apart_from_who_is_away() {
+        let stable = [(1100, false), (1200, true), (1210, true), (1300, true)];
+        assert_eq!(marks(&stable).answering_us(), None);
+        assert_eq!(marks(&stable[..3]).answering_us(), Some(1210));
+        assert_eq!(marks(&stable[..1]).answering_us(), None);
+        let away = [&stable[..], &[(1400, false), (1410, false), (1420, false)]].concat();
+        let marks = marks(&away);
+        assert_eq!((marks.rto_us(), marks.answering_us()), (None, None));
+        assert_eq!(marks.last_failure_us, Some(1420));
     }
 
     #[test]

@@ -399,7 +399,13 @@ fn about_outages(outages: &[Outage], cut_us: Option<u64>) -> Vec<Criterion> {
             Some(rto_us) => (seconds(rto_us), Word::Fail),
             None if outage.marks.detected_us.is_some() => {
                 let had_time = |cut_us| cut_us > outage.marks.fault_us.saturating_add(limit_us);
+                let answering_us = outage.marks.answering_us();
                 match cut_us.is_none_or(had_time) {
+                    // It may have been in time, and may have gone again.
+                    true if answering_us.is_some_and(|at_us| !had_time(at_us)) => {
+                        let why = "it answered again, and the run ended before that was stable; let `recovered` take longer";
+                        (why.into(), Word::Unknown)
+                    }
                     true => ("it did not come back".into(), Word::Fail),
                     false => ("it was not back when the run was cut short".into(), Word::Unknown),
                 }
