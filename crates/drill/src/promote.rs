@@ -105,7 +105,7 @@ fn starts(start: &Start, to: &str) -> Vec<Move> {
             let quoted = quoted(file);
             // Nobody can tell where it cannot be read.
             let base = format!("base=$(doveconf -c {quoted} -h base_dir) || exit 1; ");
-            let runs = "{ read pid < \"$base/master.pid\" && kill -0 \"$pid\"; } 2>/dev/null";
+            let runs = runs("\"$base/master.pid\"", "dovecot");
             let why = already("Dovecot");
             let look = sh(format!(
                 "{base}if {runs}; then echo {} >&2; exit 1; fi",
@@ -113,13 +113,13 @@ fn starts(start: &Start, to: &str) -> Vec<Move> {
             ));
             let stop = format!("{base}if {runs}; then doveadm -c {quoted} stop; fi");
             let start = words(&["dovecot", "-c", file]);
-            vec![plain(to, look), undoable(to, start, stop, base + &soon(&format!("! {runs}")))]
+            vec![plain(to, look), undoable(to, start, stop, base + &soon(&format!("! {{ {runs}; }}")))]
         }
         Start::Exim(file) => {
-            let runs = format!("{{ read pid < {EXIM_PID} && kill -0 \"$pid\"; }} 2>/dev/null");
+            let runs = runs(EXIM_PID, "exim");
             let start = words(&["exim", "-C", file, "-bd", "-q30m", "-oP", EXIM_PID]);
             let stop = format!("if {runs}; then kill \"$pid\"; fi");
-            let gone = soon(&format!("! {runs}")) + &format!(" && rm -f {EXIM_PID}");
+            let gone = soon(&format!("! {{ {runs}; }}")) + &format!(" && rm -f {EXIM_PID}");
             vec![
                 unless(to, &runs, &already("an Exim of a drill")),
                 undoable(to, start, stop, gone),
@@ -129,9 +129,18 @@ fn starts(start: &Start, to: &str) -> Vec<Move> {
     }
 }
 
+/// Whether the process of a file with its number runs: that of a program, and none that has ended and waits for its parent
+/// (proc(5), `stat`). It sets `pid`.
+fn runs(pid_file: &str, program: &str) -> String {
+    format!(
+        "{{ read -r pid < {pid_file} && read -r stat < \"/proc/$pid/stat\"; }} 2>/dev/null && \
+         case $stat in *\") Z \"*) false;; *\" ({program}\"*) true;; *) false;; esac"
+    )
+}
+
 /// Waits some seconds for a condition of the shell.
 fn soon(condition: &str) -> String {
-    format!("n=0; until {condition}; do n=$((n + 1)); test $n -lt 100 || exit 1; sleep 0.1; done")
+    format!("n=0; until {{ {condition}; }}; do n=$((n + 1)); test $n -lt 100 || exit 1; sleep 0.1; done")
 }
 
 /// The number of its process, in a folder that a reboot empties.
