@@ -113,7 +113,10 @@ fn starts(start: &Start, to: &str) -> Vec<Move> {
             ));
             let stop = format!("{base}if {runs}; then doveadm -c {quoted} stop; fi");
             let start = words(&["dovecot", "-c", file]);
-            vec![plain(to, look), undoable(to, start, stop, base + &soon(&format!("! {{ {runs}; }}")))]
+            vec![
+                plain(to, look),
+                undoable(to, start, stop, base + &soon(&format!("! {{ {runs}; }}"))),
+            ]
         }
         Start::Exim(file) => {
             let runs = runs(EXIM_PID, "exim");
@@ -140,7 +143,9 @@ fn runs(pid_file: &str, program: &str) -> String {
 
 /// Waits some seconds for a condition of the shell.
 fn soon(condition: &str) -> String {
-    format!("n=0; until {{ {condition}; }}; do n=$((n + 1)); test $n -lt 100 || exit 1; sleep 0.1; done")
+    format!(
+        "n=0; until {{ {condition}; }}; do n=$((n + 1)); test $n -lt 100 || exit 1; sleep 0.1; done"
+    )
 }
 
 /// The number of its process, in a folder that a reboot empties.
