@@ -97,6 +97,44 @@ fn a_scenario_that_cannot_be_is_refused_before_anything_is_made() {
     }
 }
 
+/// Whoever asks what it would do hears what is wrong with it, and where.
+#[test]
+fn a_plan_refuses_what_a_run_refuses() {
+    let env = Env::new();
+    for (from, to, expected) in [
+        ("rate = \"20/s\"", "rate = \"many\"", "odd.toml: traffic.rate: `many` is no rate"),
+        ("u{1..3}@drill.test", "u@drill.invalid.com", "odd.toml: traffic.recipients: "),
+        ("rate = \"20/s\"", "rate = \"20/s\"\nsize = \"big\"", "odd.toml: traffic.size: "),
+    ] {
+        assert!(LAB.contains(from));
+        let path = write(&env, &LAB.replacen(from, to, 1));
+        for what in ["plan", "runbook", "rehearse", "run"] {
+            let refused = env.run(&["drill", what, text(&path)]).expect(2);
+            assert!(refused.stderr.contains(expected), "{what}: {refused}");
+        }
+    }
+    let path = env.path("odd.toml");
+    fs::write(&path, b"version = 1\ntitle = \"caf\xe9\"\n").unwrap();
+    let refused = env.run(&["drill", "plan", text(&path)]).expect(2);
+    assert!(refused.stderr.contains("odd.toml:2: it is no UTF-8, and so no scenario"), "{refused}");
+    let refused = env.run(&["drill", "plan", "/dev/zero"]).expect(2);
+    assert!(refused.stderr.contains("/dev/zero: it is longer than 1 MiB"), "{refused}");
+}
+
+#[test]
+fn a_secret_that_cannot_be_had_ends_the_run_before_anything_is_made() {
+    let env = Env::new();
+    let out = env.path("out");
+    for (from, expected) in [
+        ("env = \"NOT_SET_ANYWHERE\"", "the secret `key`: the environment has no NOT_SET_ANYWHERE"),
+        ("command = [\"true\"]", "the secret `key`: it is empty"),
+    ] {
+        let failed = run(&env, &format!("{LAB}[secrets]\nkey = {{ {from} }}\n"), &out).expect(1);
+        assert!(failed.stderr.contains(expected), "{failed}");
+        assert!(!out.exists());
+    }
+}
+
 #[test]
 fn a_server_that_is_not_there_is_named_before_the_first_step() {
     let env = Env::new();

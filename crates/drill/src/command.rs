@@ -79,7 +79,15 @@ impl Command {
             }
             // How a node is entered is known only when it is there.
             Where::Node(name) => [&["node".to_owned(), name.clone()], argv].concat(),
-            Where::Container(prefix) => [prefix, argv].concat(),
+            Where::Container(prefix) => {
+                // Its processes are nobody's children here.
+                let sets = env.iter().map(|(name, value)| format!("{name}={value}"));
+                let sets: Vec<String> = match env.is_empty() {
+                    true => Vec::new(),
+                    false => ["env".to_owned()].into_iter().chain(sets).collect(),
+                };
+                [prefix, &sets[..], argv].concat()
+            }
             Where::Ssh(target) => {
                 // ssh gives one text to a shell there.
                 let sets = env.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
@@ -99,7 +107,8 @@ impl Command {
                 ssh.map(str::to_owned).to_vec()
             }
         };
-        let env = if matches!(on, Where::Ssh(_)) { BTreeMap::new() } else { env.clone() };
+        let is_elsewhere = matches!(on, Where::Ssh(_) | Where::Container(_));
+        let env = if is_elsewhere { BTreeMap::new() } else { env.clone() };
         Self { argv: words, env }
     }
 
@@ -352,5 +361,12 @@ mod tests {
         let netns = Command::new(&argv, &env, &Where::Namespace("p".into()));
         assert_eq!(netns.by_hand(), r"ip netns exec p echo 'it'\''s'");
         assert_eq!(netns.env, env);
+        // What stands in a container is no child of podman's here.
+        let on = Where::Container(["podman", "exec", "mx1"].map(str::to_owned).to_vec());
+        let container = Command::new(&argv, &env, &on);
+        assert_eq!(container.argv, ["podman", "exec", "mx1", "env", "KEY=a b", "echo", "it's"]);
+        assert_eq!(container.env, BTreeMap::new());
+        let container = Command::new(&argv, &BTreeMap::new(), &on);
+        assert_eq!(container.argv, ["podman", "exec", "mx1", "echo", "it's"]);
     }
 }

@@ -31,6 +31,7 @@ mod run;
 pub mod safety;
 mod salvage;
 pub mod scenario;
+mod secrets;
 mod services;
 mod stack;
 mod steps;

@@ -11,6 +11,7 @@ use crate::journal::Journal;
 use crate::ready;
 use crate::run::{Setup, world};
 use crate::scenario::{Loaded, Probe, Role, Scenario, Where};
+use crate::secrets;
 use crate::survey;
 use crate::world::{Stop, World};
 
@@ -27,12 +28,19 @@ pub struct Rehearsed {
 pub async fn rehearse(loaded: Loaded, setup: &Setup) -> Vec<Rehearsed> {
     let planned = loaded.scenario.clone();
     let mut answers = Answers::default();
-    let world = world(loaded, setup, setup.dir.clone(), &Journal::nowhere(), Stop::default());
-    let world = match world {
+    let stop = Stop::default();
+    let made = match secrets::read(&planned, setup.variable, &stop).await {
+        Err(why) => Err(("secrets can be read", why)),
         // The lab's ports are free again, and nobody listens there.
+        Ok(secrets) => {
+            let made = world(loaded, setup, setup.dir.clone(), &Journal::nowhere(), stop, secrets);
+            made.map_err(|why| ("the scenario holds with all its values", why))
+        }
+    };
+    let world = match made {
         Ok((world, _)) => world,
-        Err(why) => {
-            answers.add("secrets can be read".into(), Err(why));
+        Err((question, why)) => {
+            answers.add(question.into(), Err(why));
             return answers.0;
         }
     };

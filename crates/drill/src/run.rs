@@ -24,7 +24,7 @@ use crate::story::Story;
 use crate::survey::{self, Readable, Source, mailboxes};
 use crate::traffic::Traffic;
 use crate::world::{COMMANDS, Stop, World, lock};
-use crate::{faults, lab, marked, owned, readers, ready, services, steps, watch};
+use crate::{faults, lab, marked, owned, readers, ready, secrets, services, steps, watch};
 
 /// What a run needs besides its scenario.
 pub struct Setup {
@@ -84,6 +84,8 @@ pub const JOURNAL: &str = "journal.jsonl";
 
 /// Runs a scenario. Gives what could not be undone.
 pub async fn run(loaded: Loaded, setup: Setup, stop: Stop) -> Result<Vec<Left>, RunFailed> {
+    let secrets = secrets::read(&loaded.scenario, setup.variable, &stop).await;
+    let secrets = secrets.map_err(RunFailed::Scenario)?;
     let dir = absolute(&setup.dir)?;
     let dir_failed =
         |why: std::io::Error| RunFailed::Dir { dir: dir.clone(), why: why.to_string() };
@@ -98,7 +100,8 @@ pub async fn run(loaded: Loaded, setup: Setup, stop: Stop) -> Result<Vec<Left>, 
     let (start, at) = (Instant::now(), Timestamp::now());
     let (journal, writer) = Journal::create(&dir.join(JOURNAL), start).map_err(dir_failed)?;
     let journal = journal.told(setup.told.clone());
-    let (world, ports) = world(loaded, &setup, dir, &journal, stop).map_err(RunFailed::Scenario)?;
+    let (world, ports) =
+        world(loaded, &setup, dir, &journal, stop, secrets).map_err(RunFailed::Scenario)?;
     let places = places(&world, &setup.recipients).map_err(RunFailed::Scenario)?;
     let begin = begin(&world, &setup, at, &places, &text).map_err(RunFailed::Scenario)?;
     journal.commit(Event::Begin(Box::new(begin))).await?;
@@ -144,6 +147,7 @@ pub(crate) fn world(
     dir: PathBuf,
     journal: &Journal,
     stop: Stop,
+    secrets: BTreeMap<String, String>,
 ) -> Result<(World, lab::Ports), String> {
     let recipients = setup.recipients.iter().cloned().zip(0..).collect::<HashMap<_, _>>();
     let mut values = Values::default();
@@ -152,11 +156,8 @@ pub(crate) fn world(
     values.set("mailrig", setup.program.to_string_lossy());
     let Loaded { scenario, tree } = loaded;
     let (ports, mut values) = lab::ports(&scenario, values)?;
-    let mut secrets = Vec::new();
-    for (name, secret) in &scenario.secrets {
-        let value = secret.read(&setup.variable)?;
+    for (name, value) in &secrets {
         values.set(format!("secret.{name}"), value.as_str());
-        secrets.push(value);
     }
     // What steps print comes later, and what processes are called.
     let mut filled = tree.clone();
@@ -180,7 +181,7 @@ pub(crate) fn world(
         nodes: Mutex::default(),
         proxies: Mutex::default(),
         person: setup.person,
-        secrets,
+        secrets: secrets.into_values().collect(),
         away: Mutex::default(),
         had_incident: Mutex::new(false),
         filling: Mutex::new(Vec::new()),

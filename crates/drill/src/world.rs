@@ -197,8 +197,8 @@ impl World {
             Where::Node(name) => {
                 // A process with the number 0 is nobody's: it fails, and says so.
                 let pid = lock(&self.nodes).get(name).map_or(0, |node| node.pid).to_string();
-                let enter = ["nsenter", "--target", &pid, "--net", "--"].map(str::to_owned);
-                Command::new(&argv, &env, &Where::Container(enter.to_vec()))
+                let enter = ["nsenter", "--target", &pid, "--net", "--"];
+                Command::new(&argv, &env, &Where::Local).below(&enter)
             }
             on => Command::new(&argv, &env, on),
         }

@@ -16,6 +16,7 @@ pub(super) fn check(scenario: &Scenario, tree: &Value) -> Result<(), String> {
     let check = Check { scenario };
     check.whole()?;
     check.later(tree)?;
+    check.shown(tree, "")?;
     let mut names = BTreeSet::new();
     check.steps(&scenario.steps, &mut names)
 }
@@ -216,6 +217,33 @@ impl Check<'_> {
         wrong.map_or(Ok(()), Err)
     }
 
+    /// Secrets stand in environments, and in files that the lab makes, and nowhere else: all else is shown.
+    fn shown(&self, tree: &Value, place: &str) -> Result<(), String> {
+        let mut is_shown = false;
+        match tree {
+            Value::Table(table) => {
+                for (key, value) in table {
+                    let inner =
+                        if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+                    // A process may be called so.
+                    let is_env = key == "env"
+                        && value.as_table().is_some_and(|env| env.values().all(Value::is_str));
+                    if !is_env && inner != "lab.files" {
+                        self.shown(value, &inner)?;
+                    }
+                }
+            }
+            Value::Array(items) => items.iter().try_for_each(|item| self.shown(item, place))?,
+            text => vars::names(text, &mut |name| is_shown |= name.starts_with("secret.")),
+        }
+        match is_shown {
+            false => Ok(()),
+            true => Err(format!(
+                "{place}: a secret here is seen by everybody on that machine, or stands in the journal; put it into `env`"
+            )),
+        }
+    }
+
     /// Why a name that is put in later will not be there.
     fn unknown(&self, name: &str, done: &BTreeSet<&str>) -> Option<String> {
         let Scenario { lab, secrets, steps, .. } = self.scenario;
@@ -327,9 +355,14 @@ impl Check<'_> {
                 "{place}: `undone` looks whether an undo worked, and there is no `undo`"
             ));
         }
-        if run.argv.iter().chain(run.undo.iter().flatten()).any(|word| word.contains("${secret.")) {
+        let on =
+            run.on.as_ref().and_then(|role| self.scenario.roles.get(role)).map(|role| &role.on);
+        if matches!(on, Some(Where::Ssh(_) | Where::Container(_)))
+            && run.env.values().any(|value| value.contains("${secret."))
+        {
             return Err(format!(
-                "{place}: a secret in `argv` is seen by everybody on that machine; put it into `env`"
+                "{place}: a secret in `env` of a command on another machine is seen by everybody on both; have it read \
+                 there, from a file"
             ));
         }
         if run.undo.is_some() && run.env.values().any(|value| value.contains("${secret.")) {

@@ -100,35 +100,6 @@ pub enum Secret {
     Env(String),
 }
 
-impl Secret {
-    /// Its value.
-    pub(crate) fn read(&self, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
-        let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
-        match self {
-            Secret::File(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|e| format!("cannot read {path}: {e}"))?;
-                Ok(first_line(&text))
-            }
-            Secret::Env(name) => variable(name).ok_or_else(|| {
-                format!("the environment has no {name}, in which a secret is to stand")
-            }),
-            Secret::Command(argv) => {
-                let (program, args) = argv.split_first().ok_or("a secret's command is empty")?;
-                let output = std::process::Command::new(program).args(args).output();
-                let output = output.map_err(|e| format!("cannot run {program}: {e}"))?;
-                if !output.status.success() {
-                    return Err(format!(
-                        "{program}, which is to print a secret, ended with {}",
-                        output.status
-                    ));
-                }
-                Ok(first_line(&String::from_utf8_lossy(&output.stdout)))
-            }
-        }
-    }
-}
-
 /// What is asked of the run.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

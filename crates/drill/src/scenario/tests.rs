@@ -134,6 +134,75 @@ fn what_is_wrong_is_told_with_its_place_and_what_may_have_been_meant() {
     );
 }
 
+/// An environment is for the eyes of its user alone; all else is seen in lists of processes, or kept.
+#[test]
+fn a_secret_stands_in_environments_and_in_files_of_the_lab_alone() {
+    let with = |from: &str, to: &str| {
+        assert!(GOOD.contains(from), "{from}");
+        GOOD.replacen(from, to, 1) + "\n[secrets]\nkey = { env = \"KEY\" }\n"
+    };
+    let run = "run = { argv = [\"true\", \"${steps.kill.stdout}\"]";
+    for (from, to) in [
+        (run, "run = { env = { KEY = \"${secret.key}\" }, argv = [\"true\"]"),
+        (run, "run = { argv = [\"echo\", \"$${secret.key}\"]"),
+        ("[lab.processes.primary]", "[lab.processes.primary]\nenv = { KEY = \"${secret.key}\" }"),
+        ("[lab.processes.primary]", "[env]\nKEY = \"${secret.key}\"\n[lab.processes.primary]"),
+        (
+            "[lab.processes.primary]",
+            "[lab.files]\nkey = \"${secret.key}\"\n[lab.processes.primary]",
+        ),
+    ] {
+        let text = with(from, to);
+        load("x.toml", &text, &[]).unwrap_or_else(|e| panic!("{e}: {text}"));
+    }
+    let shown = "a secret here is seen by everybody on that machine, or stands in the journal";
+    let elsewhere =
+        "a secret in `env` of a command on another machine is seen by everybody on both";
+    let there = |on: &str| {
+        format!(
+            "serves = true\non = {on}\n[env]\n[[steps]]\nname = \"there\"\nrun = {{ argv = [\"x\"], on = \"primary\", env = {{ KEY = \"${{secret.key}}\" }} }}"
+        )
+    };
+    for (from, to, expected) in [
+        (run, "run = { argv = [\"${secret.key}\"]", format!("steps.run.argv: {shown}")),
+        (
+            run,
+            "run = { argv = [\"x\"], undo = [\"${secret.key}\"]",
+            format!("steps.run.undo: {shown}"),
+        ),
+        (
+            "fault = { kill = \"primary\" }",
+            "mailrig = [\"backup\", \"${secret.key}\"]",
+            format!("steps.mailrig: {shown}"),
+        ),
+        (
+            "fault = { kill = \"primary\" }",
+            "manual = { prompt = \"type ${secret.key}\" }",
+            format!("steps.manual.prompt: {shown}"),
+        ),
+        (
+            "\"serve\",",
+            "\"serve\", \"${secret.key}\",",
+            format!("lab.processes.primary.run: {shown}"),
+        ),
+        (
+            "serves = true",
+            "serves = true\nqueue = { command = [\"x\", \"${secret.key}\"] }",
+            format!("roles.primary.queue.command: {shown}"),
+        ),
+        ("title = \"A test\"", "title = \"${secret.key}\"", format!("title: {shown}")),
+        ("serves = true", &there("{ ssh = \"root@localhost\" }"), elsewhere.into()),
+        (
+            "serves = true",
+            &there("{ container = [\"podman\", \"exec\", \"a\"] }"),
+            elsewhere.into(),
+        ),
+    ] {
+        let error = error(&with(from, to));
+        assert!(error.contains(&expected), "{expected:?} is not in {error:?}");
+    }
+}
+
 /// `MAILRIG_WRITE_SCHEMA=1` writes it.
 #[test]
 fn the_published_schema_is_that_of_what_is_read() {

@@ -17,13 +17,13 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use drill::journal::Event;
 use drill::judge::Word;
 use drill::scenario::{Loaded, Manual, load as load_scenario};
 use drill::{Analysis, Setup, Stop};
 use jiff::Timestamp;
-use load::letters::{Addresses, Ingredients, Letters, PerMessage, mean_head_bytes};
+use load::letters::{Addresses, Ingredients, Letters, PerMessage, Sizes, mean_head_bytes};
 use load::plan::{Plan, Shape, Spacing, Stage, parse_rate};
 use load::safety;
 use serde::Serialize;
@@ -56,10 +56,23 @@ pub(crate) fn run(args: &DrillArgs, ui: &Ui) -> Result<Exit> {
 
 fn read(args: &ScenarioArgs) -> Result<Loaded> {
     let path = &args.scenario;
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LONGEST_SCENARIO + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {}", path.display()))?;
     let name = path.display().to_string();
-    load_scenario(&name, &text, &args.set).map_err(|e| UsageError(e.to_string()).into())
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count();
+        UsageError(format!("{name}:{line}: it is no UTF-8, and so no scenario"))
+    })?;
+    let loaded = load_scenario(&name, &text, &args.set).map_err(|e| UsageError(e.to_string()))?;
+    arrivals(&loaded)
+        .and_then(|_| Mail::of(&loaded))
+        .map_err(|UsageError(why)| UsageError(format!("{name}: {why}")))?;
+    Ok(loaded)
 }
 
 /// With the exit code of what it held.
@@ -110,6 +123,10 @@ fn run_scenario(args: &RunArgs, ui: &Ui) -> Result<Exit> {
     // A run that could not begin, or undid all, stands in nobody's way.
     if drill::is_clean(&dir) {
         held.release();
+    }
+    if ran.is_err() {
+        // Only where nothing is in it yet.
+        let _ = std::fs::remove_dir(&dir);
     }
     let left = ran?;
     let not_undone =
@@ -374,7 +391,7 @@ fn folder(name: &str, at: Timestamp) -> PathBuf {
     PathBuf::from(format!("drill-{name}-{}", at.strftime("%Y%m%dT%H%M%SZ")))
 }
 
-fn arrivals(loaded: &Loaded) -> Result<Plan> {
+fn arrivals(loaded: &Loaded) -> Result<Plan, UsageError> {
     let scenario = &loaded.scenario;
     let per_s =
         parse_rate(&scenario.traffic.rate).map_err(|e| UsageError(format!("traffic.rate: {e}")))?;
@@ -385,25 +402,40 @@ fn arrivals(loaded: &Loaded) -> Result<Plan> {
         is_warmup: false,
     };
     let plan = Plan::new(vec![stage], Spacing::Poisson, scenario.traffic.seed);
-    Ok(plan.map_err(|e| UsageError(format!("traffic: {e}")))?)
+    plan.map_err(|e| UsageError(format!("traffic: {e}")))
+}
+
+/// Whom messages are from and for, and how long they are.
+struct Mail {
+    senders: Addresses,
+    recipients: Addresses,
+    sizes: Sizes,
+}
+
+impl Mail {
+    fn of(loaded: &Loaded) -> Result<Self, UsageError> {
+        let traffic = &loaded.scenario.traffic;
+        let parse = |name: &str, text: &str| {
+            Addresses::parse(text).map_err(|e| UsageError(format!("traffic.{name}: {e}")))
+        };
+        let (senders, recipients) =
+            (parse("senders", &traffic.senders)?, parse("recipients", &traffic.recipients)?);
+        let domains = recipients.domains();
+        safety::check_recipient_domains(domains.iter().map(String::as_str), &[])
+            .map_err(|e| UsageError(format!("traffic.recipients: {e}")))?;
+        if recipients.count() > MOST_RECIPIENTS {
+            return Err(UsageError(format!("traffic.recipients: {MOST_RECIPIENTS} are the most")));
+        }
+        let sizes = traffic.size.parse().map_err(|e| UsageError(format!("traffic.size: {e}")))?;
+        Ok(Self { senders, recipients, sizes })
+    }
 }
 
 /// The messages, and all whom they are for.
 fn letters(loaded: &Loaded, run: u64, at: Timestamp) -> Result<(Letters, Vec<String>)> {
     let traffic = &loaded.scenario.traffic;
-    let parse = |name: &str, text: &str| {
-        Addresses::parse(text).map_err(|e| UsageError(format!("traffic.{name}: {e}")))
-    };
-    let (senders, recipients) =
-        (parse("senders", &traffic.senders)?, parse("recipients", &traffic.recipients)?);
-    let domains = recipients.domains();
-    safety::check_recipient_domains(domains.iter().map(String::as_str), &[])
-        .map_err(|e| UsageError(format!("traffic.recipients: {e}")))?;
-    if recipients.count() > MOST_RECIPIENTS {
-        bail!(UsageError(format!("traffic.recipients: {MOST_RECIPIENTS} are the most")));
-    }
+    let Mail { senders, recipients, sizes } = Mail::of(loaded)?;
     let all = (0..recipients.count()).map(|number| recipients.nth(number).to_string()).collect();
-    let sizes = traffic.size.parse().map_err(|e| UsageError(format!("traffic.size: {e}")))?;
     let head_bytes = mean_head_bytes(&senders, &recipients, PerMessage::ONE, None);
     let made = Letters::new(Ingredients {
         run,
@@ -419,6 +451,8 @@ fn letters(loaded: &Loaded, run: u64, at: Timestamp) -> Result<(Letters, Vec<Str
     Ok((made?, all))
 }
 
+/// In bytes; what is longer is told so by who reads it.
+const LONGEST_SCENARIO: u64 = 1 << 20;
 /// Of a person, in bytes.
 const LONGEST_ANSWER: u64 = 10_000;
 /// Who mail is for, in one drill.
