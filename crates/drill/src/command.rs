@@ -92,7 +92,7 @@ impl Command {
                 // ssh gives one text to a shell there.
                 let sets = env.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
                 let words = sets.chain(argv.iter().map(|word| quoted(word)));
-                let line = words.collect::<Vec<_>>().join(" ");
+                let typed = words.collect::<Vec<_>>().join(" ");
                 let ssh = [
                     "ssh",
                     "-T",
@@ -102,7 +102,7 @@ impl Command {
                     "ConnectTimeout=10",
                     "--",
                     target,
-                    &line,
+                    &typed,
                 ];
                 ssh.map(str::to_owned).to_vec()
             }
@@ -126,7 +126,7 @@ impl Command {
 
     /// As a person would type it.
     pub(crate) fn by_hand(&self) -> String {
-        self.argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+        line(&self.argv)
     }
 
     fn program(&self) -> String {
@@ -287,6 +287,11 @@ async fn keep(from: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8]))
             Err(_) => return false,
         }
     }
+}
+
+/// A command as a person would type it.
+pub(crate) fn line(argv: &[String]) -> String {
+    argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// For a shell.

@@ -1,6 +1,7 @@
 //! What a scenario would do, command by command and machine by machine, and how each is taken back: the same commands that
 //! a run makes, from the same places, so that nobody is shown something else than what happens.
 
+use crate::command::line;
 use crate::scenario::{Action, Fault, Loaded, Run, Scenario, Step};
 use crate::{network, promote, safety};
 
@@ -25,7 +26,7 @@ impl Part {
 pub fn parts(step: &Step, scenario: &Scenario) -> Vec<Part> {
     match &step.action {
         Action::Run(run) => vec![part(run, scenario)],
-        Action::Mailrig(args) => vec![Part::here(format!("mailrig {}", args.join(" ")), None)],
+        Action::Mailrig(args) => vec![Part::here(format!("mailrig {}", line(args)), None)],
         Action::Fault(fault) => of_fault(fault, scenario),
         Action::Promote(promote) | Action::Failback(promote) => {
             let commands = promote::commands(promote);
@@ -85,13 +86,10 @@ pub fn touches(loaded: &Loaded) -> Vec<String> {
 }
 
 fn part(run: &Run, scenario: &Scenario) -> Part {
-    let line = |argv: &Vec<String>| {
-        argv.iter().map(|word| crate::command::quoted(word)).collect::<Vec<_>>().join(" ")
-    };
     Part {
         on: machine(run.on.as_deref(), scenario),
         does: line(&run.argv),
-        undo: run.undo.as_ref().map(line),
+        undo: run.undo.as_deref().map(line),
     }
 }
 
@@ -112,10 +110,7 @@ fn of_fault(fault: &Fault, scenario: &Scenario) -> Vec<Part> {
             let Ok(commands) = network::commands(fault, scenario, "RUN") else {
                 return vec![Part { on, does, undo: Some("remove the drill's own rules".into()) }];
             };
-            let line = |argv: &Vec<String>| {
-                argv.iter().map(|word| crate::command::quoted(word)).collect::<Vec<_>>().join(" ")
-            };
-            let does = commands.apply.iter().map(line).collect::<Vec<_>>().join("; ");
+            let does = commands.apply.iter().map(|argv| line(argv)).collect::<Vec<_>>().join("; ");
             return vec![Part { on, does, undo: Some(line(&commands.undo)) }];
         }
         Fault::Pause(_) => Some("let it go on"),

@@ -115,7 +115,7 @@ impl Check<'_> {
         for run in &scenario.undo {
             self.run(run, "undo")?;
             if run.undo.is_some() || run.env.values().any(|value| value.contains("${secret.")) {
-                let name = run.argv.join(" ");
+                let name = crate::command::line(&run.argv);
                 return Err(format!(
                     "undo: `{name}` has an `undo` of its own, or a secret: it can have neither"
                 ));

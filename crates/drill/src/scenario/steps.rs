@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{Fault, Promote, Span};
+use crate::command::line;
 use crate::journal::Moment;
 
 /// A step.
@@ -173,8 +174,8 @@ impl std::fmt::Display for Action {
     /// For people, without what stands in variables.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Action::Run(run) => write!(f, "run {}", run.argv.join(" ")),
-            Action::Mailrig(args) => write!(f, "mailrig {}", args.join(" ")),
+            Action::Run(run) => write!(f, "run {}", line(&run.argv)),
+            Action::Mailrig(args) => write!(f, "mailrig {}", line(args)),
             Action::Fault(fault) => fault.fmt(f),
             Action::Start(name) => write!(f, "start {name}"),
             Action::Restart(name) => write!(f, "restart {name}"),
@@ -212,7 +213,7 @@ impl std::fmt::Display for Probe {
                 let word = if *verified { "verified snapshot" } else { "snapshot" };
                 write!(f, "{repository} has a {word} of the last {}", crate::human(younger_than.0))
             }
-            Probe::Command(run) => write!(f, "`{}` ends with {}", run.argv.join(" "), run.exit),
+            Probe::Command(run) => write!(f, "`{}` ends with {}", line(&run.argv), run.exit),
             Probe::File(path) => write!(f, "{path} is there"),
             Probe::Queue { of, at_most } => write!(f, "{at_most} messages or fewer wait at {of}"),
             Probe::Lag { of, behind, at_most } => {
