@@ -1,10 +1,13 @@
 //! Reads the secrets that a scenario names, before anything else is done. A command that prints one has no terminal to ask
-//! at and a limit of time: nobody sits there at night.
+//! at, and a file may be a pipe; both have a limit of time: nobody sits there at night.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::thread;
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use crate::command::Command;
 use crate::scenario::{Scenario, Secret, Where};
@@ -35,7 +38,8 @@ async fn one(
 ) -> Result<String, String> {
     match secret {
         Secret::File(path) => {
-            let text = beginning(path).map_err(|e| format!("cannot read {path}: {e}"))?;
+            let text = within_limit(path, stop).await?;
+            let text = text.map_err(|e| format!("cannot read {path}: {e}"))?;
             first_line(&text).map_err(|why| format!("{path}: {why}"))
         }
         Secret::Env(name) => variable(name).ok_or_else(|| format!("the environment has no {name}")),
@@ -57,6 +61,21 @@ async fn one(
     }
 }
 
+/// What begins a file, unless that takes too long.
+async fn within_limit(path: &str, stop: &Stop) -> Result<io::Result<Vec<u8>>, String> {
+    let (give, taken) = oneshot::channel();
+    let from = path.to_owned();
+    // A pipe to which nobody writes keeps it for ever; the program ends beside such a thread, and not beside one of tokio's.
+    thread::spawn(move || give.send(beginning(&from)));
+    tokio::select! {
+        text = taken => text.map_err(|e| format!("cannot read {path}: {e}")),
+        () = tokio::time::sleep(LIMIT) => {
+            Err(format!("{path}: nothing came from it for {}", crate::human(LIMIT)))
+        }
+        () = stop.asked() => Err(format!("{path}: nothing came from it until the drill stopped")),
+    }
+}
+
 fn beginning(path: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LONGEST as u64 + 1).read_to_end(&mut bytes)?;
@@ -72,7 +91,7 @@ fn first_line(text: &[u8]) -> Result<String, String> {
     String::from_utf8(line.to_vec()).map_err(|_| "its first line is no UTF-8".to_owned())
 }
 
-/// For a command that prints one.
+/// For one of them.
 const LIMIT: Duration = Duration::from_secs(60);
 /// A secret, in bytes.
 const LONGEST: usize = 4096;
@@ -126,5 +145,11 @@ mod tests {
         let hangs = Secret::Command(["sleep", "1000"].map(str::to_owned).to_vec());
         let why = one(&hangs, |_| None, &stop).await.unwrap_err();
         assert!(why.contains("because the drill stops"), "{why}");
+
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe").to_string_lossy().into_owned();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let why = one(&Secret::File(pipe), |_| None, &stop).await.unwrap_err();
+        assert!(why.ends_with("nothing came from it until the drill stopped"), "{why}");
     }
 }
