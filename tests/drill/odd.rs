@@ -75,23 +75,37 @@ pub(super) fn with_bin() -> Env {
 fn a_scenario_that_cannot_be_is_refused_before_anything_is_made() {
     let env = Env::new();
     let out = env.path("out");
-    for (steps, expected) in [
-        ("[[steps]]\nname = \"x\"\nundo = [\"true\"]\n", "an `undo` undoes what stands beside it"),
+    for (added, exit, expected) in [
+        (
+            "[[steps]]\nname = \"x\"\nundo = [\"true\"]\n",
+            2,
+            "an `undo` undoes what stands beside it",
+        ),
         (
             "[[steps]]\nname = \"x\"\nrun = { undo = [\"true\"] }\n",
+            2,
             "`argv` is missing here: the command that is run, and that an `undo` undoes",
         ),
         (
             "[[steps]]\nname = \"x\"\nrun = { argv = [\"echo\", \"${steps.y.stdout}\"] }\n\
              [[steps]]\nname = \"y\"\nrun = { argv = [\"echo\", \"${steps.x.stdout}\"] }\n",
+            2,
             "step `y` comes later, or is this one",
         ),
         (
             "[roles.b]\n[[steps]]\nname = \"x\"\nexpect = { smtp = \"127.0.0.1:${port.b}\" }\n",
+            2,
             "there is no port `b`",
         ),
+        // What the scenario cannot help.
+        (
+            "[secrets]\nkey = { env = \"NOT_SET_ANYWHERE\" }\n",
+            1,
+            "the secret `key`: the environment has no NOT_SET_ANYWHERE",
+        ),
+        ("[secrets]\nkey = { command = [\"true\"] }\n", 1, "the secret `key`: it is empty"),
     ] {
-        let refused = run(&env, &format!("{LAB}{steps}"), &out).expect(2);
+        let refused = run(&env, &format!("{LAB}{added}"), &out).expect(exit);
         assert!(refused.stderr.contains(expected), "{refused}");
         assert!(!out.exists());
     }
@@ -119,20 +133,6 @@ fn a_plan_refuses_what_a_run_refuses() {
     assert!(refused.stderr.contains("odd.toml:2: it is no UTF-8, and so no scenario"), "{refused}");
     let refused = env.run(&["drill", "plan", "/dev/zero"]).expect(2);
     assert!(refused.stderr.contains("/dev/zero: it is longer than 1 MiB"), "{refused}");
-}
-
-#[test]
-fn a_secret_that_cannot_be_had_ends_the_run_before_anything_is_made() {
-    let env = Env::new();
-    let out = env.path("out");
-    for (from, expected) in [
-        ("env = \"NOT_SET_ANYWHERE\"", "the secret `key`: the environment has no NOT_SET_ANYWHERE"),
-        ("command = [\"true\"]", "the secret `key`: it is empty"),
-    ] {
-        let failed = run(&env, &format!("{LAB}[secrets]\nkey = {{ {from} }}\n"), &out).expect(1);
-        assert!(failed.stderr.contains(expected), "{failed}");
-        assert!(!out.exists());
-    }
 }
 
 #[test]
