@@ -107,8 +107,7 @@ impl Command {
                 ssh.map(str::to_owned).to_vec()
             }
         };
-        let is_elsewhere = matches!(on, Where::Ssh(_) | Where::Container(_));
-        let env = if is_elsewhere { BTreeMap::new() } else { env.clone() };
+        let env = if on.is_here() { env.clone() } else { BTreeMap::new() };
         Self { argv: words, env }
     }
 

@@ -160,12 +160,12 @@ impl World {
         on: &Where,
     ) -> Command {
         let mut env = env.clone();
-        if is_here(on) && argv.first().is_some_and(|program| program == "mailrig") {
+        if on.is_here() && argv.first().is_some_and(|program| program == "mailrig") {
             for (name, value) in &self.scenario.env {
                 env.entry(name.clone()).or_insert_with(|| value.clone());
             }
         }
-        if is_here(on) {
+        if on.is_here() {
             // What a kill of ours leaves running is found by it.
             env.insert(MARK.to_owned(), self.mark(COMMANDS));
         }
@@ -189,7 +189,7 @@ impl World {
     fn command_with(&self, argv: &[String], env: BTreeMap<String, String>, on: &Where) -> Command {
         let mut argv = argv.to_vec();
         if let Some(program) =
-            argv.first_mut().filter(|program| is_here(on) && *program == "mailrig")
+            argv.first_mut().filter(|program| on.is_here() && *program == "mailrig")
         {
             program.clone_from(&self.program);
         }
@@ -329,11 +329,6 @@ impl World {
         let step: String = step.chars().map(plain).take(60).collect();
         format!("{count:02}-{}.json", step.trim_matches('-'))
     }
-}
-
-/// Whether a command runs on this machine.
-fn is_here(on: &Where) -> bool {
-    matches!(on, Where::Local | Where::Namespace(_) | Where::Node(_))
 }
 
 /// An address for `HOST:PORT`. Names are looked up each time: that they lead elsewhere may be what a drill is about.

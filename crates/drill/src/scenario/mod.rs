@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::check::{MAIL, READING};
 pub use self::faults::{Clock, Fault, Fill, NetworkFault, ProxyFault};
 pub use self::lab::{Disk, Lab, Process, ProxyAt, Signal};
-pub use self::parse::{BadScenario, Loaded, load};
+pub use self::parse::{BadScenario, LONGEST_BYTES, Loaded, load};
 pub use self::promote::{Haproxy, MovedAddress, Promote, Start};
 pub use self::roles::{Imap, Queue, Role, Store, Submission, Tls, Where};
 pub use self::steps::{Action, Manual, Probe, RestoreCheck, Run, Salvage, Step, WaitUntil};

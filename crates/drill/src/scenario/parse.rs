@@ -42,7 +42,7 @@ pub enum BadScenario {
 /// Reads a scenario. `name` is that of its file; `sets` are values for its variables.
 pub fn load(name: &str, text: &str, sets: &[(String, String)]) -> Result<Loaded, BadScenario> {
     let sense = |reason: String| BadScenario::Sense { name: name.to_owned(), reason };
-    if text.len() > LONGEST_TEXT {
+    if text.len() > LONGEST_BYTES {
         return Err(sense("it is longer than 1 MiB, which is no scenario".to_owned()));
     }
     let located = |e: &toml::de::Error| located(name, text, e);
@@ -135,4 +135,5 @@ fn nearest<'n>(typed: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n 
     near.min().map(|(_, name)| name)
 }
 
-const LONGEST_TEXT: usize = 1 << 20;
+/// A scenario.
+pub const LONGEST_BYTES: usize = 1 << 20;

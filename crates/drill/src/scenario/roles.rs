@@ -84,6 +84,13 @@ pub enum Where {
     Container(Vec<String>),
 }
 
+impl Where {
+    /// Whether its processes are of this machine: what they are started with, and who may end them.
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(self, Where::Local | Where::Namespace(_) | Where::Node(_))
+    }
+}
+
 impl std::fmt::Display for Where {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -355,7 +355,7 @@ impl Check<'_> {
         }
         let on =
             run.on.as_ref().and_then(|role| self.scenario.roles.get(role)).map(|role| &role.on);
-        if matches!(on, Some(Where::Ssh(_) | Where::Container(_)))
+        if on.is_some_and(|on| !on.is_here())
             && run.env.values().any(|value| value.contains("${secret."))
         {
             return Err(format!(

@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use drill::journal::Event;
 use drill::judge::Word;
-use drill::scenario::{Loaded, Manual, load as load_scenario};
+use drill::scenario::{LONGEST_BYTES, Loaded, Manual, load as load_scenario};
 use drill::{Analysis, Setup, Stop};
 use jiff::Timestamp;
 use load::letters::{Addresses, Ingredients, Letters, PerMessage, Sizes, mean_head_bytes};
@@ -58,7 +58,7 @@ fn read(args: &ScenarioArgs) -> Result<Loaded> {
     let path = &args.scenario;
     let mut bytes = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(LONGEST_SCENARIO + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(LONGEST_BYTES as u64 + 1).read_to_end(&mut bytes))
         .with_context(|| format!("cannot read {}", path.display()))?;
     let name = path.display().to_string();
     let text = String::from_utf8(bytes).map_err(|e| {
@@ -451,8 +451,6 @@ fn letters(loaded: &Loaded, run: u64, at: Timestamp) -> Result<(Letters, Vec<Str
     Ok((made?, all))
 }
 
-/// In bytes; what is longer is told so by who reads it.
-const LONGEST_SCENARIO: u64 = 1 << 20;
 /// Of a person, in bytes.
 const LONGEST_ANSWER: u64 = 10_000;
 /// Who mail is for, in one drill.
